@@ -1,0 +1,4 @@
+//! Thin sockets for firmware: DHCP and TFTP. Decisions are taken in `plan` and `proto`.
+
+pub mod dhcp;
+pub mod tftp;

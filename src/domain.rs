@@ -1,0 +1,17 @@
+//! Words of the problem, as types: hosts, jobs, images, secrets, and the tables by which they change.
+//!
+//! Pure: no sockets, no clock, no files, no randomness. Everything here can be tested with plain values.
+
+pub mod boot;
+pub mod event;
+pub mod host;
+pub mod id;
+pub mod identity;
+pub mod image;
+pub mod inventory;
+pub mod job;
+pub mod mac;
+pub mod secret;
+pub mod server_type;
+pub mod sighting;
+pub mod time;

@@ -1,0 +1,59 @@
+//! What hosts of one kind have in common. The file format is `config::server_type`; this is the validated value.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::id::ServerTypeName;
+
+/// A validated server type (`server-types/*.toml`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServerType {
+    /// File stem; the name hosts refer to.
+    pub name: ServerTypeName,
+    /// For people.
+    pub display_name: String,
+    /// Which disk or disks the installer may wipe, and only those.
+    pub boot_disk: DiskSelection,
+    /// How the management NIC is found on the machine; `None`: the one that booted.
+    pub management_nic: Option<String>,
+    /// Whether hosts of this type carry a GPU for guests.
+    pub gpu: bool,
+    /// ZFS pools to import by name after an installation.
+    pub pools: Vec<String>,
+    /// Proposed host names begin with this.
+    pub hostname_prefix: String,
+    /// DNS domain of the hosts' FQDN.
+    pub domain: String,
+    /// Stem of the answer template (`answer-templates/*.toml`).
+    pub answer_template: String,
+    /// Answer keys that this type sets over the template, as `section.key` paths with TOML values in JSON form.
+    pub answer: serde_json::Map<String, serde_json::Value>,
+    /// Least memory of hosts of this type in MiB, when it was said.
+    pub min_memory_mib: Option<u64>,
+    /// Free labels, handed to reporters.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Exactly one property with exact values: what `plan::answer` turns into `disk-list` or `filter`.
+///
+/// Rule 2 of the design: a selection that could match more than the named disks is refused, so there is no form for
+/// several properties or for globs here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "by", rename_all = "kebab-case")]
+pub enum DiskSelection {
+    /// One disk by an exact udev property, normally `ID_SERIAL_SHORT` or `ID_WWN`.
+    Property {
+        /// udev property name.
+        property: String,
+        /// Its exact value, without glob characters.
+        value: String,
+    },
+    /// Kernel names (`sda`, `nvme0n1`): only for machines whose topology is known to be stable.
+    Devices {
+        /// Names without `/dev/`.
+        names: Vec<String>,
+    },
+    /// The disk differs per host: each host must name its own (host override), otherwise it cannot be rebuilt.
+    PerHost,
+}

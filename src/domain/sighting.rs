@@ -1,0 +1,30 @@
+//! A machine that was heard on the network but is not registered.
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use super::inventory::Inventory;
+use super::mac::Mac;
+use super::time::Timestamp;
+
+/// One unregistered machine, by the MAC it booted from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sighting {
+    /// The address it booted from.
+    pub mac: Mac,
+    /// What it told about itself.
+    pub inventory: Inventory,
+    /// The architecture in words, from DHCP.
+    pub architecture: Option<String>,
+    /// Last address seen.
+    pub address: Option<Ipv4Addr>,
+    /// First heard.
+    pub first_seen: Timestamp,
+    /// Last heard.
+    pub last_seen: Timestamp,
+    /// How often it was heard, retries included.
+    pub times_seen: u64,
+    /// The operator does not want to see it: it is met with silence.
+    pub ignored: bool,
+}

@@ -1,0 +1,13 @@
+//! Ironhatch: turns a blank machine on the LAN into a working Proxmox VE node.
+
+pub mod boot;
+pub mod config;
+pub mod domain;
+pub mod image;
+pub mod jobs;
+pub mod node;
+pub mod observe;
+pub mod plan;
+pub mod proto;
+pub mod report;
+pub mod web;

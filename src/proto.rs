@@ -1,0 +1,6 @@
+//! Bytes to types and back, and protocol state machines. Pure: no sockets, no clock.
+
+pub mod dhcp;
+pub mod iso9660;
+pub mod pxe;
+pub mod tftp;
