@@ -11,6 +11,7 @@ pub mod image;
 pub mod inventory;
 pub mod job;
 pub mod mac;
+pub mod refusal;
 pub mod secret;
 pub mod server_type;
 pub mod sighting;

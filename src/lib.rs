@@ -10,4 +10,5 @@ pub mod observe;
 pub mod plan;
 pub mod proto;
 pub mod report;
+pub mod store;
 pub mod web;
