@@ -50,7 +50,7 @@ pub use outbox::{OutboxReads, Report};
 pub use read::{Read, Snapshot};
 pub use schema::SCHEMA_VERSION;
 pub use seal::{MasterKey, MasterKeyError};
-pub use secret::SecretReads;
+pub use secret::{SecretReads, of_job};
 pub use session::{Session, SessionReads};
 pub use setting::SettingReads;
 pub use sighting::SightingReads;

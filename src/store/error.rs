@@ -87,3 +87,13 @@ from_redb!(
     redb::DatabaseError,
     redb::SetDurabilityError
 );
+
+impl From<StoreError> for crate::domain::refusal::Refusal {
+    fn from(error: StoreError) -> Self {
+        Self::new(
+            crate::domain::refusal::RefusalKind::Internal,
+            error.to_string(),
+            "nothing was changed; see the log of the daemon, free disk space if it is full, and try again",
+        )
+    }
+}

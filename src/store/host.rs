@@ -9,6 +9,7 @@ use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{Denied, Failure, Host, HostEvent, HostState, Transition, transition};
 use crate::domain::id::{HostId, Hostname};
 use crate::domain::mac::Mac;
+use crate::domain::refusal::{Refusal, RefusalKind};
 
 /// A host cannot be written as asked.
 #[derive(Debug, thiserror::Error)]
@@ -178,5 +179,21 @@ impl Tx<'_, '_> {
             self.save_host(host)?;
         }
         Ok(moved)
+    }
+}
+
+impl From<HostWriteError> for Refusal {
+    fn from(error: HostWriteError) -> Self {
+        let detail = error.to_string();
+        match error {
+            HostWriteError::Store(error) => error.into(),
+            HostWriteError::NameTaken(_) => {
+                Self::new(RefusalKind::Conflict, detail, "choose another name").about("hostname")
+            }
+            HostWriteError::MacTaken { .. } => {
+                Self::new(RefusalKind::Conflict, detail, "delete that host or correct the address")
+                    .about("mac")
+            }
+        }
     }
 }

@@ -39,7 +39,7 @@ impl<T: Read + ?Sized> SecretReads for T {}
 
 /// Name of a secret that belongs to one job and dies with it.
 #[must_use]
-pub(crate) fn of_job(job: JobId, what: &str) -> String {
+pub fn of_job(job: JobId, what: &str) -> String {
     format!("job/{job}/{what}")
 }
 
