@@ -18,6 +18,7 @@ mod end;
 mod engine;
 mod import;
 mod join;
+mod member_key;
 mod rebuild;
 mod request;
 

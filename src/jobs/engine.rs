@@ -15,7 +15,7 @@ use crate::domain::id::JobId;
 use crate::domain::job::Work;
 use crate::domain::refusal::Refusal;
 use crate::image::ImageStore;
-use crate::node::join::ClusterLock;
+use crate::node::ClusterLocks;
 use crate::store::{JobReads as _, Store};
 
 /// Imports at a time: each one saturates the disk or the uplink by itself.
@@ -43,7 +43,7 @@ pub struct Engine {
 pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) context: Context,
-    pub(super) cluster_lock: ClusterLock,
+    pub(super) cluster_locks: ClusterLocks,
     pub(super) imports: Semaphore,
     wakers: Mutex<HashMap<JobId, Arc<Notify>>>,
     tracker: TaskTracker,
@@ -64,7 +64,7 @@ impl Engine {
             inner: Arc::new(Inner {
                 store,
                 context,
-                cluster_lock: ClusterLock::default(),
+                cluster_locks: ClusterLocks::default(),
                 imports: Semaphore::new(IMPORTS_AT_ONCE),
                 wakers: Mutex::new(HashMap::new()),
                 tracker: TaskTracker::new(),
