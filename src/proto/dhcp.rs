@@ -248,4 +248,6 @@ pub fn parse(datagram: &[u8]) -> Result<BootRequest, Ignored> {
 }
 
 #[cfg(test)]
+pub(crate) mod sample;
+#[cfg(test)]
 mod test;
