@@ -6,3 +6,4 @@ pub mod join;
 pub mod lease;
 pub mod offer;
 pub mod rebuild;
+pub mod script;
