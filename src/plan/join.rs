@@ -278,6 +278,11 @@ pub enum Repair {
     FinishMember,
     /// A dead member has F's name and the operator confirmed its removal: `pvecm delnode` on M.
     RemoveDeadNode,
+    /// Only our own half-joined node is missing and its vote takes the quorum: `pvecm expected VOTES` on M.
+    LowerExpectedVotes {
+        /// The votes that are present.
+        votes: u32,
+    },
 }
 
 impl Repair {
@@ -292,6 +297,9 @@ impl Repair {
             }
             Self::FinishMember => {
                 "the node is a member but was not finished; making its certificate and restarting its daemons"
+            }
+            Self::LowerExpectedVotes { .. } => {
+                "the vote of our half-joined node took the cluster's quorum; lowering the expected votes"
             }
             Self::RemoveDeadNode => {
                 "a dead node of the same name is in the cluster and its removal was confirmed; removing it"

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::attempt::{Attempt, AttemptState};
-use super::pvecm::{self, ClusterView, CorosyncConf};
+use super::pvecm::{self, ClusterState, ClusterView, CorosyncConf};
 use super::{Facts, JoinStep, Kind, Repair, Verdict, brief, value, values, yes};
 
 /// What [`script::LOOK_NODE`](super::script::LOOK_NODE) found on the fresh node.
@@ -149,8 +149,8 @@ fn blank(look: &NodeLook, facts: &Facts) -> Verdict {
 /// read right after it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MemberLook {
-    /// Whether `pvecm status` said quorate. `None`: it could not be read.
-    pub quorate: Option<bool>,
+    /// `pvecm status`. `None`: it could not be read.
+    pub state: Option<ClusterState>,
     /// `/etc/pve/corosync.conf`.
     pub conf: CorosyncConf,
     /// `GET /cluster/status`. `None`: it could not be read.
@@ -176,7 +176,7 @@ impl MemberLook {
         let view: Vec<&str> = values(member, "view").collect();
         let node = NodeLook::parse(node);
         Self {
-            quorate: pvecm::status(&status.join("\n")).map(|s| s.quorate),
+            state: pvecm::status(&status.join("\n")),
             conf: pvecm::corosync_conf(&conf.join("\n")),
             view: pvecm::cluster_status(&view.join("\n")),
             finished: values(member, "finished").map(str::to_owned).collect(),
@@ -227,13 +227,16 @@ impl MemberLook {
 /// Whether the cluster can take the node now (`pve-api` 13.2, 13.7, 13.9 step 2, 14).
 pub(super) fn member(look: &MemberLook, facts: &Facts) -> Verdict {
     let name = facts.node.as_str();
-    let (Some(quorate), Some(view)) = (look.quorate, &look.view) else {
+    let (Some(state), Some(view)) = (&look.state, &look.view) else {
         return Verdict::wait(
             "the member does not tell the state of its cluster",
             "check `pvecm status` on the member: is it part of a cluster, is corosync running?",
         );
     };
-    if !quorate {
+    if !state.quorate {
+        if let Some(votes) = votes_without_us(look, state, view, facts) {
+            return Verdict::Repair(Repair::LowerExpectedVotes { votes });
+        }
         return Verdict::wait(
             "the cluster has no quorum, so it cannot take a new member",
             "bring its missing nodes back; `pvecm status` on the member shows the votes",
@@ -273,6 +276,26 @@ pub(super) fn member(look: &MemberLook, facts: &Facts) -> Verdict {
             "rebuild the host again and confirm that this node is removed from the cluster first",
         ),
     }
+}
+
+/// The votes that are present, when nothing but our own half-joined node is missing: its vote is expected and not there,
+/// which takes the quorum of a small cluster at once (13.7).
+fn votes_without_us(
+    look: &MemberLook,
+    state: &ClusterState,
+    view: &ClusterView,
+    facts: &Facts,
+) -> Option<u32> {
+    let name = facts.node.as_str();
+    let ours = facts.join_started && look.conf.node(name).is_some();
+    let others_present = look
+        .conf
+        .nodes
+        .iter()
+        .all(|n| (n.name == name) != view.node(&n.name).is_some_and(|v| v.online));
+    let one_missing =
+        state.total_votes > 0 && state.total_votes.checked_add(1) == Some(state.expected_votes);
+    (ours && others_present && one_missing).then_some(state.total_votes)
 }
 
 /// Joins are serialised: two at once leave one hanging for ever (13.7). A node that is configured, offline and never
