@@ -1,1 +1,3 @@
-//! (being written)
+//! HTTP: what machines fetch, what operators use.
+
+pub mod file;

@@ -10,6 +10,7 @@
 //! several datagrams (`socket::BATCH`); leases of a batch are made durable in one call before any of its ACKs leaves.
 //! What to answer is decided in `plan::offer`; this module knows where a packet came from and where a reply goes.
 
+mod config;
 mod counters;
 mod interface;
 mod probe;
@@ -17,22 +18,22 @@ mod socket;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use super::port_owner::{self, PortOwner, Transport};
+use super::port_owner::{self, Transport};
 use crate::domain::boot::{BootDirectory, BootObservation, BootSink, BootStage, Standing};
 use crate::domain::time::Timestamp;
-use crate::plan::lease::{Lease, LeaseState, Pool, PoolConfig};
+use crate::plan::lease::{Lease, LeaseState, Pool};
 use crate::plan::offer::full::{self, FullDecision};
 use crate::plan::offer::{
-    self, Answer, Channel, Decision, Destination, LocalAddress, LoopGuard, OfferPolicy, Reason,
+    self, Answer, Channel, Decision, Destination, LocalAddress, LoopGuard, Reason,
 };
 use crate::proto::dhcp::{self, BootRequest};
+pub use config::{BindError, DhcpConfig, LeaseStore, LeaseStoreError, Mode, Ports, RivalPolicy};
 pub use counters::{Counted, DhcpCounters};
 use interface::InterfaceTable;
 pub use interface::Interfaces;
@@ -43,140 +44,6 @@ const REFRESH: Duration = Duration::from_secs(5);
 
 /// Pause after a receive error, so that a socket that fails for ever does not take a whole processor.
 const ERROR_PAUSE: Duration = Duration::from_millis(100);
-
-/// UDP ports. Others than the standard ones make sense behind a port-forwarding rule, and where the process may not
-/// bind low ports; firmware itself only knows the standard ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ports {
-    /// Where requests arrive and relays listen.
-    pub server: u16,
-    /// Where clients listen.
-    pub client: u16,
-    /// The boot server port.
-    pub boot_server: u16,
-}
-
-impl Default for Ports {
-    /// 67, 68 and 4011.
-    fn default() -> Self {
-        Self { server: 67, client: 68, boot_server: 4011 }
-    }
-}
-
-/// What to do when another DHCP server answers on a segment where we shall be the only one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RivalPolicy {
-    /// Do not start.
-    Refuse,
-    /// Start, and say so.
-    Warn,
-}
-
-/// How addresses come to the machines.
-pub enum Mode {
-    /// Another DHCP server gives them; we only name boot files.
-    Beside,
-    /// We give them, on an isolated segment.
-    Full {
-        /// The addresses and their terms.
-        pool: PoolConfig,
-        /// Leases that were durable when the process started.
-        leases: Vec<Lease>,
-        /// Makes leases durable before they are confirmed.
-        store: Arc<dyn LeaseStore>,
-        /// What to do about another DHCP server.
-        rival: RivalPolicy,
-    },
-}
-
-/// Settings of the DHCP service.
-#[derive(Debug, Clone)]
-pub struct DhcpConfig {
-    /// On which interfaces requests are answered.
-    pub interfaces: Interfaces,
-    /// Who is offered what.
-    pub policy: OfferPolicy,
-    /// UDP ports.
-    pub ports: Ports,
-    /// Announced instead of the interface's own address, behind NAT or in a container.
-    pub advertised_address: Option<Ipv4Addr>,
-}
-
-/// Makes leases durable. One call per batch of packets, so that an implementation can group its commits.
-pub trait LeaseStore: Send + Sync + 'static {
-    /// Resolves when all of `leases` are durable. A later record of the same address replaces an earlier one.
-    ///
-    /// # Errors
-    /// When they are not: the ACKs of the batch are not sent, and the clients ask again.
-    fn persist<'a>(
-        &'a self,
-        leases: &'a [Lease],
-    ) -> Pin<Box<dyn Future<Output = Result<(), LeaseStoreError>> + Send + 'a>>;
-}
-
-/// A lease could not be made durable.
-#[derive(Debug, thiserror::Error)]
-#[error("the lease could not be stored")]
-pub struct LeaseStoreError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
-
-/// Why the service cannot start.
-#[derive(Debug, thiserror::Error)]
-pub enum BindError {
-    /// Another process has the port.
-    #[error(
-        "UDP port {port} is taken by {}; stop it, or let Ironhatch run on another machine of this network",
-        holder(.owner.as_ref())
-    )]
-    PortTaken {
-        /// Which port.
-        port: u16,
-        /// Who has it, where `/proc` tells.
-        owner: Option<PortOwner>,
-    },
-    /// The process may not bind low ports.
-    #[error(
-        "no permission to bind UDP port {port}: root or the capability CAP_NET_BIND_SERVICE is needed"
-    )]
-    Permission {
-        /// Which port.
-        port: u16,
-    },
-    /// An interface of the configuration does not exist.
-    #[error("there is no network interface '{name}'; this machine has {}", .known.join(", "))]
-    NoInterface {
-        /// What the configuration names.
-        name: String,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// The interfaces could not be listed.
-    #[error("the network interfaces could not be listed")]
-    Interfaces(#[source] io::Error),
-    /// Any other refusal by the operating system.
-    #[error("UDP port {port} could not be opened")]
-    Socket {
-        /// Which port.
-        port: u16,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// Full mode: somebody else gives addresses here.
-    #[error(
-        "DHCP server {server} already gives addresses on {interface}; mode = \"full\" is only for a segment without \
-         one: use mode = \"proxy\", or stop that server"
-    )]
-    Rival {
-        /// The other server.
-        server: Ipv4Addr,
-        /// Where it was heard.
-        interface: String,
-    },
-}
-
-fn holder(owner: Option<&PortOwner>) -> String {
-    owner.map_or_else(|| "another process".to_owned(), PortOwner::to_string)
-}
 
 /// The bound service. Dropping it closes the sockets.
 pub struct Server {
@@ -210,6 +77,20 @@ impl Server {
         sink: Arc<dyn BootSink>,
         counters: DhcpCounters,
     ) -> Result<Self, BindError> {
+        let mut server = Self::open(config, directory, sink, counters)?;
+        if let Mode::Full { pool, leases, store, rival } = mode {
+            look_for_rivals(&server, rival).await?;
+            server.full = Some(Full { pool: Pool::new(pool, &leases, now()), store });
+        }
+        Ok(server)
+    }
+
+    fn open(
+        config: DhcpConfig,
+        directory: Arc<dyn BootDirectory>,
+        sink: Arc<dyn BootSink>,
+        counters: DhcpCounters,
+    ) -> Result<Self, BindError> {
         let interfaces = InterfaceTable::read().map_err(BindError::Interfaces)?;
         if let Some(name) = interfaces.missing(&config.interfaces) {
             return Err(BindError::NoInterface { name, known: interfaces.names() });
@@ -220,28 +101,29 @@ impl Server {
                 "has no IPv4 address yet; its machines get no answer until it has"
             );
         }
-        let server = bind_port(config.ports.server)?;
-        let boot_server = bind_port(config.ports.boot_server)?;
-        let full = match mode {
-            Mode::Beside => None,
-            Mode::Full { pool, leases, store, rival } => {
-                look_for_rivals(&config, &interfaces, &server, rival).await?;
-                Some(Full { pool: Pool::new(pool, &leases, now()), store })
-            }
-        };
-        let guard = LoopGuard::default();
-        let rivals = Vec::new();
         Ok(Self {
+            server: bind_port(config.ports.server)?,
+            boot_server: bind_port(config.ports.boot_server)?,
             config,
             directory,
             sink,
             counters,
             interfaces,
-            server,
-            boot_server,
-            full,
-            guard,
-            rivals,
+            full: None,
+            guard: LoopGuard::default(),
+            rivals: Vec::new(),
+        })
+    }
+
+    /// The ports that are really bound; where 0 was configured the system chose.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn ports(&self) -> io::Result<Ports> {
+        Ok(Ports {
+            server: self.server.port()?,
+            boot_server: self.boot_server.port()?,
+            client: self.config.ports.client,
         })
     }
 
@@ -490,15 +372,6 @@ impl std::fmt::Debug for Server {
     }
 }
 
-impl std::fmt::Debug for Mode {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Beside => "Beside",
-            Self::Full { .. } => "Full",
-        })
-    }
-}
-
 struct Outgoing {
     bytes: Vec<u8>,
     route: Route,
@@ -516,15 +389,9 @@ fn bind_port(port: u16) -> Result<DhcpSocket, BindError> {
     })
 }
 
-async fn look_for_rivals(
-    config: &DhcpConfig,
-    interfaces: &InterfaceTable,
-    server: &DhcpSocket,
-    policy: RivalPolicy,
-) -> Result<(), BindError> {
-    let Some(found) = probe::another_server(config, interfaces, server).await else {
-        return Ok(());
-    };
+async fn look_for_rivals(server: &Server, policy: RivalPolicy) -> Result<(), BindError> {
+    let rival = probe::another_server(&server.config, &server.interfaces, &server.server).await;
+    let Some(found) = rival else { return Ok(()) };
     match policy {
         RivalPolicy::Refuse => {
             Err(BindError::Rival { server: found.server, interface: found.interface })

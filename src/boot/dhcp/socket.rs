@@ -81,6 +81,10 @@ impl DhcpSocket {
         Ok(Self { socket: UdpSocket::from_std(socket.into())? })
     }
 
+    pub(super) fn port(&self) -> io::Result<u16> {
+        Ok(self.socket.local_addr()?.port())
+    }
+
     /// Waits for datagrams and takes up to [`BATCH`] of them. Cancel-safe: nothing is taken before it completes.
     pub(super) async fn receive(&self) -> io::Result<Vec<Arrival>> {
         self.socket

@@ -52,6 +52,12 @@ impl LoopGuard {
         if entry.times > MOST { Decision::Silent(Reason::Loop) } else { decision }
     }
 
+    /// Machines remembered now.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.seen.len()
+    }
+
     fn forget_oldest(&mut self, now: Timestamp) {
         self.seen.retain(|_, seen| now.since(seen.since) <= WINDOW);
         if self.seen.len() >= MACHINES {
