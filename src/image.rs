@@ -315,6 +315,7 @@ impl ImageStore {
             id: inspected.id.clone(),
             file_name: format!("{}.iso", inspected.id),
             size: fetched.size,
+            initrd_size: inspected.initrd.len,
             sha256: fetched.sha256.clone(),
             release: inspected.release.clone(),
             source: fetched.source.to_string(),

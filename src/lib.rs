@@ -10,6 +10,7 @@ pub mod image;
 pub mod jobs;
 pub mod node;
 pub mod observe;
+pub mod outbound;
 pub mod plan;
 pub mod proto;
 pub mod report;

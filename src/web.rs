@@ -1,3 +1,5 @@
 //! HTTP: what machines fetch, what operators use.
 
 pub mod file;
+pub mod machine;
+pub mod problem;

@@ -1,34 +1,25 @@
-//! HTTP(S) requests for images: own name resolution, the machine's CA store, redirects, ranges.
+//! HTTP(S) requests for images: redirects, ranges, validators.
 
-use std::future::Future;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hickory_resolver::TokioResolver;
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode, Uri};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
-use rustls::{ClientConfig, RootCertStore};
 use url::Url;
 
 use super::{ImportError, ImportLimits};
+use crate::outbound;
 
 /// Redirects that are followed for one request.
 const REDIRECTS: usize = 5;
 
 /// A client for one import.
 pub(super) struct Client {
-    http: legacy::Client<HttpsConnector<HttpConnector<Names>>, Empty<Bytes>>,
+    http: legacy::Client<outbound::Connector, Empty<Bytes>>,
     limits: ImportLimits,
 }
 
@@ -50,14 +41,8 @@ impl Client {
         // Both read files: the CA store, and /etc/resolv.conf with /etc/hosts.
         let limits = limits.clone();
         super::blocking(move || {
-            let mut http = HttpConnector::new_with_resolver(Names::new());
-            http.enforce_http(false);
-            http.set_connect_timeout(Some(limits.connect));
-            let connector = HttpsConnectorBuilder::new()
-                .with_tls_config(tls_config()?)
-                .https_or_http()
-                .enable_http1()
-                .wrap_connector(http);
+            let connector = outbound::connector(limits.connect)
+                .map_err(|e| ImportError::Answer { url: "https".into(), why: e.to_string() })?;
             let http = legacy::Client::builder(TokioExecutor::new()).build(connector);
             Ok(Self { http, limits })
         })
@@ -218,55 +203,6 @@ fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.trim().split_once('/')?;
     let (start, _) = range.split_once('-')?;
     Some((start.parse().ok()?, total.parse().ok()))
-}
-
-fn tls_config() -> Result<ClientConfig, ImportError> {
-    let mut roots = RootCertStore::empty();
-    // An unreadable store fails each https request with an unknown issuer; plain http needs none of it.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map(|builder| builder.with_root_certificates(roots).with_no_client_auth())
-        .map_err(|e| ImportError::Answer { url: "https".into(), why: e.to_string() })
-}
-
-/// Names to addresses without libc, whose resolver loads libraries of the host into a static program.
-#[derive(Clone)]
-struct Names {
-    /// Absent when the machine has no resolver configuration; IP literals work without it.
-    resolver: Option<TokioResolver>,
-}
-
-type Addresses = std::vec::IntoIter<SocketAddr>;
-type NameError = Box<dyn std::error::Error + Send + Sync>;
-
-impl Names {
-    fn new() -> Self {
-        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build()).ok();
-        Self { resolver }
-    }
-}
-
-impl tower::Service<Name> for Names {
-    type Response = Addresses;
-    type Error = NameError;
-    type Future = Pin<Box<dyn Future<Output = Result<Addresses, NameError>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NameError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        let resolver = self.resolver.clone();
-        Box::pin(async move {
-            let resolver = resolver.ok_or(
-                "this machine has no usable /etc/resolv.conf; use an IP address in the URL",
-            )?;
-            let found = resolver.lookup_ip(name.as_str()).await?;
-            Ok(found.iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>().into_iter())
-        })
-    }
 }
 
 #[cfg(test)]

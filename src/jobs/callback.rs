@@ -7,11 +7,12 @@ use std::net::Ipv4Addr;
 
 use super::engine::Engine;
 use super::{check, end};
+use crate::config::UnknownPolicy;
 use crate::domain::event::Level;
 use crate::domain::host::{Failure, Host, HostEvent, Transition};
 use crate::domain::id::{HostId, Hostname};
 use crate::domain::image::Image;
-use crate::domain::inventory::{Firmware, Inventory};
+use crate::domain::inventory::Inventory;
 use crate::domain::job::{Job, JobStatus, StepStatus, Work};
 use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
@@ -19,6 +20,7 @@ use crate::domain::secret::InstallToken;
 use crate::domain::sighting::Sighting;
 use crate::plan::authority::{self, InstallerFacts};
 use crate::plan::rebuild;
+use crate::plan::script::KernelArgument;
 use crate::store::{HostReads as _, ImageReads as _, JobReads as _, Read, SightingReads as _, Tx};
 
 /// A machine that asks what to boot.
@@ -43,8 +45,8 @@ pub enum BootDecision {
         image: Box<Image>,
         /// The rebuild's token.
         token: InstallToken,
-        /// How it booted.
-        firmware: Option<Firmware>,
+        /// More words for the installer's kernel command line.
+        arguments: Vec<KernelArgument>,
     },
     /// Its own disk.
     Local {
@@ -129,7 +131,9 @@ impl Engine {
     /// # Errors
     /// When the database fails.
     pub async fn boot_decision(&self, request: ScriptRequest) -> Result<BootDecision, Refusal> {
-        let enroll = self.context().config.pxe.enrolls_unknown();
+        let pxe = self.context().config.pxe.as_ref();
+        let enroll = pxe.is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
+        let arguments = self.context().kernel_arguments.clone();
         self.store()
             .write(move |tx| {
                 let Some(mut host) = tx.host_by_mac(request.mac)? else {
@@ -138,7 +142,6 @@ impl Engine {
                     }
                     return Ok(BootDecision::Unknown);
                 };
-                let firmware = request.inventory.firmware;
                 let seen_uuid = request.inventory.uuid;
                 if let Err(refusal) = authority::may_boot(&host, seen_uuid) {
                     return Ok(BootDecision::Refused(refusal));
@@ -174,8 +177,27 @@ impl Engine {
                     host: host.hostname,
                     image: Box::new(image),
                     token,
-                    firmware,
+                    arguments,
                 })
+            })
+            .await
+    }
+
+    /// The first of these MACs that belongs to a host.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn registered_mac(&self, macs: &[Mac]) -> Result<Option<Mac>, Refusal> {
+        // A request may list any number of links; no machine has this many.
+        let macs: Vec<Mac> = macs.iter().copied().take(64).collect();
+        self.store()
+            .read(move |r| {
+                for mac in macs {
+                    if r.host_by_mac(mac)?.is_some() {
+                        return Ok(Some(mac));
+                    }
+                }
+                Ok(None)
             })
             .await
     }
@@ -206,7 +228,7 @@ impl Engine {
         &self,
         token: InstallToken,
         facts: InstallerFacts,
-        wants_json: bool,
+        accept: Option<String>,
     ) -> Result<check::ServedAnswer, Refusal> {
         let engine = self.clone();
         self.store()
@@ -217,7 +239,7 @@ impl Engine {
                     Refusal::new(RefusalKind::Conflict, format!("the image {} is gone", work.image), "")
                 })?;
                 authority::may_have_answer(&job, &host, &image.release, &facts)?;
-                let answer = check::answer_for(&engine, tx, &job, &host, &image, &token, wants_json)?;
+                let answer = check::answer_for(&engine, tx, &job, &host, &image, &token, accept.as_deref())?;
                 host.uuid = host.uuid.or(facts.uuid);
                 host.inventory.absorb(facts.inventory);
                 if let Work::Rebuild(work) = &mut job.work {

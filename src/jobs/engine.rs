@@ -11,11 +11,13 @@ use super::appliance::Appliance;
 use super::{import, rebuild};
 use crate::config::Config;
 use crate::config::reload::ServerTypesView;
-use crate::domain::id::JobId;
+use crate::domain::id::{ImageId, JobId};
+use crate::domain::image::Image;
 use crate::domain::job::Work;
-use crate::domain::refusal::Refusal;
-use crate::image::ImageStore;
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::image::{ImageStore, OpenImage};
 use crate::node::ClusterLocks;
+use crate::plan::script::KernelArgument;
 use crate::store::{JobReads as _, Store};
 
 /// Imports at a time: each one saturates the disk or the uplink by itself.
@@ -32,6 +34,8 @@ pub struct Context {
     pub images: ImageStore,
     /// Who we are.
     pub appliance: Appliance,
+    /// More words for the installer's kernel command line.
+    pub kernel_arguments: Vec<KernelArgument>,
 }
 
 /// The job engine's handle. Cheap to clone.
@@ -46,6 +50,7 @@ pub(super) struct Inner {
     pub(super) cluster_locks: ClusterLocks,
     pub(super) imports: Semaphore,
     wakers: Mutex<HashMap<JobId, Arc<Notify>>>,
+    open_images: Mutex<HashMap<ImageId, Arc<OpenImage>>>,
     tracker: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -67,6 +72,7 @@ impl Engine {
                 cluster_locks: ClusterLocks::default(),
                 imports: Semaphore::new(IMPORTS_AT_ONCE),
                 wakers: Mutex::new(HashMap::new()),
+                open_images: Mutex::new(HashMap::new()),
                 tracker: TaskTracker::new(),
                 stop,
             }),
@@ -143,6 +149,32 @@ impl Engine {
             // The records are as the last write left them: a restart takes the job up again.
             tracing::error!(job = %id, %error, "job stopped at an error of the database");
         }
+    }
+
+    /// An image's open file with its layout; kept open, because every request of every machine needs it.
+    ///
+    /// # Errors
+    /// The file is gone or is not what was imported.
+    pub async fn open_image(&self, image: &Image) -> Result<Arc<OpenImage>, Refusal> {
+        let cached = {
+            let open = self.inner.open_images.lock().unwrap_or_else(PoisonError::into_inner);
+            open.get(&image.id).filter(|o| o.sha256 == image.sha256).cloned()
+        };
+        if let Some(open) = cached {
+            return Ok(open);
+        }
+        let open = self.inner.context.images.open_image(image).await.map_err(|e| {
+            Refusal::new(RefusalKind::Unprocessable, e.to_string(), "import the image again")
+        })?;
+        let open = Arc::new(open);
+        let mut cache = self.inner.open_images.lock().unwrap_or_else(PoisonError::into_inner);
+        cache.insert(image.id.clone(), Arc::clone(&open));
+        Ok(open)
+    }
+
+    /// Forgets an open image, so that its file's space is freed once nobody reads it.
+    pub(super) fn close_image(&self, id: &ImageId) {
+        self.inner.open_images.lock().unwrap_or_else(PoisonError::into_inner).remove(id);
     }
 
     fn wakers(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, Arc<Notify>>> {

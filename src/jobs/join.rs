@@ -1,6 +1,7 @@
 //! The join as part of a rebuild: who is the member, which key opens it, and one join at a time.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -15,9 +16,9 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::node::join::{Join, JoinContext, JoinLimits, JoinLog, StepOutcome};
 use crate::node::key::EphemeralKey;
-use crate::node::ssh::{ErrorClass, Target};
+use crate::node::ssh::{ErrorClass, Limits, Session, Target};
 use crate::node::ClusterGuard;
-use crate::plan::join::{JoinStep, Kind};
+use crate::plan::join::{JoinStep, Kind, pvecm};
 use crate::plan::rebuild as plan;
 use crate::store::{HostReads as _, JobReads as _, SecretReads as _, of_job};
 
@@ -69,6 +70,73 @@ pub(super) async fn member(engine: &Engine, except: Option<HostId>) -> Result<Op
 
 fn target(address: IpAddr, host_keys: Vec<String>) -> Target {
     Target { address: SocketAddr::new(address, SSH_PORT), user: "root".to_owned(), host_keys }
+}
+
+/// Looks at the cluster before anything is touched: the member answers, has quorum, and the name is free or its removal
+/// is confirmed. Returns one sentence.
+///
+/// # Errors
+/// What stands in the way.
+pub(super) async fn look_ahead(
+    engine: &Engine,
+    job: &Job,
+    host: &Host,
+    timeout: Duration,
+) -> Result<String, StepFailure> {
+    let Some(member) = member(engine, Some(host.id)).await? else {
+        let name = &engine.context().config.proxmox.cluster_name;
+        return Ok(format!("there is no cluster yet: {} will found '{name}'", host.hostname));
+    };
+    let Work::Rebuild(work) = &job.work else { return Ok(String::new()) };
+    let key = member_key::open(engine).await?;
+    let address = member.address;
+    let failed = |reason: String, hint: &str, is_transient| StepFailure {
+        reason: format!("the cluster's member {} {reason}", address.ip()),
+        hint: hint.to_owned(),
+        is_transient,
+    };
+    let hint = "put Ironhatch's public key (ironhatch cluster key) into root's authorized_keys of the member, and its \
+                SSH host key into proxmox.member_host_key";
+    let session = Session::connect(&member, &key, timeout)
+        .await
+        .map_err(|e| failed(chain(&e), hint, e.class() == ErrorClass::Transient))?;
+    let limits = Limits { timeout, ..Limits::default() };
+    let status = session
+        .exec(&["pvecm", "status"], None, limits)
+        .await
+        .map_err(|e| failed(chain(&e), "read its journal", true))?;
+    let Some(state) = pvecm::status(&status.text()) else {
+        let hint = "name a member of the cluster in proxmox.existing_node, or leave it empty to found a new one";
+        return Err(failed("is in no cluster".to_owned(), hint, false));
+    };
+    if !state.quorate {
+        return Err(failed("has no quorum".to_owned(), "bring the cluster's other nodes back first", true));
+    }
+    let known = session
+        .exec(&["cat", "/etc/pve/corosync.conf"], None, limits)
+        .await
+        .map_err(|e| failed(chain(&e), "read its journal", true))?;
+    session.close().await;
+    let known = pvecm::corosync_conf(&known.text());
+    if known.node(host.hostname.as_str()).is_some() && !work.replace_node && !work.join_started {
+        return Err(failed(
+            format!("knows a node '{}' already", host.hostname),
+            "if that node is this machine or is dead for good, rebuild again and confirm that it is replaced",
+            false,
+        ));
+    }
+    Ok(format!("cluster '{}' is quorate and takes {}", state.name, host.hostname))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
 }
 
 impl Running {
@@ -153,7 +221,7 @@ impl Running {
                 told = true;
             }
             tokio::select! {
-                () = tokio::time::sleep(std::time::Duration::from_millis(500)) => {}
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
                 () = engine.inner.stop.cancelled() => return Err(stopping()),
             }
             if super::rebuild::cancel_requested(engine, job.id).await? {
@@ -190,8 +258,8 @@ impl Running {
             Some(join) => join,
             None => {
                 let limits = JoinLimits {
-                    reconnect: std::time::Duration::from_secs(10),
-                    refused: std::time::Duration::from_secs(5),
+                    reconnect: Duration::from_secs(10),
+                    refused: Duration::from_secs(5),
                     ..JoinLimits::default()
                 };
                 Join::new(context(engine, job, host).await?, limits)

@@ -8,6 +8,7 @@ use super::schema::{Table, numbered};
 use super::tx::Tx;
 use crate::domain::boot::BootObservation;
 use crate::domain::mac::Mac;
+use crate::domain::time::Timestamp;
 
 /// Entries kept per machine: some hundred boots of a machine that retries for ever.
 const PER_MACHINE: u64 = 500;
@@ -19,6 +20,8 @@ pub struct BootLogEntry {
     pub observation: BootObservation,
     /// How often in a row.
     pub count: u64,
+    /// When it was seen the last time.
+    pub last: Timestamp,
 }
 
 /// Typed reads of the boot log.
@@ -35,13 +38,31 @@ pub trait BootLogReads: Read {
 impl<T: Read + ?Sized> BootLogReads for T {}
 
 impl Tx<'_, '_> {
-    /// Appends to a machine's boot log and drops what is beyond its share.
+    /// Appends to a machine's boot log and drops what is beyond its share. What repeats the newest entry is counted there.
     ///
     /// # Errors
     /// When the database fails.
-    pub fn append_boot_log(&mut self, mac: Mac, entry: &BootLogEntry) -> Result<(), StoreError> {
-        let seq = self.next_number(Table::BootLog, &mac.0)?;
-        self.put_record(Table::BootLog, numbered(&mac.0, seq), entry)?;
+    pub fn append_boot_log(
+        &mut self,
+        mac: Mac,
+        observation: BootObservation,
+        times: u64,
+    ) -> Result<(), StoreError> {
+        let newest =
+            self.range(Table::BootLog, &mac.0, &end_of(&mac.0), Order::Descending, 1)?.pop();
+        let mut seq = 1;
+        if let Some((key, value)) = newest {
+            let mut entry: BootLogEntry = super::read::parse(Table::BootLog, &key, &value)?;
+            let known = &entry.observation;
+            if known.stage == observation.stage && known.message == observation.message {
+                entry.count = entry.count.saturating_add(times);
+                entry.last = observation.at;
+                return self.put_record(Table::BootLog, key, &entry);
+            }
+            seq = super::schema::trailing_number(&key).unwrap_or(0) + 1;
+        }
+        let entry = BootLogEntry { last: observation.at, observation, count: times };
+        self.put_record(Table::BootLog, numbered(&mac.0, seq), &entry)?;
         if let Some(old) = seq.checked_sub(PER_MACHINE) {
             self.remove(Table::BootLog, numbered(&mac.0, old));
         }
