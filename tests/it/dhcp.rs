@@ -3,8 +3,9 @@
 //! Each test makes two network namespaces of its own, one per thread, joined by two veth pairs, and needs root for that.
 //! Nothing outside those namespaces is touched, and they vanish with their threads.
 
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -22,7 +23,8 @@ use tokio_util::sync::CancellationToken;
 
 const US: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 10), Ipv4Addr::new(198, 51, 100, 10)];
 const THEM: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 77), Ipv4Addr::new(198, 51, 100, 77)];
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Longer than the five seconds for which full mode looks for a rival.
+const PATIENCE: Duration = Duration::from_secs(15);
 
 struct Nobody;
 
@@ -279,6 +281,63 @@ fn full_mode_lends_addresses_and_is_refused_where_somebody_already_does() {
             match second {
                 Err(BindError::Rival { server, interface }) => {
                     assert_eq!((server, interface.as_str()), (US[0], "them0"));
+                }
+                other => panic!("not refused: {other:?}"),
+            }
+        },
+    );
+}
+
+/// The LAN's own DHCP server, as most home networks have it. Ends with the test, whatever its outcome.
+struct Dnsmasq(Child);
+
+impl Dnsmasq {
+    fn start(interface: &str, range: &str) -> Self {
+        let mut child = Command::new("dnsmasq")
+            .args(["--no-daemon", "--conf-file=/dev/null", "--bind-dynamic", "--port=0"])
+            .args(["--dhcp-leasefile=/dev/null", "--pid-file=", "--user=root"])
+            .arg(format!("--interface={interface}"))
+            .arg(format!("--dhcp-range={range},1h"))
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("dnsmasq is installed");
+        let log = BufReader::new(child.stderr.take().expect("piped"));
+        let mut lines = log.lines().map_while(Result::ok);
+        assert!(lines.any(|line| line.contains("DHCP, IP range")), "dnsmasq does not start");
+        // Its later lines must find a reader, or it dies of the closed pipe.
+        std::thread::spawn(move || lines.for_each(drop));
+        Self(child)
+    }
+}
+
+impl Drop for Dnsmasq {
+    fn drop(&mut self) {
+        self.0.kill().ok();
+        self.0.wait().ok();
+    }
+}
+
+/// dnsmasq pings an address for three seconds before it offers it: a question that waits less overlooks it.
+#[test]
+fn full_mode_is_refused_beside_dnsmasq() {
+    let (start, started) = mpsc::channel();
+    let (tell, told) = mpsc::channel();
+    with_wires(
+        move |ready, _| {
+            ready.send(()).expect("the client waits");
+            started.recv().expect("dnsmasq runs");
+            let bound = runtime().block_on(async {
+                let mode = full(RivalPolicy::Refuse, US[0]);
+                bind(config(Interfaces::All), mode, &DhcpCounters::new()).await.map(drop)
+            });
+            tell.send(bound).expect("the client waits");
+        },
+        move || {
+            let _dnsmasq = Dnsmasq::start("them0", "192.0.2.50,192.0.2.60");
+            start.send(()).expect("the server waits");
+            match told.recv().expect("an outcome") {
+                Err(BindError::Rival { server, interface }) => {
+                    assert_eq!((server, interface.as_str()), (THEM[0], "us0"));
                 }
                 other => panic!("not refused: {other:?}"),
             }
