@@ -65,7 +65,7 @@ struct Full {
 }
 
 impl Server {
-    /// Binds both ports. In full mode it also asks the segment for another DHCP server, which takes three seconds when
+    /// Binds both ports. In full mode it also asks the segment for another DHCP server, which takes five seconds when
     /// there is none, as it should be.
     ///
     /// # Errors
@@ -226,7 +226,7 @@ impl Server {
             Decision::Silent(_) => None,
             Decision::Reply(answer) => {
                 let needs_store = persist.is_some_and(|lease| lease.state == LeaseState::Bound);
-                Some(self.outgoing(answer, arrival, &local, needs_store))
+                Some(self.outgoing(&answer, arrival, &local, needs_store))
             }
         }
     }
@@ -291,9 +291,7 @@ impl Server {
         debug!(mac = %request.mac, ?channel, message, "decided");
         let address = match decision {
             Decision::Silent(Reason::TookLease { address, .. }) => *address,
-            Decision::Reply(Answer { reply, .. }) if reply.lease.is_some() => {
-                reply.lease.as_ref().map(|lease| lease.address)
-            }
+            Decision::Reply(answer) => answer.reply.lease.as_ref().map(|lease| lease.address),
             _ => None,
         };
         let address = address
@@ -316,7 +314,7 @@ impl Server {
 
     fn outgoing(
         &self,
-        answer: Answer,
+        answer: &Answer,
         arrival: &Arrival,
         local: &LocalAddress,
         needs_store: bool,

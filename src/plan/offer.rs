@@ -90,7 +90,7 @@ pub enum Decision {
     /// No answer. It is the correct way to say no: the client goes on to its next boot device.
     Silent(Reason),
     /// An answer.
-    Reply(Answer),
+    Reply(Box<Answer>),
 }
 
 /// A reply with its way and its reason.
@@ -137,12 +137,12 @@ pub fn decide(
     let asked = Asked { request, channel, client, service: Service::Beside };
     match boot_data(&asked, standing, policy, local) {
         Err(reason) => Decision::Silent(reason),
-        Ok(boot) => Decision::Reply(Answer {
+        Ok(boot) => Decision::Reply(Box::new(Answer {
             reply: Reply::to(request, message, local.address).with_boot(boot.file),
             destination: destination(request, channel, local),
             why: Some(boot.why),
             may_loop: boot.may_loop,
-        }),
+        })),
     }
 }
 

@@ -114,7 +114,7 @@ impl Desk<'_> {
                 let terms = LeaseTerms { address, ..terms(pool, Some(pool.config().lease_secs())) };
                 FullDecision { decision: self.reply(MessageType::Ack, terms), persist: Some(lease) }
             }
-            Err(refusal) => Decision::Reply(Answer {
+            Err(refusal) => Decision::Reply(Box::new(Answer {
                 reply: Reply::to(request, MessageType::Nak, self.local.address),
                 // A client that is told "not that address" has none that works: RFC 2131 section 4.3.2 wants a broadcast.
                 destination: if request.is_relayed() {
@@ -126,7 +126,7 @@ impl Desk<'_> {
                     .is_netboot()
                     .then(|| format!("refused the address that the machine asked for: {refusal}")),
                 may_loop: false,
-            })
+            }))
             .into(),
         }
     }
@@ -161,7 +161,7 @@ impl Desk<'_> {
             Err(_) => None,
         };
         let destination = destination(request, Channel::Port67, self.local);
-        Decision::Reply(Answer { reply, destination, why, may_loop })
+        Decision::Reply(Box::new(Answer { reply, destination, why, may_loop }))
     }
 
     fn is_netboot(&self) -> bool {

@@ -245,7 +245,7 @@ impl Seen {
         }
         let (_, uri) = self.boot_from()?;
         let host = uri.strip_prefix("http://").and_then(|r| r.split(['/', ':']).next());
-        if !host.is_some_and(|h| h.parse::<Ipv4Addr>().is_ok()) {
+        if host.is_none_or(|h| h.parse::<Ipv4Addr>().is_err()) {
             return Err(format!("{uri} has no address literal"));
         }
         if !uri.ends_with(".efi") {

@@ -47,7 +47,7 @@ fn ask(packet: &Packet, channel: Channel, standing: &Standing) -> Decision {
 
 fn answer(decision: Decision) -> Answer {
     match decision {
-        Decision::Reply(answer) => answer,
+        Decision::Reply(answer) => *answer,
         Decision::Silent(reason) => panic!("silent: {reason}"),
     }
 }
