@@ -25,7 +25,7 @@ mod test;
 pub use fetch::Fetched;
 pub use inspect::{Inspected, NotAnInstaller, inspect};
 pub use open::{OpenError, OpenImage};
-pub use source::{BadSource, Source};
+pub use source::{BadSource, ExpectedSha256, Source};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -270,15 +270,15 @@ impl ImageStore {
     pub async fn verify(
         &self,
         fetched: &Fetched,
-        expected_sha256: Option<&str>,
+        expected: Option<&ExpectedSha256>,
     ) -> Result<Inspected, ImportError> {
         let part = self.part_of(&fetched.source);
-        if let Some(expected) = expected_sha256
-            && !expected.trim().eq_ignore_ascii_case(&fetched.sha256)
+        if let Some(expected) = expected
+            && expected.as_str() != fetched.sha256
         {
             self.discard(&fetched.source).await?;
             return Err(ImportError::WrongHash {
-                expected: expected.trim().to_owned(),
+                expected: expected.as_str().to_owned(),
                 found: fetched.sha256.clone(),
             });
         }
@@ -350,6 +350,16 @@ impl ImageStore {
     pub async fn discard(&self, source: &Source) -> Result<(), ImportError> {
         let part = self.part_of(source);
         blocking(move || part.remove()).await
+    }
+
+    /// Removes the parts of all imports but those from `sources`: at the start, what no job is going to finish.
+    ///
+    /// # Errors
+    /// [`ImportError::Storage`].
+    pub async fn discard_all_but(&self, sources: &[Source]) -> Result<(), ImportError> {
+        let keep: Vec<part::Place> = sources.iter().map(|source| self.part_of(source)).collect();
+        let dir = self.dir.clone();
+        blocking(move || part::remove_others(&dir, &keep)).await
     }
 
     /// Removes an image's file; a file that is gone is not an error. Machines that are fetching it get it to the end.

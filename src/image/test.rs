@@ -129,11 +129,12 @@ async fn a_refused_file_leaves_nothing_behind() {
     }
     let good = file(dir.path(), "good.iso", &bytes);
     let fetched = fetch(&store, &good).await.unwrap();
-    let error = store.verify(&fetched, Some(&"0".repeat(64))).await.unwrap_err();
+    let error = store.verify(&fetched, Some(&"0".repeat(64).parse().unwrap())).await.unwrap_err();
     assert!(matches!(error, ImportError::WrongHash { .. }), "{error}");
     assert_eq!(names(dir.path()), [""; 0]);
     let fetched = fetch(&store, &good).await.unwrap();
-    store.verify(&fetched, Some(&fetched.sha256.to_uppercase())).await.unwrap();
+    let expected = fetched.sha256.to_uppercase().parse().unwrap();
+    store.verify(&fetched, Some(&expected)).await.unwrap();
 }
 
 #[tokio::test]
@@ -172,6 +173,22 @@ async fn a_source_that_changed_is_fetched_from_its_beginning() {
     file(dir.path(), "a.iso", &bytes);
     let fetched = fetch(&store, &source).await.unwrap();
     assert_eq!(fetched.sha256, hex(&Sha256::digest(&bytes)));
+}
+
+#[tokio::test]
+async fn parts_that_no_job_will_finish_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    let done = file(dir.path(), "done.iso", &image());
+    import(&store, &done).await.unwrap();
+    let [kept, dropped] = ["kept.iso", "dropped.iso"].map(|name| file(dir.path(), name, &image()));
+    fetch(&store, &kept).await.unwrap();
+    fetch(&store, &dropped).await.unwrap();
+    store.discard_all_but(std::slice::from_ref(&kept)).await.unwrap();
+    assert_eq!(names(dir.path()).len(), 3, "an image, a part and its note");
+    assert_eq!(store.part_of(&kept).len(), image().len() as u64);
+    store.discard_all_but(&[]).await.unwrap();
+    assert_eq!(names(dir.path()), ["proxmox-ve-9.2-1.iso"]);
 }
 
 #[tokio::test]
