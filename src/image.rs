@@ -13,6 +13,7 @@
 //! All file work runs on blocking threads; nothing here keeps a whole image in memory.
 
 mod download;
+mod error;
 mod fetch;
 mod inspect;
 mod open;
@@ -22,10 +23,11 @@ mod source;
 #[cfg(test)]
 mod test;
 
+pub use error::ImportError;
 pub use fetch::Fetched;
 pub use inspect::{Inspected, NotAnInstaller, inspect};
 pub use open::{OpenError, OpenImage};
-pub use source::{BadSource, Source};
+pub use source::{BadSource, ExpectedSha256, Source};
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -34,7 +36,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::id::{ImageId, JobId};
+use crate::domain::id::JobId;
 use crate::domain::image::Image;
 use crate::domain::time::Timestamp;
 
@@ -65,127 +67,6 @@ impl Default for ImportLimits {
 /// Biggest image that can be handed to a machine. iPXE wraps it into a newc archive, whose sizes have 32 bits; one MiB
 /// is left for what the ISO view adds.
 pub const MAX_IMAGE_BYTES: u64 = (u32::MAX as u64) - (1 << 20);
-
-/// Why an import did not succeed.
-#[derive(Debug, thiserror::Error)]
-pub enum ImportError {
-    /// The source's text is not usable.
-    #[error(transparent)]
-    Source(#[from] BadSource),
-    /// The file on this machine cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The path that was given.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-    /// No connection, no answer, or the connection broke. What has arrived is kept.
-    #[error("fetching {url} was interrupted: {why}")]
-    Interrupted {
-        /// The URL that was asked, after redirects.
-        url: String,
-        /// What happened.
-        why: &'static str,
-        /// The error below, where there is one.
-        #[source]
-        source: Option<Box<dyn std::error::Error + Send + Sync>>,
-    },
-    /// The server answered, but not with the file.
-    #[error("{url} answered with status {status}")]
-    Status {
-        /// The URL that was asked, after redirects.
-        url: String,
-        /// HTTP status code.
-        status: u16,
-    },
-    /// The server's answer cannot be used.
-    #[error("the answer of {url} cannot be used: {why}")]
-    Answer {
-        /// The URL that was asked.
-        url: String,
-        /// What is wrong.
-        why: String,
-    },
-    /// Not enough room, seen before it was used up.
-    #[error(
-        "not enough free space in {}: {needed} bytes are needed ({margin} of them stay free), {free} are there", dir.display()
-    )]
-    NoSpace {
-        /// Directory of the images.
-        dir: PathBuf,
-        /// Bytes that this import still needs, margin included.
-        needed: u64,
-        /// Part of `needed` that is to stay free.
-        margin: u64,
-        /// Bytes that are free.
-        free: u64,
-    },
-    /// The disk filled up while writing. The part was removed, so that others can go on.
-    #[error("the disk that holds {} is full; the partial file was removed", dir.display())]
-    DiskFull {
-        /// Directory of the images.
-        dir: PathBuf,
-    },
-    /// More than can be served.
-    #[error(
-        "the image is bigger than {MAX_IMAGE_BYTES} bytes, the most that can be handed to a machine"
-    )]
-    TooBig,
-    /// Another file than the operator wants.
-    #[error("the file's SHA-256 is {found}, but {expected} is expected; the file was removed")]
-    WrongHash {
-        /// As given.
-        expected: String,
-        /// As computed.
-        found: String,
-    },
-    /// Not an image that this appliance can install from.
-    #[error(transparent)]
-    NotAnInstaller(#[from] NotAnInstaller),
-    /// Two imports of one source.
-    #[error("an import from {url} is already running")]
-    Busy {
-        /// The source.
-        url: String,
-    },
-    /// Another file of the same release is there.
-    #[error(
-        "{id} is already imported from a different file; delete it first if this one is to replace it"
-    )]
-    IdTaken {
-        /// The id that both would have.
-        id: ImageId,
-    },
-    /// The fetched part is gone.
-    #[error("the fetched file is no longer there; fetch it again")]
-    PartGone,
-    /// Cancelled by the caller. What has arrived is kept.
-    #[error("the import was cancelled")]
-    Cancelled,
-    /// Our own directory cannot be used.
-    #[error("cannot write {}", path.display())]
-    Storage {
-        /// The file or directory.
-        path: PathBuf,
-        /// Why.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl ImportError {
-    /// Whether the same call may succeed later without anybody changing something.
-    #[must_use]
-    pub fn is_transient(&self) -> bool {
-        match self {
-            Self::Interrupted { .. } => true,
-            Self::Status { status, .. } => *status >= 500 || matches!(*status, 408 | 429),
-            _ => false,
-        }
-    }
-}
 
 /// What [`ImageStore::commit`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -270,15 +151,15 @@ impl ImageStore {
     pub async fn verify(
         &self,
         fetched: &Fetched,
-        expected_sha256: Option<&str>,
+        expected: Option<&ExpectedSha256>,
     ) -> Result<Inspected, ImportError> {
         let part = self.part_of(&fetched.source);
-        if let Some(expected) = expected_sha256
-            && !expected.trim().eq_ignore_ascii_case(&fetched.sha256)
+        if let Some(expected) = expected
+            && expected.as_str() != fetched.sha256
         {
             self.discard(&fetched.source).await?;
             return Err(ImportError::WrongHash {
-                expected: expected.trim().to_owned(),
+                expected: expected.as_str().to_owned(),
                 found: fetched.sha256.clone(),
             });
         }
@@ -351,6 +232,16 @@ impl ImageStore {
     pub async fn discard(&self, source: &Source) -> Result<(), ImportError> {
         let part = self.part_of(source);
         blocking(move || part.remove()).await
+    }
+
+    /// Removes the parts of all imports but those from `sources`: at the start, what no job is going to finish.
+    ///
+    /// # Errors
+    /// [`ImportError::Storage`].
+    pub async fn discard_all_but(&self, sources: &[Source]) -> Result<(), ImportError> {
+        let keep: Vec<part::Place> = sources.iter().map(|source| self.part_of(source)).collect();
+        let dir = self.dir.clone();
+        blocking(move || part::remove_others(&dir, &keep)).await
     }
 
     /// Removes an image's file; a file that is gone is not an error. Machines that are fetching it get it to the end.

@@ -5,11 +5,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use super::inspect::{FileSectors, inspect_sectors};
-use super::{Inspected, NotAnInstaller};
+use super::{Inspected, NotAnInstaller, hex};
 use crate::domain::image::Image;
 use crate::domain::time::Timestamp;
-use crate::proto::iso9660::{IsoView, ViewError};
+use crate::proto::iso9660::{Extent, IsoView, ViewError};
 
 /// Why an image cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +76,18 @@ impl OpenImage {
         })
     }
 
+    /// Text for the entity tag of `extent`.
+    #[must_use]
+    pub fn extent_tag(&self, extent: Extent) -> String {
+        format!("{}-{:x}-{:x}", short(&self.sha256), extent.offset, extent.len)
+    }
+
+    /// Text for the entity tag of the view with `mode_file`. Tells nothing about the token in it.
+    #[must_use]
+    pub fn view_tag(&self, mode_file: &[u8]) -> String {
+        format!("{}-{}", short(&self.sha256), short(&hex(&Sha256::digest(mode_file))))
+    }
+
     /// This image with `mode_file` in its root. Microseconds; touches no disk.
     ///
     /// # Errors
@@ -81,4 +95,9 @@ impl OpenImage {
     pub fn view(&self, mode_file: &[u8]) -> Result<IsoView, ViewError> {
         self.content.layout.view(mode_file)
     }
+}
+
+/// Half of a digest's digits: 128 bits tell files apart.
+fn short(digest: &str) -> &str {
+    digest.get(..32).unwrap_or(digest)
 }

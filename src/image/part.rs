@@ -228,6 +228,20 @@ impl Part {
     }
 }
 
+/// Removes every part and note in `dir` that is not one of `keep`.
+pub(super) fn remove_others(dir: &Path, keep: &[Place]) -> Result<(), ImportError> {
+    for entry in std::fs::read_dir(dir).map_err(|e| storage(dir, e))? {
+        let path = entry.map_err(|e| storage(dir, e))?.path();
+        let ours = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| {
+            [".iso.part", ".note", ".note.new"].iter().any(|end| name.ends_with(end))
+        });
+        if ours && !keep.iter().any(|place| place.file == path || place.note == path) {
+            remove(&path)?;
+        }
+    }
+    Ok(())
+}
+
 /// Refuses when writing `bytes` more would leave less than `margin` free.
 pub(super) fn check_space(dir: &Path, bytes: u64, margin: u64) -> Result<(), ImportError> {
     let stat = nix::sys::statvfs::statvfs(dir).map_err(|e| storage(dir, e.into()))?;

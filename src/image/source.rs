@@ -20,9 +20,9 @@ pub enum Source {
     Url(Url),
 }
 
-/// The text names no source.
+/// The text names no source, or is no digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("'{text}' cannot be imported: {rule}")]
+#[error("'{text}' cannot be used for an import: {rule}")]
 pub struct BadSource {
     text: String,
     rule: &'static str,
@@ -75,6 +75,47 @@ impl From<Source> for String {
     }
 }
 
+/// A SHA-256 that the operator expects, lower-case hex. Parsed when the import is asked for, so that a slip of the pen is
+/// not found out after the download.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ExpectedSha256(String);
+
+impl ExpectedSha256 {
+    /// 64 lower-case hex digits.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for ExpectedSha256 {
+    type Err = BadSource;
+
+    /// 64 hex digits in either case, blanks around them ignored.
+    fn from_str(text: &str) -> Result<Self, BadSource> {
+        let digits = text.trim();
+        if digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Ok(Self(digits.to_ascii_lowercase()));
+        }
+        let text = text.chars().take(80).collect();
+        Err(BadSource { text, rule: "a SHA-256 has 64 digits of 0-9 and a-f" })
+    }
+}
+
+impl TryFrom<String> for ExpectedSha256 {
+    type Error = BadSource;
+    fn try_from(text: String) -> Result<Self, BadSource> {
+        text.parse()
+    }
+}
+
+impl From<ExpectedSha256> for String {
+    fn from(expected: ExpectedSha256) -> Self {
+        expected.0
+    }
+}
+
 /// Opens a regular file; returns it with its length and a text that changes when the file changes.
 pub(super) fn open_file(path: &Path) -> Result<(File, u64, String), ImportError> {
     use std::os::unix::fs::MetadataExt;
@@ -103,6 +144,15 @@ mod test {
         }
         for bad in ["", "x.iso", "ftp://a.example/x", "file:///etc/passwd", "http://"] {
             assert!(bad.parse::<Source>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_expected_digest_has_64_hex_digits() {
+        let upper: ExpectedSha256 = format!(" {}\n", "AB".repeat(32)).parse().unwrap();
+        assert_eq!(upper.as_str(), "ab".repeat(32));
+        for bad in ["", "ab", &"0".repeat(63), &"g".repeat(64)] {
+            assert!(bad.parse::<ExpectedSha256>().is_err(), "{bad}");
         }
     }
 

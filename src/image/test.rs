@@ -75,6 +75,8 @@ async fn an_image_is_imported_opened_and_deleted() {
     let start = usize::try_from(offset).unwrap();
     assert!(bytes[start..start + usize::try_from(len).unwrap()] == [0x4B; 5000]);
     assert!(open.view(b"mode").unwrap().len() > image.size);
+    assert_ne!(open.view_tag(b"token a"), open.view_tag(b"token b"));
+    assert_ne!(open.extent_tag(open.content.kernel), open.extent_tag(open.content.initrd));
 
     store.delete(&image).await.unwrap();
     store.delete(&image).await.unwrap();
@@ -129,11 +131,12 @@ async fn a_refused_file_leaves_nothing_behind() {
     }
     let good = file(dir.path(), "good.iso", &bytes);
     let fetched = fetch(&store, &good).await.unwrap();
-    let error = store.verify(&fetched, Some(&"0".repeat(64))).await.unwrap_err();
+    let error = store.verify(&fetched, Some(&"0".repeat(64).parse().unwrap())).await.unwrap_err();
     assert!(matches!(error, ImportError::WrongHash { .. }), "{error}");
     assert_eq!(names(dir.path()), [""; 0]);
     let fetched = fetch(&store, &good).await.unwrap();
-    store.verify(&fetched, Some(&fetched.sha256.to_uppercase())).await.unwrap();
+    let expected = fetched.sha256.to_uppercase().parse().unwrap();
+    store.verify(&fetched, Some(&expected)).await.unwrap();
 }
 
 #[tokio::test]
@@ -172,6 +175,22 @@ async fn a_source_that_changed_is_fetched_from_its_beginning() {
     file(dir.path(), "a.iso", &bytes);
     let fetched = fetch(&store, &source).await.unwrap();
     assert_eq!(fetched.sha256, hex(&Sha256::digest(&bytes)));
+}
+
+#[tokio::test]
+async fn parts_that_no_job_will_finish_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path()).await;
+    let done = file(dir.path(), "done.iso", &image());
+    import(&store, &done).await.unwrap();
+    let [kept, dropped] = ["kept.iso", "dropped.iso"].map(|name| file(dir.path(), name, &image()));
+    fetch(&store, &kept).await.unwrap();
+    fetch(&store, &dropped).await.unwrap();
+    store.discard_all_but(std::slice::from_ref(&kept)).await.unwrap();
+    assert_eq!(names(dir.path()).len(), 3, "an image, a part and its note");
+    assert_eq!(store.part_of(&kept).len(), image().len() as u64);
+    store.discard_all_but(&[]).await.unwrap();
+    assert_eq!(names(dir.path()), ["proxmox-ve-9.2-1.iso"]);
 }
 
 #[tokio::test]
@@ -403,29 +422,89 @@ async fn a_name_is_resolved_without_libc() {
     fetch(&store(dir.path()).await, &source).await.unwrap();
 }
 
+/// Runs one test of this file again, in a child that `command` starts with the arguments it is given here.
+fn run_again(mut command: std::process::Command, name: &str, why: &str) {
+    let output = command
+        .args(["--exact", &format!("image::test::{name}"), "--nocapture"])
+        .output()
+        .unwrap_or_else(|e| panic!("{why}: {e}"));
+    let text = [output.stdout, output.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    assert!(output.status.success() && text.contains("1 passed"), "{why}:\n{text}");
+}
+
+/// Serves the image over TLS with `certificate`, for one connection after the other.
+async fn serve_tls(certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> String {
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(certificate.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.cert.der().clone()], key.into())
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let app = Router::new().route("/x", get(async || image()));
+        while let Ok((socket, _)) = listener.accept().await {
+            // A client that does not trust us ends the handshake.
+            let Ok(stream) = acceptor.accept(socket).await else { continue };
+            let service = hyper_util::service::TowerToHyperService::new(app.clone());
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(hyper_util::rt::TokioIo::new(stream), service)
+                .await;
+        }
+    });
+    format!("https://localhost:{port}/x")
+}
+
+/// Runs again in a child, whose CA store holds only the certificate of its own server.
+#[test]
+fn https_is_fetched_from_servers_that_the_machine_trusts_and_from_no_other() {
+    let dir = match std::env::var_os("IRONHATCH_TEST_CA") {
+        Some(dir) => std::path::PathBuf::from(dir),
+        None => {
+            let dir = tempfile::tempdir().unwrap();
+            let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+            command.env("IRONHATCH_TEST_CA", dir.path());
+            command.env("SSL_CERT_FILE", dir.path().join("ca.pem")).env_remove("SSL_CERT_DIR");
+            let name = "https_is_fetched_from_servers_that_the_machine_trusts_and_from_no_other";
+            run_again(command, name, "the run with its own CA store failed");
+            return;
+        }
+    };
+    tokio::runtime::Runtime::new().unwrap().block_on(async {
+        let [known, unknown] =
+            [(); 2].map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap());
+        std::fs::write(dir.join("ca.pem"), known.cert.pem()).unwrap();
+        let store = store(&dir).await;
+        let good: Source = serve_tls(&known).await.parse().unwrap();
+        assert!(matches!(import(&store, &good).await.unwrap(), Committed::New(_)));
+        let bad: Source = serve_tls(&unknown).await.parse().unwrap();
+        let error = fetch(&store, &bad).await.unwrap_err();
+        assert!(error.to_string().contains("no connection could be made"), "{error}");
+    });
+}
+
 /// Runs this test again in a mount namespace of its own, where a tmpfs of 3 MiB is the whole disk.
 #[test]
 fn a_full_disk_is_a_clear_error_and_works_again_when_there_is_room() {
     const INSIDE: &str = "IRONHATCH_TEST_SMALL_DISK";
     if std::env::var_os(INSIDE).is_none() {
         let dir = tempfile::tempdir().unwrap();
-        let name = "image::test::a_full_disk_is_a_clear_error_and_works_again_when_there_is_room";
-        let script =
-            "mount -t tmpfs -o size=3m none \"$1\" && exec \"$2\" --exact \"$3\" --nocapture";
-        let output = std::process::Command::new("unshare")
-            .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])
-            .arg(dir.path())
-            .arg(std::env::current_exe().unwrap())
-            .arg(name)
-            .env(INSIDE, dir.path())
-            .output()
-            .expect("this test needs unshare(1) from util-linux");
-        let text = [output.stdout, output.stderr].concat();
-        let text = String::from_utf8_lossy(&text);
-        assert!(
-            output.status.success() && text.contains("1 passed"),
-            "the run on the small disk failed (unprivileged user namespaces must be allowed):\n{text}"
-        );
+        let script = "mount -t tmpfs -o size=3m none \"$1\" && shift && exec \"$@\"";
+        let mut command = std::process::Command::new("unshare");
+        if !nix::unistd::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        command.args(["--mount", "sh", "-c", script, "sh"]);
+        command.arg(dir.path()).arg(std::env::current_exe().unwrap()).env(INSIDE, dir.path());
+        let name = "a_full_disk_is_a_clear_error_and_works_again_when_there_is_room";
+        let why =
+            "the run on a small disk needs root or unprivileged user namespaces, and unshare(1)";
+        run_again(command, name, why);
         return;
     }
     let dir = std::path::PathBuf::from(std::env::var_os(INSIDE).unwrap());

@@ -143,12 +143,10 @@ impl RockRidge {
         while let Some([a, b, len, _version]) = area.first_chunk::<4>() {
             let Some(field) = area.get(..usize::from(*len)).filter(|f| f.len() >= 4) else { break };
             match &[*a, *b] {
-                b"NM" => {
-                    // Flags: 2 and 4 stand for `.` and `..` (RRIP 4.1.4).
-                    if field.get(4).is_some_and(|flags| flags & 6 == 0) {
-                        let room = limits::NAME_BYTES.saturating_sub(self.name.len());
-                        self.name.extend(field.iter().skip(5).take(room));
-                    }
+                // Flags: 2 and 4 stand for `.` and `..` (RRIP 4.1.4).
+                b"NM" if field.get(4).is_some_and(|flags| flags & 6 == 0) => {
+                    let room = limits::NAME_BYTES.saturating_sub(self.name.len());
+                    self.name.extend(field.iter().skip(5).take(room));
                 }
                 b"PX" => {
                     self.mode = u32_le(field, 4);

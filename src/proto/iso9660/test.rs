@@ -29,7 +29,7 @@ fn files_are_found_by_their_rock_ridge_names() {
 #[test]
 fn each_refusal_says_what_is_wrong() {
     let good = sample::installer("9.2");
-    let refused = |image: &[u8]| open(image).err().expect("refused").to_string();
+    let refused = |image: &[u8]| open(image).expect_err("refused").to_string();
 
     assert!(refused(b"PK\x03\x04").contains("not an ISO 9660 image"));
     assert!(refused(&vec![0; 100_000]).contains("not an ISO 9660 image"));
