@@ -60,7 +60,8 @@ impl Lab {
 
     /// The same with knobs of the stand-in (shell assignments, one per line).
     pub(crate) fn fresh_with(&self, name: &str, last: u8, knobs: &str) -> Node {
-        let dir = self.dir.path().join(format!("{name}-{last}"));
+        let machine = fs::read_dir(self.dir.path()).unwrap().count();
+        let dir = self.dir.path().join(format!("{name}-{machine}"));
         let address: IpAddr = format!("192.0.2.{last}").parse().unwrap();
         let key =
             EphemeralKey::generate(&mut rand::rng(), &format!("ironhatch rebuild {name}")).unwrap();

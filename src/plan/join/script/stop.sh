@@ -6,9 +6,9 @@ if [ -d /run/systemd/system ]; then
 fi
 pid=$(cat /run/join.pid 2>/dev/null)
 if [ -n "$pid" ] && tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q ironhatch-join; then
-  kill -TERM -- "-$pid" 2>/dev/null
+  kill -TERM "-$pid" 2>/dev/null
   sleep 1
-  kill -KILL -- "-$pid" 2>/dev/null
+  kill -KILL "-$pid" 2>/dev/null
 fi
 rm -f /run/join.pid
 exit 0
