@@ -195,7 +195,10 @@ impl Reporter {
                     }
                     Err(reason) if report.attempts >= MOST_TRIES => {
                         tx.delete_report(&report);
-                        let text = format!("{} was not told {}: {reason}; given up", report.reporter, report.event);
+                        let text = format!(
+                            "{} was not told {}: {reason}; given up",
+                            report.reporter, report.event
+                        );
                         (Level::Error, text)
                     }
                     Err(reason) => {

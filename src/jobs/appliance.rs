@@ -34,7 +34,8 @@ impl Appliance {
         let mut addresses = Vec::new();
         if let Ok(found) = nix::ifaddrs::getifaddrs() {
             for interface in found {
-                let ip = interface.address.as_ref().and_then(|a| a.as_sockaddr_in()).map(|a| a.ip());
+                let ip =
+                    interface.address.as_ref().and_then(|a| a.as_sockaddr_in()).map(|a| a.ip());
                 addresses.extend(ip.filter(|ip| !ip.is_loopback()));
             }
         }

@@ -18,9 +18,10 @@ use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::InstallToken;
 use crate::domain::sighting::Sighting;
-use crate::plan::authority::{self, InstallerFacts};
+use crate::plan::authority;
 use crate::plan::rebuild;
 use crate::plan::script::KernelArgument;
+use crate::proto::installer::AnswerRequest;
 use crate::store::{HostReads as _, ImageReads as _, JobReads as _, Read, SightingReads as _, Tx};
 
 /// A machine that asks what to boot.
@@ -116,7 +117,9 @@ fn advance(
             continue;
         }
         let detail = match *status {
-            StepStatus::Skipped => "the installer's report did not arrive; the call-back proves the installation",
+            StepStatus::Skipped => {
+                "the installer's report did not arrive; the call-back proves the installation"
+            }
             StepStatus::Succeeded => message,
             _ => "",
         };
@@ -151,7 +154,10 @@ impl Engine {
                 tx.save_host(&host)?;
                 let job = host.active_job.map(|id| tx.job(id)).transpose()?.flatten();
                 let Some(mut job) = job.filter(|_| host.state.is_armed()) else {
-                    let reason = format!("{} is {}, no rebuild is waiting for it", host.hostname, host.state);
+                    let reason = format!(
+                        "{} is {}, no rebuild is waiting for it",
+                        host.hostname, host.state
+                    );
                     return Ok(BootDecision::Local { host: host.hostname, reason });
                 };
                 if let Err(refusal) = authority::live_rebuild(&job) {
@@ -171,7 +177,8 @@ impl Engine {
                     let reason = "the install token is gone from the database".to_owned();
                     return stop(tx, job, reason, "start a new rebuild");
                 };
-                let message = format!("{} booted from the network and takes its installer", host.hostname);
+                let message =
+                    format!("{} booted from the network and takes its installer", host.hostname);
                 advance(tx, &mut job, &mut host, HostEvent::ScriptFetched, &message)?;
                 Ok(BootDecision::Install {
                     host: host.hostname,
@@ -213,7 +220,11 @@ impl Engine {
                 authority::may_fetch_installer(&job, &host)?;
                 let id = &authority::live_rebuild(&job)?.image;
                 let image = r.image(id)?.ok_or_else(|| {
-                    Refusal::new(RefusalKind::NotFound, format!("the image {id} is gone"), "import it again")
+                    Refusal::new(
+                        RefusalKind::NotFound,
+                        format!("the image {id} is gone"),
+                        "import it again",
+                    )
                 })?;
                 Ok((host, image))
             })
@@ -227,7 +238,7 @@ impl Engine {
     pub async fn take_answer(
         &self,
         token: InstallToken,
-        facts: InstallerFacts,
+        facts: AnswerRequest,
         accept: Option<String>,
     ) -> Result<check::ServedAnswer, Refusal> {
         let engine = self.clone();
@@ -246,8 +257,8 @@ impl Engine {
                     work.answer_served = Some(tx.now());
                 }
                 let message = format!(
-                    "the answer for {} left the building (release {}-{}); its network boot is local boot from now on",
-                    host.hostname, facts.release, facts.iso_release
+                    "the answer for {} left the building (release {}); its network boot is local boot from now on",
+                    host.hostname, facts.release
                 );
                 advance(tx, &mut job, &mut host, HostEvent::AnswerServed, &message)?;
                 Ok(answer)
@@ -328,14 +339,19 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::installed`].
-    pub async fn first_boot_host(&self, id: HostId, token: Option<InstallToken>) -> Result<Host, Refusal> {
+    pub async fn first_boot_host(
+        &self,
+        id: HostId,
+        token: Option<InstallToken>,
+    ) -> Result<Host, Refusal> {
         self.store()
             .read(move |r| {
                 if let Some(token) = &token {
                     let (job, _) = rebuild_of(r, token)?;
                     authority::may_call_back(&job, id)?;
                 }
-                r.host(id)?.ok_or_else(|| Refusal::new(RefusalKind::NotFound, "there is no such host", ""))
+                r.host(id)?
+                    .ok_or_else(|| Refusal::new(RefusalKind::NotFound, "there is no such host", ""))
             })
             .await
     }
@@ -347,7 +363,8 @@ fn stop(
     reason: String,
     hint: &str,
 ) -> Result<BootDecision, Refusal> {
-    let refusal = Refusal::new(RefusalKind::Conflict, reason.clone(), hint).because_of(Some(job.id));
+    let refusal =
+        Refusal::new(RefusalKind::Conflict, reason.clone(), hint).because_of(Some(job.id));
     let failure = Failure { from: None, reason, hint: hint.to_owned() };
     end::end_job(tx, &mut job, JobStatus::Failed, Some(failure))?;
     Ok(BootDecision::Refused(refusal))

@@ -101,10 +101,11 @@ fn answer_text(
     let view = engine.context().types.borrow().clone();
     let config = &engine.context().config;
     let release = &image.release.release;
-    let dialect =
-        Dialect::for_release(release).map_err(|e| refuse(e.to_string(), "import a supported image"))?;
+    let dialect = Dialect::for_release(release)
+        .map_err(|e| refuse(e.to_string(), "import a supported image"))?;
     let server_type = view.types.get(&host.server_type).ok_or_else(|| {
-        let why = view.errors_of(&host.server_type).unwrap_or_else(|| "its file is gone".to_owned());
+        let why =
+            view.errors_of(&host.server_type).unwrap_or_else(|| "its file is gone".to_owned());
         refuse(
             format!("the server type '{}' cannot be used: {why}", host.server_type),
             "correct its file, or give the host another type",
@@ -142,13 +143,19 @@ fn answer_text(
     let composed = compose(&inputs).map_err(|problems| {
         let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
         refuse(
-            format!("the installer would reject the answer for {}: {}", host.hostname, all.join("; ")),
+            format!(
+                "the installer would reject the answer for {}: {}",
+                host.hostname,
+                all.join("; ")
+            ),
             "correct the server type, the template or the host's own values",
         )
     })?;
     if let Some(missing) = composed.omitted.iter().find(|o| o.section == "first-boot") {
         return Err(refuse(
-            format!("release {release} has no first-boot script, so the installed node could not call back"),
+            format!(
+                "release {release} has no first-boot script, so the installed node could not call back"
+            ),
             format!("import an image of release {} or newer", missing.since),
         ));
     }
@@ -156,7 +163,11 @@ fn answer_text(
     let toml = render_toml(&composed.answer, dialect);
     validate_answer_text(&toml, dialect).map_err(|problems| {
         refuse(
-            format!("the installer would reject the answer for {}: {}", host.hostname, problems.join("; ")),
+            format!(
+                "the installer would reject the answer for {}: {}",
+                host.hostname,
+                problems.join("; ")
+            ),
             "this is a bug; report it with the server type and the template",
         )
     })?;
@@ -218,7 +229,11 @@ pub(super) fn root_password_hash(engine: &Engine) -> Result<Secret<String>, Step
 ///
 /// # Errors
 /// What is wrong, and what to do.
-pub(super) async fn preflight(engine: &Engine, job: &Job, host: &Host) -> Result<String, StepFailure> {
+pub(super) async fn preflight(
+    engine: &Engine,
+    job: &Job,
+    host: &Host,
+) -> Result<String, StepFailure> {
     let Work::Rebuild(work) = &job.work else {
         return Err(refuse("not a rebuild", "").into());
     };
@@ -231,11 +246,13 @@ pub(super) async fn preflight(engine: &Engine, job: &Job, host: &Host) -> Result
     engine.open_image(&image).await?;
     tell(engine, job, format!("image {} is readable ({} MiB)", image.id, image.size >> 20)).await?;
     before_arming(engine, host, &image)?;
-    tell(engine, job, "the answer passes every rule of this release's installer".to_owned()).await?;
+    tell(engine, job, "the answer passes every rule of this release's installer".to_owned())
+        .await?;
     match host.inventory.memory_mib {
         Some(seen) => tell(engine, job, format!("memory is enough: {seen} MiB were seen")).await?,
         None => {
-            let text = "the machine's memory is not known yet; it is checked when it boots".to_owned();
+            let text =
+                "the machine's memory is not known yet; it is checked when it boots".to_owned();
             tell(engine, job, text).await?;
         }
     }

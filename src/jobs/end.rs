@@ -18,7 +18,8 @@ pub(super) fn end_job(
     status: JobStatus,
     failure: Option<Failure>,
 ) -> Result<(), Refusal> {
-    if let Some(open) = job.steps.iter().find(|s| s.status == StepStatus::Running).map(|s| s.id.clone())
+    if let Some(open) =
+        job.steps.iter().find(|s| s.status == StepStatus::Running).map(|s| s.id.clone())
     {
         let detail = failure.as_ref().map_or_else(String::new, |f| f.reason.clone());
         let ended =

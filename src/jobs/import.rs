@@ -154,7 +154,8 @@ async fn import(
     let images = &engine.context().images;
     set_step(engine, id, step::CHECK, StepStatus::Running, "").await?;
     let size = images.check_source(source).await?;
-    let told = size.map_or("the source does not tell its size".to_owned(), |n| format!("{} MiB", n >> 20));
+    let told =
+        size.map_or("the source does not tell its size".to_owned(), |n| format!("{} MiB", n >> 20));
     set_step(engine, id, step::CHECK, StepStatus::Succeeded, &told).await?;
 
     set_step(engine, id, step::FETCH, StepStatus::Running, "").await?;
@@ -219,7 +220,8 @@ async fn fetch(
             Err(error) if error.is_transient() && tries < TRIES => {
                 tries += 1;
                 let pause = Duration::from_secs(1 << tries.min(5));
-                let text = format!("{}; going on from there in {} s", chain(&error), pause.as_secs());
+                let text =
+                    format!("{}; going on from there in {} s", chain(&error), pause.as_secs());
                 let step = step::FETCH.parse().ok();
                 super::rebuild::log(engine, id, step, Level::Warn, text).await?;
                 tokio::select! {
@@ -315,7 +317,11 @@ async fn record_image(engine: &Engine, id: JobId, image: Image, told: &str) -> R
             }
             tx.emit(NewEvent {
                 level: Level::Info,
-                subject: Subject { job: Some(id), image: Some(image.id.clone()), ..Subject::default() },
+                subject: Subject {
+                    job: Some(id),
+                    image: Some(image.id.clone()),
+                    ..Subject::default()
+                },
                 kind: EventKind::ImageChanged,
                 message: format!("image {} is ready", image.id),
             })?;
@@ -334,7 +340,9 @@ async fn finish(
     engine
         .store()
         .write(move |tx| match tx.job(id)? {
-            Some(mut job) if !job.status.is_terminal() => end::end_job(tx, &mut job, status, failure),
+            Some(mut job) if !job.status.is_terminal() => {
+                end::end_job(tx, &mut job, status, failure)
+            }
             _ => Ok(()),
         })
         .await

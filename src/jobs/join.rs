@@ -14,10 +14,10 @@ use crate::domain::id::{HostId, JobId, StepId};
 use crate::domain::job::{Job, StepClass, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
+use crate::node::ClusterGuard;
 use crate::node::join::{Join, JoinContext, JoinLimits, JoinLog, StepOutcome};
 use crate::node::key::EphemeralKey;
 use crate::node::ssh::{ErrorClass, Limits, Session, Target};
-use crate::node::ClusterGuard;
 use crate::plan::join::{JoinStep, Kind, pvecm};
 use crate::plan::rebuild as plan;
 use crate::store::{HostReads as _, JobReads as _, SecretReads as _, of_job};
@@ -42,7 +42,10 @@ pub(super) async fn kind(engine: &Engine, host: Option<HostId>) -> Result<Kind, 
 }
 
 /// The member that joins go through: the configured one, or a ready host of ours when we founded the cluster.
-pub(super) async fn member(engine: &Engine, except: Option<HostId>) -> Result<Option<Target>, Refusal> {
+pub(super) async fn member(
+    engine: &Engine,
+    except: Option<HostId>,
+) -> Result<Option<Target>, Refusal> {
     let proxmox = &engine.context().config.proxmox;
     if let Some(name) = &proxmox.existing_node {
         let address: IpAddr = name.parse().map_err(|_| {
@@ -110,7 +113,11 @@ pub(super) async fn look_ahead(
         return Err(failed("is in no cluster".to_owned(), hint, false));
     };
     if !state.quorate {
-        return Err(failed("has no quorum".to_owned(), "bring the cluster's other nodes back first", true));
+        return Err(failed(
+            "has no quorum".to_owned(),
+            "bring the cluster's other nodes back first",
+            true,
+        ));
     }
     let known = session
         .exec(&["cat", "/etc/pve/corosync.conf"], None, limits)
@@ -253,7 +260,12 @@ impl Running {
         }
     }
 
-    async fn try_forget(&mut self, engine: &Engine, job: &Job, host: &Host) -> Result<String, StepFailure> {
+    async fn try_forget(
+        &mut self,
+        engine: &Engine,
+        job: &Job,
+        host: &Host,
+    ) -> Result<String, StepFailure> {
         let mut join = match self.join.take() {
             Some(join) => join,
             None => {
@@ -366,8 +378,8 @@ async fn context(engine: &Engine, job: &Job, host: &Host) -> Result<JoinContext,
         .read::<_, Refusal, _>(move |r| Ok(r.secret(&key, &name)?))
         .await?
         .ok_or_else(|| broken("the ephemeral key is gone from the database".to_owned()))?;
-    let ephemeral = EphemeralKey::from_pem(&Secret::new(pem.to_string()))
-        .map_err(|e| broken(e.to_string()))?;
+    let ephemeral =
+        EphemeralKey::from_pem(&Secret::new(pem.to_string())).map_err(|e| broken(e.to_string()))?;
     let lasting = member_key::open(engine).await?;
     let member = member(engine, Some(host.id)).await?;
     let proxmox = &engine.context().config.proxmox;

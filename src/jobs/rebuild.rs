@@ -34,8 +34,7 @@ pub(super) struct StepFailure {
 
 impl From<Refusal> for StepFailure {
     fn from(refusal: Refusal) -> Self {
-        let is_transient =
-            matches!(refusal.kind, RefusalKind::Unavailable | RefusalKind::Internal);
+        let is_transient = matches!(refusal.kind, RefusalKind::Unavailable | RefusalKind::Internal);
         Self { reason: refusal.detail, hint: refusal.hint, is_transient }
     }
 }
@@ -134,7 +133,9 @@ async fn finish(
     engine
         .store()
         .write(move |tx| match tx.job(id)? {
-            Some(mut job) if !job.status.is_terminal() => end::end_job(tx, &mut job, status, failure),
+            Some(mut job) if !job.status.is_terminal() => {
+                end::end_job(tx, &mut job, status, failure)
+            }
             _ => Ok(()),
         })
         .await
@@ -211,7 +212,8 @@ async fn arm(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure> {
         is_transient: false,
     };
     let comment = format!("ironhatch rebuild {id}");
-    let key = EphemeralKey::generate(&mut rand::rng(), &comment).map_err(|e| broken(e.to_string()))?;
+    let key =
+        EphemeralKey::generate(&mut rand::rng(), &comment).map_err(|e| broken(e.to_string()))?;
     let private = key.private_pem().map_err(|e| broken(e.to_string()))?;
     let password_hash = check::root_password_hash(engine)?;
     engine

@@ -264,10 +264,8 @@ impl Engine {
     /// # Errors
     /// Unknown job, not failed, busy host.
     pub async fn retry(&self, id: JobId, confirm: &str) -> Result<JobId, Refusal> {
-        let job = self
-            .store()
-            .read::<_, Refusal, _>(move |r| r.job(id)?.ok_or_else(no_such_job))
-            .await?;
+        let job =
+            self.store().read::<_, Refusal, _>(move |r| r.job(id)?.ok_or_else(no_such_job)).await?;
         if !matches!(job.status, JobStatus::Failed | JobStatus::Cancelled) {
             return Err(refuse(
                 RefusalKind::Conflict,
@@ -285,8 +283,7 @@ impl Engine {
                 self.rebuild(work.host, request).await
             }
             Work::ImportImage(work) => {
-                let request =
-                    ImportRequest { source: work.source, sha256: work.expected_sha256 };
+                let request = ImportRequest { source: work.source, sha256: work.expected_sha256 };
                 self.import_image(request).await
             }
         }
@@ -329,9 +326,9 @@ impl Engine {
         let image = self
             .store()
             .write::<_, Refusal, _>(move |tx| {
-                let image = tx.image(&wanted)?.ok_or_else(|| {
-                    refuse(RefusalKind::NotFound, "there is no such image", "")
-                })?;
+                let image = tx
+                    .image(&wanted)?
+                    .ok_or_else(|| refuse(RefusalKind::NotFound, "there is no such image", ""))?;
                 for job in tx.active_jobs()? {
                     if matches!(&job.work, Work::Rebuild(work) if work.image == wanted) {
                         return Err(refuse(
@@ -362,9 +359,9 @@ impl Engine {
     pub async fn set_sighting_ignored(&self, mac: Mac, ignored: bool) -> Result<(), Refusal> {
         self.store()
             .write(move |tx| {
-                let mut sighting = tx.sighting(mac)?.ok_or_else(|| {
-                    refuse(RefusalKind::NotFound, "no such machine was seen", "")
-                })?;
+                let mut sighting = tx
+                    .sighting(mac)?
+                    .ok_or_else(|| refuse(RefusalKind::NotFound, "no such machine was seen", ""))?;
                 if sighting.ignored == ignored {
                     return Ok(());
                 }
@@ -419,7 +416,9 @@ fn distinct(macs: Vec<Mac>) -> Result<Vec<Mac>, Refusal> {
     }
     if seen.is_empty() {
         let hint = "the address of the NIC it boots from is printed by its firmware and shown among the sightings";
-        return Err(refuse(RefusalKind::Unprocessable, "a host needs a MAC address", hint).about("mac"));
+        return Err(
+            refuse(RefusalKind::Unprocessable, "a host needs a MAC address", hint).about("mac")
+        );
     }
     Ok(seen)
 }

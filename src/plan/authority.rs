@@ -8,27 +8,9 @@ use crate::domain::host::{Host, HostEvent, transition};
 use crate::domain::id::HostId;
 use crate::domain::identity::DmiUuid;
 use crate::domain::image::Release;
-use crate::domain::inventory::Inventory;
 use crate::domain::job::{Job, Rebuild, Work};
-use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
-
-/// What the installer's answer request says about the machine it runs on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InstallerFacts {
-    /// `product.product`: `pve` for Proxmox VE.
-    pub product: String,
-    /// `iso.release`.
-    pub release: String,
-    /// `iso.isorelease`.
-    pub iso_release: String,
-    /// MACs of all its links.
-    pub macs: Vec<Mac>,
-    /// System UUID when usable.
-    pub uuid: Option<DmiUuid>,
-    /// The rest, for the host's page.
-    pub inventory: Inventory,
-}
+use crate::proto::installer::AnswerRequest;
 
 fn forbid(detail: String, hint: &str) -> Refusal {
     Refusal::new(RefusalKind::Forbidden, detail, hint)
@@ -43,7 +25,8 @@ pub fn live_rebuild(job: &Job) -> Result<&Rebuild, Refusal> {
         return Err(forbid("this token belongs to no rebuild".to_owned(), ""));
     };
     if job.status.is_terminal() {
-        let detail = format!("the rebuild of {} is over; its token opens nothing", rebuild.hostname);
+        let detail =
+            format!("the rebuild of {} is over; its token opens nothing", rebuild.hostname);
         return Err(forbid(detail, "start a new rebuild"));
     }
     if job.cancel_requested {
@@ -93,11 +76,12 @@ pub fn may_have_answer(
     job: &Job,
     host: &Host,
     image: &Release,
-    facts: &InstallerFacts,
+    facts: &AnswerRequest,
 ) -> Result<(), Refusal> {
     let rebuild = live_rebuild(job)?;
-    let conflict =
-        |detail: String, hint: &str| Refusal::new(RefusalKind::Conflict, detail, hint).because_of(Some(job.id));
+    let conflict = |detail: String, hint: &str| {
+        Refusal::new(RefusalKind::Conflict, detail, hint).because_of(Some(job.id))
+    };
     if rebuild.host != host.id || host.active_job != Some(job.id) {
         return Err(forbid(
             format!("this token does not belong to {}", host.hostname),
@@ -115,15 +99,19 @@ pub fn may_have_answer(
     }
     if facts.product != image.product {
         return Err(forbid(
-            format!("the installer is for '{}', this rebuild is for '{}'", facts.product, image.product),
+            format!(
+                "the installer is for '{}', this rebuild is for '{}'",
+                facts.product, image.product
+            ),
             "boot the installer that Ironhatch serves",
         ));
     }
-    if (&facts.release, &facts.iso_release) != (&image.release, &image.iso_release) {
+    let build = facts.iso_release.as_ref().unwrap_or(&image.iso_release);
+    if (&facts.release, build) != (&image.release, &image.iso_release) {
         return Err(conflict(
             format!(
-                "the installer is release {}-{}, this rebuild is for {}-{}",
-                facts.release, facts.iso_release, image.release, image.iso_release
+                "the installer is release {}-{build}, this rebuild is for {}-{}",
+                facts.release, image.release, image.iso_release
             ),
             "boot the installer that Ironhatch serves",
         ));

@@ -29,7 +29,9 @@ use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::InstallToken;
 use crate::jobs::{BootDecision, Engine, ScriptRequest};
-use crate::plan::script::{BootScript, FirstBoot, Install, LocalBoot, Refused, ScriptUrl, Start, Unknown};
+use crate::plan::script::{
+    BootScript, FirstBoot, Install, LocalBoot, Refused, ScriptUrl, Start, Unknown,
+};
 use crate::proto::iso9660::mode_file;
 
 /// An answer request carries hardware facts of some KiB.
@@ -111,7 +113,14 @@ fn ipv4(peer: SocketAddr) -> Option<Ipv4Addr> {
 }
 
 impl MachineState {
-    fn tell(&self, mac: Option<Mac>, peer: SocketAddr, stage: BootStage, answered: bool, message: String) {
+    fn tell(
+        &self,
+        mac: Option<Mac>,
+        peer: SocketAddr,
+        stage: BootStage,
+        answered: bool,
+        message: String,
+    ) {
         self.sink.observe(BootObservation {
             at: self.engine.store().now(),
             mac,
@@ -150,8 +159,7 @@ async fn script(
     let mac: Mac = mac.parse().map_err(|e: crate::domain::mac::InvalidMac| {
         Line(Refusal::new(RefusalKind::Malformed, e.to_string(), "use /ipxe/52-54-00-aa-bb-01"))
     })?;
-    let request =
-        ScriptRequest { mac, address: ipv4(peer), inventory: query.into_inventory() };
+    let request = ScriptRequest { mac, address: ipv4(peer), inventory: query.into_inventory() };
     let (body, answered, message) = match state.engine.boot_decision(request).await? {
         BootDecision::Install { host, image, token, arguments } => {
             let base = format!("{}/boot/{}", state.public_url, token.reveal());
@@ -243,7 +251,10 @@ async fn installer_file(
             let url = format!("{}/api/boot/answer/{}", state.public_url, token.reveal());
             let mode = mode_file(&url, None);
             let view = open.view(mode.as_bytes()).map_err(|e| {
-                refuse(Refusal::new(RefusalKind::Internal, e.to_string(), "import the image again"), mac)
+                refuse(
+                    Refusal::new(RefusalKind::Internal, e.to_string(), "import the image again"),
+                    mac,
+                )
             })?;
             // The tag must differ per token and must not give it away.
             let hash: String = token.hash().0.iter().take(8).map(|b| format!("{b:02x}")).collect();
@@ -330,7 +341,8 @@ async fn answer(
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response<Body>, Line> {
     let token = token_of(&headers, &query);
-    serve_answer(state.0, peer.0, token.and_then(|t| t.ok_or_else(missing_token)), &headers, body).await
+    serve_answer(state.0, peer.0, token.and_then(|t| t.ok_or_else(missing_token)), &headers, body)
+        .await
 }
 
 async fn answer_at(
@@ -386,8 +398,15 @@ async fn installed(
         None => body_token.ok_or_else(|| refuse(missing_token().0))?,
     };
     let callback = state.engine.installed(id, token, report).await.map_err(refuse)?;
-    let told = if callback.is_new { "installation report taken" } else { "installation report, again" };
-    state.tell(callback.host.macs.first().copied(), peer, BootStage::Callback, true, told.to_owned());
+    let told =
+        if callback.is_new { "installation report taken" } else { "installation report, again" };
+    state.tell(
+        callback.host.macs.first().copied(),
+        peer,
+        BootStage::Callback,
+        true,
+        told.to_owned(),
+    );
     // 200 and nothing else: a 9.2 installer takes 204 for a failure and stops at a shell.
     Ok(text("ok\n".to_owned()))
 }
@@ -433,6 +452,12 @@ async fn phone_home(
     report.address = report.address.or_else(|| ipv4(peer));
     let callback = state.engine.phone_home(id, token, report).await.map_err(refuse)?;
     let told = if callback.is_new { "phone-home taken" } else { "phone-home, again" };
-    state.tell(callback.host.macs.first().copied(), peer, BootStage::Callback, true, told.to_owned());
+    state.tell(
+        callback.host.macs.first().copied(),
+        peer,
+        BootStage::Callback,
+        true,
+        told.to_owned(),
+    );
     Ok(text("ok\n".to_owned()))
 }

@@ -59,14 +59,15 @@ fn image() -> Release {
     }
 }
 
-fn facts() -> InstallerFacts {
-    InstallerFacts {
+fn facts() -> AnswerRequest {
+    AnswerRequest {
         product: "pve".into(),
         release: "9.2".into(),
-        iso_release: "1".into(),
+        iso_release: Some("1".into()),
         macs: vec!["52:54:00:00:00:99".parse().unwrap(), "52:54:00:00:00:01".parse().unwrap()],
         uuid: Some(UUID.parse().unwrap()),
-        inventory: Inventory::default(),
+        schema: None,
+        inventory: Default::default(),
     }
 }
 
@@ -86,9 +87,11 @@ fn the_right_machine_of_an_armed_host_gets_its_answer() {
 /// Rule 1, one broken condition at a time.
 #[test]
 fn every_single_disagreement_keeps_the_answer_in_the_building() {
-    type Break = fn(&mut Job, &mut Host, &mut InstallerFacts);
+    type Break = fn(&mut Job, &mut Host, &mut AnswerRequest);
     let cases: &[(&str, RefusalKind, Break)] = &[
-        ("served before", RefusalKind::Conflict, |j, _, _| rebuild(j).answer_served = Some(Timestamp(1))),
+        ("served before", RefusalKind::Conflict, |j, _, _| {
+            rebuild(j).answer_served = Some(Timestamp(1))
+        }),
         ("job failed", RefusalKind::Forbidden, |j, _, _| j.status = JobStatus::Failed),
         ("job cancelled", RefusalKind::Forbidden, |j, _, _| j.status = JobStatus::Cancelled),
         ("job done", RefusalKind::Forbidden, |j, _, _| j.status = JobStatus::Succeeded),
@@ -104,10 +107,12 @@ fn every_single_disagreement_keeps_the_answer_in_the_building() {
         ("another host", RefusalKind::Forbidden, |_, h, _| h.id = HostId(uuid::Uuid::from_u128(9))),
         ("wrong product", RefusalKind::Forbidden, |_, _, f| f.product = "pbs".into()),
         ("wrong release", RefusalKind::Conflict, |_, _, f| f.release = "8.4".into()),
-        ("wrong build", RefusalKind::Conflict, |_, _, f| f.iso_release = "2".into()),
+        ("wrong build", RefusalKind::Conflict, |_, _, f| f.iso_release = Some("2".into())),
         ("foreign MAC", RefusalKind::Forbidden, |_, _, f| f.macs.truncate(1)),
         ("no MAC", RefusalKind::Forbidden, |_, _, f| f.macs.clear()),
-        ("foreign UUID", RefusalKind::Forbidden, |_, _, f| f.uuid = Some(OTHER_UUID.parse().unwrap())),
+        ("foreign UUID", RefusalKind::Forbidden, |_, _, f| {
+            f.uuid = Some(OTHER_UUID.parse().unwrap())
+        }),
         ("UUID withheld", RefusalKind::Forbidden, |_, _, f| f.uuid = None),
     ];
     for (name, kind, break_it) in cases {

@@ -54,7 +54,10 @@ mod test {
             ..BootQuery::default()
         };
         let found = query.into_inventory();
-        assert_eq!((found.uuid, found.vendor, found.memory_mib, found.firmware), (None, None, None, None));
+        assert_eq!(
+            (found.uuid, found.vendor, found.memory_mib, found.firmware),
+            (None, None, None, None)
+        );
         let product = found.product.unwrap();
         assert!(product.len() <= 64 && !product.contains('\n'), "{product:?}");
     }
