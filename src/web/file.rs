@@ -3,9 +3,9 @@
 //! Built for firmware as clients: exact `Content-Length`, never chunked, `HEAD` with the headers of `GET`, single ranges,
 //! strong entity tags, few headers and none of them empty (EDK2 hangs on one), no compression.
 //!
-//! A body holds one piece of at most [`stream::PIECE`] bytes, read on a blocking thread when the connection asks for it,
-//! so memory is bounded by the number of connections and not by the size of files or the speed of clients. A client that
-//! stops reading stops the reading; [`limit_stall`] ends it.
+//! A body reads one piece of 256 KiB at a time, on a blocking thread, when the connection asks for it, so memory is
+//! bounded by the number of connections and not by the size of files or the speed of clients. How many pieces wait in a
+//! connection is [`CONNECTION_BUFFER`]. A client that stops reading stops the reading; [`limit_stall`] ends it.
 //!
 //! [`FileContent::segments`] says where the bytes of any range are without reading them: a connection that is taken over
 //! for `sendfile` uses the same answer.
@@ -145,6 +145,11 @@ impl Transfer {
         self.is_complete() && self.start + self.asked == self.file_len
     }
 }
+
+/// What the server's connections should have as `max_buf_size`: a connection takes the next piece only when less than this
+/// is waiting to be sent. With hyper's default of 408 KiB a stalled client holds two to three pieces (0.75 MiB), with this
+/// one piece (0.3 MiB), and the piece's memory is used again.
+pub const CONNECTION_BUFFER: usize = 64 << 10;
 
 /// Called with the outcome of a transfer, on a worker thread: must not block.
 pub type OnEnd = Box<dyn FnOnce(Transfer) + Send + Sync>;

@@ -170,8 +170,9 @@ async fn serve(
             }
             let service = hyper_util::service::TowerToHyperService::new(app.clone());
             let io = hyper_util::rt::TokioIo::new(socket);
-            let connection =
-                hyper::server::conn::http1::Builder::new().serve_connection(io, service);
+            let connection = hyper::server::conn::http1::Builder::new()
+                .max_buf_size(CONNECTION_BUFFER)
+                .serve_connection(io, service);
             tokio::spawn(async move {
                 let _ = connection.await;
             });
@@ -239,6 +240,7 @@ async fn a_client_that_stops_reading_loses_its_connection_and_its_memory() {
             }
         });
     let connection = hyper::server::conn::http1::Builder::new()
+        .max_buf_size(CONNECTION_BUFFER)
         .serve_connection(hyper_util::rt::TokioIo::new(socket), service);
     client.write_all(b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
     // The client reads nothing more. Without the limit this would wait for ever.
