@@ -12,8 +12,8 @@ mod problem;
 mod read;
 //TMP pub mod reload;
 pub mod secret;
-//TMP pub mod server_type;
-//TMP pub mod template;
+pub mod server_type;
+pub mod template;
 #[cfg(test)]
 mod test;
 

@@ -16,3 +16,4 @@ pub mod secret;
 pub mod server_type;
 pub mod sighting;
 pub mod time;
+pub mod words;

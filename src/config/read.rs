@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::document::{self, Entry, Node, Value};
-use super::problem::{Problem, Warning, nearest};
+use super::problem::{Problem, Warning};
+use crate::domain::words::nearest;
 
 /// A value with its place, so that later rules can point at it.
 #[derive(Debug, Clone)]
@@ -48,6 +49,16 @@ impl Findings {
 
     pub(crate) fn warn_at<T>(&self, at: &Located<T>, message: impl Into<String>) {
         self.warn(&at.key, (at.line, at.column), message);
+    }
+
+    /// Takes over what another collector of the same file found.
+    pub(crate) fn absorb(&self, other: Self) {
+        self.problems.borrow_mut().extend(other.problems.into_inner());
+        self.warnings.borrow_mut().extend(other.warnings.into_inner());
+    }
+
+    pub(crate) fn is_clean(&self) -> bool {
+        self.problems.borrow().is_empty()
     }
 
     /// All problems and warnings in the order of the file.
@@ -117,6 +128,11 @@ impl<'a> Section<'a> {
                 None
             }
         }
+    }
+
+    /// The same table with another collector.
+    pub(crate) fn reporting_to(self, findings: &'a Findings) -> Self {
+        Self { findings, ..self }
     }
 
     pub(crate) fn path(&self, key: &str) -> String {
@@ -275,4 +291,42 @@ pub(crate) fn show(text: &str) -> String {
         shown.push('…');
     }
     shown
+}
+
+/// The `.toml` files of a directory in the order of their names; a directory that does not exist has none.
+pub(crate) fn toml_files(dir: &Path, problems: &mut Vec<Problem>) -> Vec<(PathBuf, String)> {
+    let mut unreadable = |file: &Path, error: &std::io::Error| {
+        problems.push(Problem {
+            file: file.to_owned(),
+            line: 0,
+            column: 0,
+            key: String::new(),
+            message: format!("cannot be read: {error}"),
+        });
+    };
+    let entries = match std::fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => {
+            unreadable(dir, &error);
+            return Vec::new();
+        }
+    };
+    let mut files: Vec<PathBuf> = entries
+        .filter_map(|entry| entry.ok().map(|e| e.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        // Editors leave lock files such as `.#name.toml` beside what they edit.
+        .filter(|path| !path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')))
+        .collect();
+    files.sort();
+    files
+        .into_iter()
+        .filter_map(|file| match std::fs::read_to_string(&file) {
+            Ok(text) => Some((file, text)),
+            Err(error) => {
+                unreadable(&file, &error);
+                None
+            }
+        })
+        .collect()
 }
