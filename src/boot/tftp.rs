@@ -174,6 +174,7 @@ impl Server {
                 counters: Arc::clone(&self.counters),
                 transfers: Transfers::new(self.limits.clone()),
                 epoch: Instant::now(),
+                reported: 0,
                 effects: Vec::new(),
                 packet: Vec::with_capacity(LARGEST_DATAGRAM),
             };
@@ -217,6 +218,8 @@ struct Loop {
     counters: Arc<Counters>,
     transfers: Transfers,
     epoch: Instant,
+    /// Living transfers as last told to the counters.
+    reported: usize,
     effects: Vec<Effect>,
     packet: Vec<u8>,
 }
@@ -241,7 +244,8 @@ impl Loop {
                 self.transfers.handle_time(now, &mut self.effects);
                 self.carry_out().await;
             }
-            self.counters.set_active(self.transfers.len());
+            self.counters.active_changed(self.reported, self.transfers.len());
+            self.reported = self.transfers.len();
         }
     }
 

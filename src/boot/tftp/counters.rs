@@ -7,7 +7,7 @@ use crate::proto::tftp::transfers::{Dropped, Note};
 /// Counts since the start; each only grows, but for `active`.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Transfers alive right now on the socket that was last busy.
+    /// Transfers alive right now, on all sockets.
     pub active: AtomicUsize,
     /// Transfers whose first answer was confirmed.
     pub started: AtomicU64,
@@ -68,7 +68,12 @@ impl Counters {
         self.send_errors.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn set_active(&self, transfers: usize) {
-        self.active.store(transfers, Ordering::Relaxed);
+    /// One socket's count of living transfers went from `before` to `after`.
+    pub(super) fn active_changed(&self, before: usize, after: usize) {
+        if after >= before {
+            self.active.fetch_add(after - before, Ordering::Relaxed);
+        } else {
+            self.active.fetch_sub(before - after, Ordering::Relaxed);
+        }
     }
 }

@@ -23,6 +23,8 @@ pub struct Limits {
     pub peers: usize,
     /// First retransmission when no round trip was measured yet.
     pub first_retransmission: Duration,
+    /// Fastest retransmission of the first answer to an address whose round trip is known from an earlier transfer.
+    pub fastest_first_retransmission: Duration,
     /// Fastest retransmission. Below this, scheduling noise of firmware would look like loss.
     pub fastest_retransmission: Duration,
     /// Slowest retransmission: firmware counts its tries in steps of 4 s, so a lost packet must not cost a step.
@@ -51,6 +53,7 @@ impl Default for Limits {
             requests_per_second: 64,
             peers: 4096,
             first_retransmission: Duration::from_millis(500),
+            fastest_first_retransmission: Duration::from_millis(50),
             fastest_retransmission: Duration::from_millis(4),
             slowest_retransmission: Duration::from_secs(1),
             quiet_retransmission: Duration::from_secs(4),

@@ -9,8 +9,8 @@
 //!
 //! Data is repeated on timeout only: a repeated ACK never triggers data, or one duplicated packet would double every
 //! later one (Sorcerer's Apprentice, RFC 1123 section 4.2.3.1). The one exception is windowed transfers, where an ACK
-//! below the window says that its first block was lost: the window is sent again once, and only if the ACK is too
-//! late to be an echo of an earlier gap.
+//! below the window says that its first block was lost: the window is sent again once, and only if the ACK cannot be
+//! an echo of earlier packets.
 //!
 //! The timer follows the measured round trip as TCP's does (RFC 6298), so a lost block costs about a round trip and not
 //! a second; samples of repeated blocks are not used and the back-off stays until a clean sample (Karn's rule).
@@ -111,8 +111,9 @@ struct Timer {
     last_sent: Moment,
     /// Whether they were sent more than once.
     repeated: bool,
-    /// Whether an ACK below the window has already made them go out again.
-    resent_on_ack: bool,
+    /// Whether an ACK below the window may make them go out again: not after it did, nor when earlier packets went out
+    /// twice or with a gap, because the ACKs of those look the same.
+    heeds_low_ack: bool,
 }
 
 /// Block size without the option (RFC 1350).
@@ -120,10 +121,14 @@ const DEFAULT_BLOCK: u16 = 512;
 
 impl Transfer {
     /// Begins a transfer of `file`; the first answer is appended to `out`.
+    ///
+    /// `round_trip` is what an earlier transfer to the same address took, if there was one: firmware asks for the size
+    /// first, and then a lost first answer need not cost the whole [`Limits::first_retransmission`].
     pub fn start(
         file: Bytes,
         options: Options,
         limits: &Limits,
+        round_trip: Option<Duration>,
         now: Moment,
         out: &mut Vec<Effect>,
     ) -> Self {
@@ -140,7 +145,7 @@ impl Transfer {
             phase: if options.any() { Phase::Greeting } else { Phase::Sending },
             acked: 0,
             sent: 0,
-            timer: Timer::default(),
+            timer: Timer { estimate: round_trip.map(|r| (r, r / 2)), ..Timer::default() },
             progressed: now,
             started: now,
             repeats: 0,
@@ -157,12 +162,13 @@ impl Transfer {
         match input {
             Input::Ack(block) => self.handle_ack(*block, now, out),
             Input::Error => {
-                let end = match self.phase {
-                    Phase::Greeting => End::Probe,
-                    // Some clients report a full disk or a bad image only after the last block.
-                    _ => End::Aborted,
-                };
-                self.end(end, out);
+                if self.phase == Phase::Greeting {
+                    // It answers the OACK, so it measures the way as an ACK does.
+                    self.timer.acknowledged(now);
+                    self.end(End::Probe, out);
+                } else {
+                    self.end(End::Aborted, out);
+                }
             }
             Input::Tick => self.handle_tick(now, out),
         }
@@ -199,6 +205,12 @@ impl Transfer {
     #[must_use]
     pub fn age(&self, now: Moment) -> Duration {
         now.saturating_sub(self.started)
+    }
+
+    /// The measured round trip, smoothed.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        self.timer.estimate.map(|(smoothed, _)| smoothed)
     }
 
     /// When the request came.
@@ -241,11 +253,9 @@ impl Transfer {
 
     /// An ACK for what was acknowledged before.
     fn handle_repeated_ack(&mut self, now: Moment, out: &mut Vec<Effect>) {
-        if self.accepted.window == 1 || self.timer.resent_on_ack || self.timer.is_echo(now) {
-            return;
+        if self.accepted.window > 1 && self.timer.heeds_low_ack && !self.timer.is_echo(now) {
+            self.repeat_outstanding(now, out);
         }
-        self.timer.resent_on_ack = true;
-        self.repeat_outstanding(now, out);
     }
 
     fn handle_tick(&mut self, now: Moment, out: &mut Vec<Effect>) {
@@ -265,13 +275,14 @@ impl Transfer {
     fn repeat_outstanding(&mut self, now: Moment, out: &mut Vec<Effect>) {
         let before = out.len();
         self.timer.repeated = true;
+        self.timer.heeds_low_ack = false;
         self.put_outstanding(now, out);
         self.repeats += u64::try_from(out.len() - before).unwrap_or(0);
     }
 
     fn send_outstanding(&mut self, now: Moment, out: &mut Vec<Effect>) {
+        self.timer.heeds_low_ack = !self.timer.repeated && self.acked == self.sent;
         self.timer.repeated = false;
-        self.timer.resent_on_ack = false;
         self.put_outstanding(now, out);
     }
 
@@ -330,7 +341,12 @@ impl Transfer {
     fn retransmission(&self) -> Duration {
         let base = match self.timer.estimate {
             Some((smoothed, variation)) => {
-                (smoothed + variation * 4).max(self.limits.fastest_retransmission)
+                let fastest = if self.is_confirmed() {
+                    self.limits.fastest_retransmission
+                } else {
+                    self.limits.fastest_first_retransmission
+                };
+                (smoothed + variation * 4).max(fastest)
             }
             None => self.limits.first_retransmission,
         };

@@ -154,6 +154,8 @@ struct Peer {
     transfers: usize,
     /// When its request allowance is full again (generic cell rate algorithm).
     full_at: Moment,
+    /// The round trip of its last transfer that got far enough to know.
+    round_trip: Option<Duration>,
 }
 
 impl Transfers {
@@ -267,8 +269,15 @@ impl Transfers {
             return refuse(from, refusal, out);
         }
         let mut effects = std::mem::take(&mut self.scratch);
-        let transfer =
-            Transfer::start(file.bytes, request.options, &self.limits, now, &mut effects);
+        let round_trip = self.peers.get(from.ip()).and_then(|peer| peer.round_trip);
+        let transfer = Transfer::start(
+            file.bytes,
+            request.options,
+            &self.limits,
+            round_trip,
+            now,
+            &mut effects,
+        );
         let active = Active { transfer, file: file.name, armed: Moment::MAX, announced: false };
         self.active.insert(from, active);
         self.peers.entry(*from.ip()).or_default().transfers += 1;
@@ -325,10 +334,10 @@ impl Transfers {
     }
 
     fn remove(&mut self, peer: SocketAddrV4) {
-        if self.active.remove(&peer).is_some()
-            && let Some(entry) = self.peers.get_mut(peer.ip())
-        {
+        let Some(active) = self.active.remove(&peer) else { return };
+        if let Some(entry) = self.peers.get_mut(peer.ip()) {
             entry.transfers = entry.transfers.saturating_sub(1);
+            entry.round_trip = active.transfer.round_trip().or(entry.round_trip);
         }
     }
 

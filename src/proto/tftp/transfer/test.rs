@@ -113,7 +113,7 @@ impl Pair {
     fn start(len: usize, options: Options, fates: &mut impl FnMut() -> Fate) -> Self {
         let mut out = Vec::new();
         let limits = Limits::default();
-        let server = Transfer::start(file(len), options, &limits, Duration::ZERO, &mut out);
+        let server = Transfer::start(file(len), options, &limits, None, Duration::ZERO, &mut out);
         let mut pair = Self {
             now: Duration::ZERO,
             server,
@@ -225,7 +225,8 @@ fn block_numbers_wrap() {
 fn the_oack_holds_what_was_asked_for_and_nothing_else() {
     let answer = |options: Options| {
         let mut out = Vec::new();
-        let _ = Transfer::start(file(700), options, &Limits::default(), Duration::ZERO, &mut out);
+        let _ =
+            Transfer::start(file(700), options, &Limits::default(), None, Duration::ZERO, &mut out);
         match out.as_slice() {
             [Effect::Send(datagram)] => datagram.parts().concat(),
             other => panic!("one datagram is expected: {other:?}"),
@@ -243,8 +244,14 @@ fn the_oack_holds_what_was_asked_for_and_nothing_else() {
 #[test]
 fn firmware_that_only_wants_the_size_ends_the_transfer_quietly() {
     let mut out = Vec::new();
-    let mut transfer =
-        Transfer::start(file(9000), options(1468, 4), &Limits::default(), Duration::ZERO, &mut out);
+    let mut transfer = Transfer::start(
+        file(9000),
+        options(1468, 4),
+        &Limits::default(),
+        None,
+        Duration::ZERO,
+        &mut out,
+    );
     out.clear();
     transfer.handle(&Input::Error, MS, &mut out);
     assert_eq!(out, [Effect::End(End::Probe)]);
@@ -259,7 +266,7 @@ fn an_error_in_the_middle_is_an_abort() {
     let mut out = Vec::new();
     let limits = Limits::default();
     let mut transfer =
-        Transfer::start(file(9000), options(512, 1), &limits, Duration::ZERO, &mut out);
+        Transfer::start(file(9000), options(512, 1), &limits, None, Duration::ZERO, &mut out);
     transfer.handle(&Input::Ack(0), MS, &mut out);
     transfer.handle(&Input::Ack(1), MS * 2, &mut out);
     out.clear();
@@ -273,7 +280,7 @@ fn a_repeated_ack_never_triggers_data_in_lock_step() {
     let mut out = Vec::new();
     let limits = Limits::default();
     let mut transfer =
-        Transfer::start(file(9000), options(512, 1), &limits, Duration::ZERO, &mut out);
+        Transfer::start(file(9000), options(512, 1), &limits, None, Duration::ZERO, &mut out);
     transfer.handle(&Input::Ack(0), MS, &mut out);
     transfer.handle(&Input::Ack(1), MS * 2, &mut out);
     out.clear();
@@ -290,7 +297,7 @@ fn a_lost_first_block_of_a_window_costs_a_round_trip() {
     let mut out = Vec::new();
     let limits = Limits::default();
     let mut transfer =
-        Transfer::start(file(90_000), options(512, 8), &limits, Duration::ZERO, &mut out);
+        Transfer::start(file(90_000), options(512, 8), &limits, None, Duration::ZERO, &mut out);
     transfer.handle(&Input::Ack(0), MS * 2, &mut out);
     transfer.handle(&Input::Ack(8), MS * 4, &mut out);
     out.clear();
@@ -312,7 +319,7 @@ fn an_ack_inside_the_window_goes_on_after_it() {
     let mut out = Vec::new();
     let limits = Limits::default();
     let mut transfer =
-        Transfer::start(file(90_000), options(512, 4), &limits, Duration::ZERO, &mut out);
+        Transfer::start(file(90_000), options(512, 4), &limits, None, Duration::ZERO, &mut out);
     transfer.handle(&Input::Ack(0), MS, &mut out);
     out.clear();
     transfer.handle(&Input::Ack(2), MS * 2, &mut out);
@@ -359,8 +366,14 @@ fn a_lost_last_ack_counts_as_done() {
         let mut out = Vec::new();
         let limits = Limits::default();
         let mut now = MS;
-        let mut transfer =
-            Transfer::start(file(600), options(512, window), &limits, Duration::ZERO, &mut out);
+        let mut transfer = Transfer::start(
+            file(600),
+            options(512, window),
+            &limits,
+            None,
+            Duration::ZERO,
+            &mut out,
+        );
         transfer.handle(&Input::Ack(0), now, &mut out);
         if window == 1 {
             transfer.handle(&Input::Ack(1), now, &mut out);
@@ -382,7 +395,7 @@ fn a_silent_client_is_given_up_with_few_repeats() {
         let limits = Limits::default();
         let mut now = MS;
         let mut transfer =
-            Transfer::start(file(90_000), options(512, 1), &limits, Duration::ZERO, &mut out);
+            Transfer::start(file(90_000), options(512, 1), &limits, None, Duration::ZERO, &mut out);
         for block in 0..acks {
             transfer.handle(&Input::Ack(block), now, &mut out);
         }

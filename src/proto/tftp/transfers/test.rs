@@ -92,6 +92,23 @@ fn a_whole_boot_of_edk2_tells_a_short_story() {
 }
 
 #[test]
+fn a_lost_answer_after_a_size_question_costs_little() {
+    let mut desk = Desk::new();
+    desk.give(peer(21, 1024), &request("snponly.efi"));
+    desk.now += MS / 2;
+    desk.give(peer(21, 1024), b"\0\x05\0\x08\0");
+    let asked = desk.now;
+    desk.give(peer(21, 1025), &request("snponly.efi"));
+    let mut out = Vec::new();
+    while out.is_empty() {
+        desk.now = desk.transfers.next_deadline().expect("a transfer waits");
+        desk.transfers.handle_time(desk.now, &mut out);
+    }
+    assert_eq!(first_bytes(&out), [[0, 6]]);
+    assert_eq!(desk.now - asked, MS * 50);
+}
+
+#[test]
 fn a_request_from_the_same_port_begins_anew() {
     let mut desk = Desk::new();
     let client = peer(21, 2070);
