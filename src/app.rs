@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::assets::BootFiles;
 use crate::boot::{dhcp, port_owner, tftp};
-use crate::config::reload::{self, ServerTypesView};
+use crate::config::reload::{self, Reloader, ServerTypesView};
 use crate::config::{Config, PxeMode, UnknownPolicy};
 use crate::domain::boot::{BootDirectory, BootSink};
 use crate::domain::time::Timestamp;
@@ -29,7 +29,7 @@ use crate::image::{ImageStore, ImportLimits};
 use crate::jobs::{Appliance, Context, Engine};
 use crate::plan::lease::{Lease, PoolConfig};
 use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
-use crate::plan::script::{BootScript, ScriptUrl, Start};
+use crate::plan::script::{BootScript, KernelArgument, ScriptUrl, Start};
 use crate::report::Reporter;
 use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
@@ -107,7 +107,7 @@ pub struct App {
     store: Store,
     engine: Engine,
     config: Arc<Config>,
-    types: reload::ServerTypeFiles,
+    types: Reloader,
     view: watch::Receiver<Arc<ServerTypesView>>,
     recorder: recorder::Writer,
     http: TcpListener,
@@ -154,16 +154,24 @@ impl App {
             .mode(0o750)
             .create(&data_dir)
             .map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
-        let store = Store::open(&data_dir.join(DATABASE), master_key(&data_dir)?, Arc::new(wall_clock))?;
-        let (types, view) = reload::open(&config).map_err(|e| StartError::Config(e.to_string()))?;
+        let store =
+            Store::open(&data_dir.join(DATABASE), master_key(&data_dir)?, Arc::new(wall_clock))?;
+        let (types, view) = Reloader::new(
+            config.server_types.clone(),
+            config.answer_templates_dir.clone(),
+            reload::COALESCE,
+        )
+        .map_err(|e| StartError::Config(format!("server types cannot be watched: {e}")))?;
         let images = ImageStore::open(data_dir.join("images"), ImportLimits::default())
             .await
             .map_err(|e| StartError::Config(chain(&e)))?;
+        let kernel_arguments = kernel_arguments(&config)?;
         let context = Context {
             config: Arc::clone(&config),
             types: view.clone(),
             images,
             appliance: Appliance::read(),
+            kernel_arguments,
         };
         let engine = Engine::new(store.clone(), context, stop.clone());
         let keeps_strangers =
@@ -235,7 +243,7 @@ impl App {
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(self.recorder.run(recorder_stop.clone()));
         tasks.spawn(Reporter::new(self.store.clone(), Arc::clone(&self.config)).run(stop.clone()));
-        tasks.spawn(self.types.watch(stop.clone()));
+        tasks.spawn(self.types.run(stop.clone()));
         let (list, types) = watch::channel(Arc::new(list_of(&self.view.borrow())));
         tasks.spawn(follow_types(self.view, list, stop.clone()));
         let operator = web::router(WebState::new(WebParts {
@@ -262,7 +270,8 @@ impl App {
         tasks.spawn(housekeeping(self.store.clone(), stop.clone()));
 
         stop.cancelled().await;
-        let ended = tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
+        let ended =
+            tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
         recorder_stop.cancel();
         let _ = recorder.await;
         let store = self.store;
@@ -281,6 +290,14 @@ fn boot_files(config: &Config) -> Result<BootFiles, StartError> {
     Ok(files)
 }
 
+fn kernel_arguments(config: &Config) -> Result<Vec<KernelArgument>, StartError> {
+    let words = config.pxe.iter().flat_map(|pxe| &pxe.kernel_arguments);
+    words
+        .map(|word| KernelArgument::parse(word))
+        .collect::<Result<_, _>>()
+        .map_err(|e| StartError::Config(format!("pxe.kernel_arguments: {e}")))
+}
+
 async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {
     let address = config.server.listen;
     TcpListener::bind(address).await.map_err(|e| {
@@ -295,7 +312,8 @@ async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {
 }
 
 fn bind_control(path: &Path) -> Result<UnixListener, StartError> {
-    let fail = |e: std::io::Error| StartError::Control { path: path.to_owned(), reason: e.to_string() };
+    let fail =
+        |e: std::io::Error| StartError::Control { path: path.to_owned(), reason: e.to_string() };
     // The store's lock is held: whatever socket is there was left by a daemon that is gone.
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fail(e)),
@@ -331,11 +349,18 @@ async fn bind_boot(
         advertised_address: None,
     };
     let mode = match &pxe.mode {
-        PxeMode::Proxy => dhcp::Mode::Proxy,
+        PxeMode::Proxy => dhcp::Mode::Beside,
         PxeMode::Full(pool) => {
             let leases: Vec<Lease> = store.snapshot()?.leases()?;
-            let pool = PoolConfig::new(pxe.subnet, pool.first..=pool.last, pool.lease)
-                .map(|p| p.with_router(pool.gateway).with_dns(pool.dns.clone()))
+            let own = addresses_of(&pxe.interfaces)
+                .into_iter()
+                .find(|a| pxe.subnet.contains(a))
+                .ok_or_else(|| {
+                    StartError::Config("pxe: no boot interface has an address in pxe.subnet".into())
+                })?;
+            let seconds = u32::try_from(pool.lease.as_secs()).unwrap_or(u32::MAX);
+            let pool = PoolConfig::new(pxe.subnet, (pool.first, pool.last), own, seconds)
+                .and_then(|p| p.with_routing(pool.gateway, pool.dns.clone()))
                 .map_err(|e| StartError::Config(format!("pxe: {e}")))?;
             dhcp::Mode::Full {
                 pool,
@@ -349,7 +374,8 @@ async fn bind_boot(
     let counters = dhcp::DhcpCounters::default();
     let dhcp = dhcp::Server::bind(settings, mode, directory, Arc::clone(sink), counters).await?;
     let addresses = addresses_of(&pxe.interfaces);
-    let tftp = tftp::Server::bind(tftp::TftpConfig::on(addresses), Arc::clone(files), Arc::clone(sink))?;
+    let tftp =
+        tftp::Server::bind(tftp::TftpConfig::on(addresses), Arc::clone(files), Arc::clone(sink))?;
     Ok((Some(dhcp), Some(tftp)))
 }
 
@@ -369,7 +395,8 @@ impl dhcp::LeaseStore for Leases {
     fn persist<'a>(
         &'a self,
         leases: &'a [Lease],
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), dhcp::LeaseStoreError>> + Send + 'a>> {
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), dhcp::LeaseStoreError>> + Send + 'a>>
+    {
         let leases = leases.to_vec();
         Box::pin(async move {
             self.0
@@ -388,7 +415,7 @@ impl dhcp::LeaseStore for Leases {
 fn list_of(view: &ServerTypesView) -> ServerTypeList {
     ServerTypeList {
         types: view.types.values().cloned().collect(),
-        errors: view.errors.iter().map(ToString::to_string).collect(),
+        errors: view.errors.values().flatten().map(ToString::to_string).collect(),
     }
 }
 
@@ -414,7 +441,8 @@ async fn housekeeping(store: Store, stop: CancellationToken) {
             () = tokio::time::sleep(Duration::from_secs(600)) => {}
             () = stop.cancelled() => return,
         }
-        let pruned = store.write::<_, StoreError, _>(|tx| tx.prune_events(EVENTS_KEPT, 2_000)).await;
+        let pruned =
+            store.write::<_, StoreError, _>(|tx| tx.prune_events(EVENTS_KEPT, 2_000)).await;
         if let Err(error) = pruned {
             tracing::error!(%error, "old events could not be removed");
         }

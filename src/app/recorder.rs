@@ -58,8 +58,13 @@ pub(crate) struct Writer {
 pub(crate) fn recorder(store: Store, keeps_strangers: bool) -> (Recorder, Writer) {
     let (sender, queue) = mpsc::channel(QUEUE);
     let dropped = Arc::new(AtomicU64::new(0));
-    let writer =
-        Writer { queue, store, keeps_strangers, macs: HashMap::new(), dropped: Arc::clone(&dropped) };
+    let writer = Writer {
+        queue,
+        store,
+        keeps_strangers,
+        macs: HashMap::new(),
+        dropped: Arc::clone(&dropped),
+    };
     (Recorder { queue: sender, dropped }, writer)
 }
 

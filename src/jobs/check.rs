@@ -105,7 +105,7 @@ fn answer_text(
         .map_err(|e| refuse(e.to_string(), "import a supported image"))?;
     let server_type = view.types.get(&host.server_type).ok_or_else(|| {
         let why =
-            view.errors_of(&host.server_type).unwrap_or_else(|| "its file is gone".to_owned());
+            engine.type_problem(&host.server_type).unwrap_or_else(|| "its file is gone".to_owned());
         refuse(
             format!("the server type '{}' cannot be used: {why}", host.server_type),
             "correct its file, or give the host another type",

@@ -11,7 +11,7 @@ use super::appliance::Appliance;
 use super::{import, rebuild};
 use crate::config::Config;
 use crate::config::reload::ServerTypesView;
-use crate::domain::id::{ImageId, JobId};
+use crate::domain::id::{ImageId, JobId, ServerTypeName};
 use crate::domain::image::Image;
 use crate::domain::job::Work;
 use crate::domain::refusal::{Refusal, RefusalKind};
@@ -149,6 +149,15 @@ impl Engine {
             // The records are as the last write left them: a restart takes the job up again.
             tracing::error!(job = %id, %error, "job stopped at an error of the database");
         }
+    }
+
+    /// What is wrong with the file of a server type, in one line.
+    pub(super) fn type_problem(&self, name: &ServerTypeName) -> Option<String> {
+        let file = self.inner.context.config.server_types.file_of(name);
+        let view = self.inner.context.types.borrow();
+        let problems: Vec<String> =
+            view.errors.get(&file)?.iter().map(ToString::to_string).collect();
+        Some(problems.join("; "))
     }
 
     /// An image's open file with its layout; kept open, because every request of every machine needs it.

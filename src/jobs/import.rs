@@ -15,7 +15,7 @@ use crate::domain::id::JobId;
 use crate::domain::image::Image;
 use crate::domain::job::{Job, JobStatus, Step, StepClass, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
-use crate::image::{Committed, Fetched, ImportError, Source};
+use crate::image::{Committed, ExpectedSha256, Fetched, ImportError, Source};
 use crate::store::{JobReads as _, NewEvent};
 
 mod step {
@@ -38,14 +38,12 @@ pub(super) fn accept(request: &ImportRequest) -> Result<(String, Option<String>)
     let source: Source = request.source.trim().parse().map_err(|e: crate::image::BadSource| {
         bad(e.to_string(), "give an absolute path on the appliance, or an http(s) URL", "source")
     })?;
-    let sha256 = request.sha256.as_deref().map(str::trim).filter(|s| !s.is_empty());
-    if let Some(digest) = sha256
-        && (digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()))
-    {
-        let hint = "copy the SHA-256 from the vendor's download page: 64 hex digits";
-        return Err(bad("the SHA-256 has not 64 hex digits".to_owned(), hint, "sha256"));
-    }
-    Ok((source.to_string(), sha256.map(str::to_ascii_lowercase)))
+    let given = request.sha256.as_deref().map(str::trim).filter(|s| !s.is_empty());
+    let expected = given.map(str::parse::<ExpectedSha256>).transpose().map_err(|e| {
+        let hint = "copy the SHA-256 from the vendor's download page";
+        bad(e.to_string(), hint, "sha256")
+    })?;
+    Ok((source.to_string(), expected.map(String::from)))
 }
 
 /// The steps of an import.
@@ -79,7 +77,7 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
         return Ok(());
     };
     let Work::ImportImage(work) = &job.work else { return Ok(()) };
-    let expected = work.expected_sha256.clone();
+    let expected = work.expected_sha256.as_deref().and_then(|text| text.parse().ok());
     let source: Source = match work.source.parse() {
         Ok(source) => source,
         Err(error) => return fail(engine, id, &error.to_string(), "").await,
@@ -90,7 +88,7 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
     };
     let Ok(_permit) = permit else { return Ok(()) };
     let cancel = engine.inner.stop.child_token();
-    let work = import(engine, id, &source, expected.as_deref(), &cancel);
+    let work = import(engine, id, &source, expected.as_ref(), &cancel);
     tokio::pin!(work);
     let outcome = loop {
         tokio::select! {
@@ -148,7 +146,7 @@ async fn import(
     engine: &Engine,
     id: JobId,
     source: &Source,
-    expected: Option<&str>,
+    expected: Option<&ExpectedSha256>,
     cancel: &CancellationToken,
 ) -> Result<(), Stop> {
     let images = &engine.context().images;

@@ -5,7 +5,6 @@ use super::engine::Engine;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::node::key::EphemeralKey;
-use crate::store::SecretReads as _;
 
 const SECRET: &str = "cluster/member-key";
 

@@ -385,7 +385,7 @@ impl Engine {
             return Ok(());
         }
         let known: Vec<&str> = view.types.keys().map(ServerTypeName::as_str).collect();
-        let detail = match view.errors_of(name) {
+        let detail = match self.type_problem(name) {
             Some(error) => format!("the server type '{name}' has never been valid: {error}"),
             None => format!("there is no server type '{name}'"),
         };
