@@ -72,16 +72,21 @@ fi
 printf 'deb %s%s %s main\n' "$options" "$mirror" "$suite" >"$work/sources.list"
 mkdir -p "$work/lists/partial" "$work/cache/archives/partial"
 : >"$work/status"
+# Hooks of the machine's own configuration clean its own caches; here they have nothing to do.
+cat >"$work/apt.conf" <<'END'
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+END
 
 private_apt() {
-	apt-get -qq \
+	apt-get -qq -c "$work/apt.conf" \
 		-o Dir::Etc::SourceList="$work/sources.list" \
 		-o Dir::Etc::SourceParts=/dev/null \
 		-o Dir::State::Lists="$work/lists" \
 		-o Dir::State::Status="$work/status" \
 		-o Dir::Cache="$work/cache" \
 		-o APT::Sandbox::User=root \
-		-o APT::Update::Post-Invoke::= \
 		-o Acquire::Languages=none \
 		-o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false \
 		-o Acquire::IndexTargets::deb::CNF::DefaultEnabled=false \

@@ -164,9 +164,8 @@ impl Pair {
             }
             let packet = self.wire.keys().next().map(|(at, _)| *at);
             let timer = self.server.next_deadline().expect("a living transfer has a deadline");
-            let client = (!self.client.complete && self.client.greeted)
-                .then_some(self.client.repeat_at)
-                .unwrap_or(Moment::MAX);
+            let waits = self.client.greeted && !self.client.complete;
+            let client = if waits { self.client.repeat_at } else { Moment::MAX };
             self.now = self.now.max(packet.unwrap_or(Moment::MAX).min(timer).min(client));
             let mut out = Vec::new();
             if packet == Some(self.now) || packet.is_some_and(|at| at < self.now) {
