@@ -4,18 +4,19 @@
 //! of a file are reported at once, each with file, line, key and what is allowed. Nothing here binds a socket; `ironhatch
 //! check` and the start use the same code. Called by `app` and the command line.
 
-//TMP pub mod check;
+pub mod check;
 pub mod document;
 mod effective;
 mod file;
 mod problem;
 mod read;
-//TMP pub mod reload;
+pub mod reload;
 pub mod secret;
 pub mod server_type;
 pub mod template;
 #[cfg(test)]
 mod test;
+pub mod zones;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

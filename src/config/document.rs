@@ -81,6 +81,18 @@ impl Value {
         }
     }
 
+    /// Whether nothing is said: null, an empty string, list or table.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Self::Null => true,
+            Self::String(text) => text.is_empty(),
+            Self::Array(items) => items.is_empty(),
+            Self::Table(entries) => entries.is_empty(),
+            _ => false,
+        }
+    }
+
     /// The value in JSON form; `None` when JSON has no such value.
     #[must_use]
     pub fn to_json(&self) -> Option<serde_json::Value> {

@@ -73,7 +73,7 @@ fn whole(path: &Path, root: &Section<'_>, cx: &Context<'_>) -> Option<Config> {
         data_dir,
         server_types: server_types_source(cx.base, types),
         answer_templates_dir,
-        server: server?,
+        server: server?.value,
         pxe,
         proxmox,
         credentials,
@@ -96,7 +96,7 @@ fn server_types_source(base: &Path, named: std::path::PathBuf) -> ServerTypesSou
     ServerTypesSource::Directory(named)
 }
 
-fn server(section: Section<'_>, cx: &Context<'_>) -> Option<Server> {
+fn server(section: Section<'_>, cx: &Context<'_>) -> Option<Located<Server>> {
     let listen = address(&section, "listen", cx);
     let tls = section.one_of("tls", &[("auto", true), ("off", false)]).unwrap_or(false);
     let tls_listen = address(&section, "tls_listen", cx);
@@ -107,6 +107,7 @@ fn server(section: Section<'_>, cx: &Context<'_>) -> Option<Server> {
     if public.is_none() {
         section.missing("public_url", "machines need it: http://ADDRESS:PORT with an IP address");
     }
+    let place = public.as_ref().map_or((0, 0), |p| (p.line, p.column));
     let public = public.and_then(|given| public_url(given, cx));
     let listen_at = listen.as_ref().map_or(DEFAULT_LISTEN, |l| l.value);
     let tls_listen = tls.then(|| tls_listen.map_or(DEFAULT_TLS_LISTEN, |l| l.value));
@@ -123,7 +124,8 @@ fn server(section: Section<'_>, cx: &Context<'_>) -> Option<Server> {
             None => cx.findings.warn("server.listen", (0, 0), message),
         }
     }
-    Some(Server { listen: listen_at, public_url, public_ip, public_port, tls_listen })
+    let value = Server { listen: listen_at, public_url, public_ip, public_port, tls_listen };
+    Some(Located { value, key: "server.public_url".to_owned(), line: place.0, column: place.1 })
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
@@ -241,7 +243,7 @@ fn public_url(given: Located<String>, cx: &Context<'_>) -> Option<(String, IpAdd
     Some((given.value.trim_end_matches('/').to_owned(), ip, url.port))
 }
 
-fn pxe(section: Section<'_>, server: Option<&Server>, cx: &Context<'_>) -> Option<Pxe> {
+fn pxe(section: Section<'_>, server: Option<&Located<Server>>, cx: &Context<'_>) -> Option<Pxe> {
     let enabled = section.boolean("enabled");
     let on = enabled.as_ref().is_some_and(|e| e.value);
     let interfaces = interfaces(&section, on, cx);
@@ -268,15 +270,15 @@ fn pxe(section: Section<'_>, server: Option<&Server>, cx: &Context<'_>) -> Optio
 }
 
 /// Rules that bind `server.public_url` to network boot.
-fn reachable(server: &Server, subnet: Option<&Located<Ipv4Net>>, cx: &Context<'_>) {
-    let IpAddr::V4(ip) = server.public_ip else {
+fn reachable(server: &Located<Server>, subnet: Option<&Located<Ipv4Net>>, cx: &Context<'_>) {
+    let IpAddr::V4(ip) = server.value.public_ip else {
         let message = "must be an IPv4 address while pxe.enabled = true: network boot here is IPv4";
-        cx.findings.wrong("server.public_url", (0, 0), message);
+        cx.findings.wrong_at(server, message);
         return;
     };
     if ip.is_loopback() {
         let message = "a loopback address cannot be reached by machines while pxe.enabled = true";
-        cx.findings.wrong("server.public_url", (0, 0), message);
+        cx.findings.wrong_at(server, message);
     } else if let Some(subnet) = subnet.filter(|s| !s.value.contains(&ip)) {
         let message = format!(
             "{ip} of server.public_url is outside {}; machines reach it only through a router",
@@ -308,7 +310,9 @@ fn interfaces(section: &Section<'_>, on: bool, cx: &Context<'_>) -> Option<Vec<S
             names.push(name.value.clone());
         }
     }
-    if on && good && names.is_empty() {
+    let wrong_type =
+        given.is_empty() && section.node("interface").is_some_and(|n| !n.value.value.is_empty());
+    if on && good && names.is_empty() && !wrong_type {
         let message =
             "is needed while pxe.enabled = true: the name of an interface, or a list of names";
         let place = given.first().map_or(section.place(), |g| (g.line, g.column));

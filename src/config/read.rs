@@ -256,8 +256,12 @@ impl<'a> Section<'a> {
         None
     }
 
+    /// Reports a key that must be given. A value of the wrong type was already reported where it was read.
     pub(crate) fn missing(&self, key: &str, message: &str) {
-        self.findings.wrong(&self.path(key), self.place, format!("is missing; {message}"));
+        let present = self.entries.iter().find(|e| e.key == key).map(|e| &e.node.value);
+        if matches!(present, None | Some(Value::Null | Value::String(_))) {
+            self.findings.wrong(&self.path(key), self.place, format!("is missing; {message}"));
+        }
     }
 
     /// Reports every key that nobody asked for, with the known key that it resembles.
