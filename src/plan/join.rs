@@ -278,7 +278,7 @@ pub enum Repair {
     FinishMember,
     /// A dead member has F's name and the operator confirmed its removal: `pvecm delnode` on M.
     RemoveDeadNode,
-    /// Only our own half-joined node is missing and its vote takes the quorum: `pvecm expected VOTES` on M.
+    /// Only this node's earlier membership is missing and its vote takes the quorum: `pvecm expected VOTES` on M.
     LowerExpectedVotes {
         /// The votes that are present.
         votes: u32,
@@ -299,7 +299,7 @@ impl Repair {
                 "the node is a member but was not finished; making its certificate and restarting its daemons"
             }
             Self::LowerExpectedVotes { .. } => {
-                "the vote of our half-joined node took the cluster's quorum; lowering the expected votes"
+                "only the vote of this node is missing and that takes the cluster's quorum; lowering the expected votes"
             }
             Self::RemoveDeadNode => {
                 "a dead node of the same name is in the cluster and its removal was confirmed; removing it"

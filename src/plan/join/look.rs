@@ -278,8 +278,11 @@ pub(super) fn member(look: &MemberLook, facts: &Facts) -> Verdict {
     }
 }
 
-/// The votes that are present, when nothing but our own half-joined node is missing: its vote is expected and not there,
-/// which takes the quorum of a small cluster at once (13.7).
+/// The votes that are present, when nothing but this node is missing: its vote is expected and not there, which takes the
+/// quorum of a small cluster at once (13.7).
+///
+/// The missing member must be known to be gone, or two halves of a cluster would both act: either it is our own half-joined
+/// node, or its removal was confirmed and its address is the one at which the freshly installed machine answers.
 fn votes_without_us(
     look: &MemberLook,
     state: &ClusterState,
@@ -287,7 +290,10 @@ fn votes_without_us(
     facts: &Facts,
 ) -> Option<u32> {
     let name = facts.node.as_str();
-    let ours = facts.join_started && look.conf.node(name).is_some();
+    let ours = look.conf.node(name).is_some_and(|_| {
+        let same_address = look.conf.node_at(facts.address).is_some_and(|n| n.name == name);
+        facts.join_started || (facts.replace_node && same_address)
+    });
     let others_present = look
         .conf
         .nodes

@@ -285,6 +285,12 @@ fn the_cluster_takes_a_node_only_when_name_address_and_quorum_allow_it() {
             "a dead namesake took the quorum",
             cluster(&[("pve2", 12, false)]),
             &confirmed,
+            "LowerExpectedVotes { votes: 1 }",
+        ),
+        (
+            "a dead namesake elsewhere took the quorum",
+            cluster(&[("pve2", 22, false)]),
+            &confirmed,
             "wait: the cluster has no quorum, so it cannot take a new member",
         ),
         (
