@@ -29,7 +29,7 @@ use crate::image::{ImageStore, ImportLimits};
 use crate::jobs::{Appliance, Context, Engine};
 use crate::plan::lease::{Lease, PoolConfig};
 use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
-use crate::plan::script::{BootScript, KernelArgument, ScriptUrl, Start};
+use crate::plan::script::{BootScript, ScriptUrl, Start};
 use crate::report::Reporter;
 use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
@@ -165,13 +165,11 @@ impl App {
         let images = ImageStore::open(data_dir.join("images"), ImportLimits::default())
             .await
             .map_err(|e| StartError::Config(chain(&e)))?;
-        let kernel_arguments = kernel_arguments(&config)?;
         let context = Context {
             config: Arc::clone(&config),
             types: view.clone(),
             images,
             appliance: Appliance::read(),
-            kernel_arguments,
         };
         let engine = Engine::new(store.clone(), context, stop.clone());
         let keeps_strangers =
@@ -288,14 +286,6 @@ fn boot_files(config: &Config) -> Result<BootFiles, StartError> {
         files.replace_from(folder).map_err(|e| StartError::Config(chain(&e)))?;
     }
     Ok(files)
-}
-
-fn kernel_arguments(config: &Config) -> Result<Vec<KernelArgument>, StartError> {
-    let words = config.pxe.iter().flat_map(|pxe| &pxe.kernel_arguments);
-    words
-        .map(|word| KernelArgument::parse(word))
-        .collect::<Result<_, _>>()
-        .map_err(|e| StartError::Config(format!("pxe.kernel_arguments: {e}")))
 }
 
 async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {

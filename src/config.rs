@@ -26,6 +26,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use crate::domain::secret::Secret;
+use crate::plan::script::KernelArgument;
 
 pub use effective::effective;
 pub use problem::{ConfigErrors, Problem, Warning};
@@ -93,6 +94,8 @@ pub struct Pxe {
     pub unknown: UnknownPolicy,
     /// Boot programs that replace the embedded ones; `None`: the embedded ones.
     pub boot_files_dir: Option<PathBuf>,
+    /// More words for the installer's kernel command line, `console=ttyS0,115200` for example.
+    pub kernel_arguments: Vec<KernelArgument>,
 }
 
 /// How DHCP is spoken.

@@ -37,6 +37,10 @@ pub fn effective(config: &Config) -> String {
         if let Some(dir) = &pxe.boot_files_dir {
             page.text("boot_files_dir", &dir.display().to_string());
         }
+        if !pxe.kernel_arguments.is_empty() {
+            let words: Vec<String> = pxe.kernel_arguments.iter().map(ToString::to_string).collect();
+            page.list("kernel_arguments", &words);
+        }
         if let PxeMode::Full(pool) = &pxe.mode {
             page.text("pool", &format!("{}-{}", pool.first, pool.last));
             if let Some(gateway) = pool.gateway {

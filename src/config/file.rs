@@ -16,6 +16,7 @@ use super::{
 };
 use crate::domain::secret::Secret;
 use crate::plan::answer::access;
+use crate::plan::script::KernelArgument;
 
 /// Everything a section needs besides its own table.
 struct Context<'a> {
@@ -252,6 +253,7 @@ fn pxe(section: Section<'_>, server: Option<&Located<Server>>, cx: &Context<'_>)
     let unknown = [("enroll", UnknownPolicy::Enroll), ("ignore", UnknownPolicy::Ignore)];
     let unknown = section.one_of("unknown", &unknown).unwrap_or(UnknownPolicy::Enroll);
     let boot_files_dir = section.filled("boot_files_dir").map(|d| cx.base.join(d.value));
+    let kernel_arguments = kernel_arguments(&section, cx);
     let net = subnet.as_ref().map(|s| s.value);
     let pool = lease_pool(&section, full, net, cx);
     if enabled.is_none() && !section.is_empty() {
@@ -266,7 +268,20 @@ fn pxe(section: Section<'_>, server: Option<&Located<Server>>, cx: &Context<'_>)
         reachable(server, subnet.as_ref(), cx);
     }
     let mode = if full { PxeMode::Full(pool?) } else { PxeMode::Proxy };
-    Some(Pxe { interfaces: interfaces?, subnet: net?, mode, unknown, boot_files_dir })
+    let interfaces = interfaces?;
+    Some(Pxe { interfaces, subnet: net?, mode, unknown, boot_files_dir, kernel_arguments })
+}
+
+fn kernel_arguments(section: &Section<'_>, cx: &Context<'_>) -> Vec<KernelArgument> {
+    let words = section.strings("kernel_arguments").unwrap_or_default();
+    let parsed = words.iter().filter_map(|word| match KernelArgument::parse(&word.value) {
+        Ok(argument) => Some(argument),
+        Err(error) => {
+            cx.findings.wrong_at(word, error.to_string());
+            None
+        }
+    });
+    parsed.collect()
 }
 
 /// Rules that bind `server.public_url` to network boot.

@@ -31,11 +31,11 @@ fn fixtures() -> PathBuf {
 
 /// Compares with a golden file; `UPDATE_GOLDEN=1` writes it instead.
 fn assert_golden(path: &Path, text: &str) {
-    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+    if std::env::var_os("IRONHATCH_UPDATE_GOLDEN").is_some() {
         std::fs::write(path, text).unwrap();
     }
     let want = std::fs::read_to_string(path).unwrap_or_default();
-    assert_eq!(text, want, "{} differs; UPDATE_GOLDEN=1 writes it", path.display());
+    assert_eq!(text, want, "{} differs; IRONHATCH_UPDATE_GOLDEN=1 writes it", path.display());
 }
 
 fn parse(text: &str) -> Result<(Config, Vec<Warning>), ConfigErrors> {

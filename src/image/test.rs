@@ -233,6 +233,7 @@ async fn a_view_of_a_big_image_is_prepared_in_an_instant() {
         id: found.id,
         file_name: "proxmox-ve-9.2-1.iso".into(),
         size,
+        initrd_size: found.initrd.len,
         sha256: "0".repeat(64),
         release: found.release,
         source: "/x".into(),

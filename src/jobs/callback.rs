@@ -136,7 +136,7 @@ impl Engine {
     pub async fn boot_decision(&self, request: ScriptRequest) -> Result<BootDecision, Refusal> {
         let pxe = self.context().config.pxe.as_ref();
         let enroll = pxe.is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
-        let arguments = self.context().kernel_arguments.clone();
+        let arguments = pxe.map(|pxe| pxe.kernel_arguments.clone()).unwrap_or_default();
         self.store()
             .write(move |tx| {
                 let Some(mut host) = tx.host_by_mac(request.mac)? else {

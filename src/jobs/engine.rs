@@ -17,7 +17,6 @@ use crate::domain::job::Work;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::image::{ImageStore, OpenImage};
 use crate::node::ClusterLocks;
-use crate::plan::script::KernelArgument;
 use crate::store::{JobReads as _, Store};
 
 /// Imports at a time: each one saturates the disk or the uplink by itself.
@@ -34,8 +33,6 @@ pub struct Context {
     pub images: ImageStore,
     /// Who we are.
     pub appliance: Appliance,
-    /// More words for the installer's kernel command line.
-    pub kernel_arguments: Vec<KernelArgument>,
 }
 
 /// The job engine's handle. Cheap to clone.
