@@ -165,7 +165,7 @@ pub enum JoinError {
         machine: Machine,
         /// Why.
         #[source]
-        source: ConnectError,
+        source: Box<ConnectError>,
     },
     /// A program did not run to its end.
     #[error("{program} did not run to its end on {machine}")]
@@ -245,22 +245,23 @@ impl JoinError {
     /// What the operator can do.
     #[must_use]
     pub fn hint(&self) -> String {
-        match self {
-            Self::Refused { hint, .. } | Self::TimedOut { hint, .. } => hint.clone(),
-            Self::Connect { source: ConnectError::HostKey { .. } | ConnectError::NoHostKey { .. }, .. } => {
-                "another machine may answer at this address; if the host keys were changed on purpose, update the pinned ones".to_owned()
-            }
-            Self::Connect { source: ConnectError::Refused { .. }, machine: Machine::Member } => {
-                "put Ironhatch's public key into /etc/pve/priv/authorized_keys of the cluster".to_owned()
-            }
-            Self::Connect { .. } => {
-                "check that the machine is up and that TCP port 22 of it can be reached".to_owned()
-            }
+        let text = match self {
+            Self::Refused { hint, .. } | Self::TimedOut { hint, .. } => hint,
+            Self::Connect { machine, source } => match (source.as_ref(), machine) {
+                (ConnectError::HostKey { .. } | ConnectError::NoHostKey { .. }, _) => {
+                    "another machine may answer at this address; if the host keys were changed on purpose, update the pinned ones"
+                }
+                (ConnectError::Refused { .. }, Machine::Member) => {
+                    "put Ironhatch's public key into /etc/pve/priv/authorized_keys of the cluster"
+                }
+                _ => "check that the machine is up and that TCP port 22 of it can be reached",
+            },
             Self::Exec { .. } | Self::Program { .. } => {
-                "read the log of this step, then retry; what was left behind is repaired first".to_owned()
+                "read the log of this step, then retry; what was left behind is repaired first"
             }
-            Self::Context { .. } => "report this as a bug".to_owned(),
-        }
+            Self::Context { .. } => "report this as a bug",
+        };
+        text.to_owned()
     }
 }
 

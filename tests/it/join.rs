@@ -269,6 +269,7 @@ fn a_creation_killed_between_key_and_configuration_is_repaired() {
 fn a_dead_namesake_is_removed_only_when_that_was_confirmed() {
     story(async |lab| {
         let member = lab.cluster("pve1", 11);
+        let mut alive = Vec::new();
         for last in [12, 13] {
             let node = lab.fresh(&format!("pve{last}"), last);
             must(node.joining(&member), &Story::default()).await;
@@ -286,7 +287,7 @@ fn a_dead_namesake_is_removed_only_when_that_was_confirmed() {
                 );
                 node.power_off(&member);
             } else {
-                std::mem::forget(node);
+                alive.push(node);
             }
         }
         let again = lab.fresh("pve13", 13);

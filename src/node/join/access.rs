@@ -135,7 +135,7 @@ impl Join {
                 _ => Duration::ZERO,
             };
             if begun.elapsed() >= patience {
-                return Err(JoinError::Connect { machine, source });
+                return Err(JoinError::Connect { machine, source: source.into() });
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -180,7 +180,12 @@ impl Join {
                 Err(ConnectError::Refused { .. }) => {
                     log.line(step, Level::Info, "the node refuses the ephemeral key already");
                 }
-                Err(source) => return Err(JoinError::Connect { machine: Machine::Node, source }),
+                Err(source) => {
+                    return Err(JoinError::Connect {
+                        machine: Machine::Node,
+                        source: source.into(),
+                    });
+                }
             }
         }
         if let Some(key) = &self.context.member_key {
@@ -191,7 +196,12 @@ impl Join {
                     return Ok(Way::Held);
                 }
                 Err(ConnectError::Refused { .. }) => {}
-                Err(source) => return Err(JoinError::Connect { machine: Machine::Node, source }),
+                Err(source) => {
+                    return Err(JoinError::Connect {
+                        machine: Machine::Node,
+                        source: source.into(),
+                    });
+                }
             }
         }
         Ok(if self.context.member.is_some() { Way::ThroughMember } else { Way::Closed })

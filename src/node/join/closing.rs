@@ -120,7 +120,10 @@ impl Join {
                     Login::Refused
                 }
                 Err(error @ (ConnectError::HostKey { .. } | ConnectError::NoHostKey { .. })) => {
-                    return Err(JoinError::Connect { machine: Machine::Node, source: error });
+                    return Err(JoinError::Connect {
+                        machine: Machine::Node,
+                        source: error.into(),
+                    });
                 }
                 Err(error) => Login::Unknown(error.to_string()),
             };
