@@ -88,7 +88,9 @@ pub enum StartError {
     Tftp(#[from] tftp::BindError),
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -222,6 +224,15 @@ impl App {
     /// When the database fails.
     pub async fn setup_link(&self) -> Result<Option<String>, crate::domain::refusal::Refusal> {
         web::setup_link(&self.store, &self.config.server.public_url).await
+    }
+
+    /// Tells the operator and the service manager that everything is up.
+    pub fn announce(&self) {
+        let dashboard = &self.config.server.public_url;
+        let boot = if self.dhcp.is_some() { "on" } else { "off" };
+        tracing::info!(dashboard, network_boot = boot, version = env!("CARGO_PKG_VERSION"), "ironhatch is up");
+        // Without a service manager there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }
 
     /// Serves until the stop token is cancelled, then ends everything in order.
@@ -437,4 +448,23 @@ async fn housekeeping(store: Store, stop: CancellationToken) {
             tracing::error!(%error, "old events could not be removed");
         }
     }
+}
+
+/// Cancels the token at SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the signals cannot be received.
+pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Ironhatch: turns a blank machine on the LAN into a working Proxmox VE node.
 
-//pub mod app;
+pub mod app;
 pub mod assets;
 pub mod boot;
 pub mod config;

@@ -38,7 +38,7 @@ mod writer;
 #[cfg(test)]
 mod test;
 
-pub use backup::{dump, restore, verify};
+pub use backup::{dump, dump_file, restore, verify};
 pub use boot_log::{BootLogEntry, BootLogReads};
 pub use error::StoreError;
 pub use event::{EventReads, NewEvent};

@@ -165,6 +165,15 @@ pub fn restore(from: &Path, database: &Path) -> Result<Verified, StoreError> {
     Ok(verified)
 }
 
+/// As [`dump`], from the database of a daemon that does not run.
+///
+/// # Errors
+/// When the file cannot be opened (a daemon holds it) or read, or `out` cannot be written.
+pub fn dump_file(database: &Path, out: &mut dyn std::io::Write) -> Result<(), StoreError> {
+    let database = super::writer::open_offline(database)?;
+    dump(&Snapshot { txn: database.begin_read()? }, out)
+}
+
 /// Writes all records as JSON lines (`{"table","key","value"}`), sealed secrets and sessions left out.
 ///
 /// # Errors
