@@ -19,8 +19,7 @@ use crate::domain::server_type::{DiskSelection, ServerType};
 use crate::domain::time::Timestamp;
 use crate::plan::answer::access::{RootPassword, generated_password};
 use crate::plan::answer::{
-    AnswerInputs, AnswerProblem, Callback, Dialect, Enforced, Ordering, Template, compose,
-    render_toml, validate_answer_text,
+    AnswerInputs, AnswerProblem, Callback, Dialect, Enforced, Ordering, Template, prepare,
 };
 
 /// What `ironhatch check` found.
@@ -84,7 +83,7 @@ fn check_answers(config: &Config, subject: &Subject<'_>, report: &mut Report) {
     let file = config.server_types.file_of(&subject.server_type.name);
     let mut told: Vec<String> = Vec::new();
     for dialect in Dialect::ALL {
-        let (problems, findings) = try_dialect(subject, dialect);
+        let problems = try_dialect(subject, dialect);
         let gated = !problems.is_empty() && problems.iter().all(|p| p.since.is_some());
         for problem in problems {
             let text = problem.to_string();
@@ -97,10 +96,6 @@ fn check_answers(config: &Config, subject: &Subject<'_>, report: &mut Report) {
                 told.push(text);
             }
         }
-        for text in findings {
-            let message = format!("the answer for ISO {dialect} would be refused: {text}");
-            report.errors.push(finding(&file, subject.server_type, message));
-        }
     }
 }
 
@@ -109,8 +104,8 @@ fn finding(file: &Path, server_type: &ServerType, message: String) -> Problem {
     Problem { file, line: 0, column: 0, key: format!("type {}", server_type.name), message }
 }
 
-/// Problems of composing, and findings of the independent reader.
-fn try_dialect(subject: &Subject<'_>, dialect: Dialect) -> (Vec<AnswerProblem>, Vec<String>) {
+/// What stands in the way of an answer in one dialect; empty when nothing does.
+fn try_dialect(subject: &Subject<'_>, dialect: Dialect) -> Vec<AnswerProblem> {
     let mut first: Option<Vec<AnswerProblem>> = None;
     for host in specimen_hosts(subject.server_type) {
         let inputs = AnswerInputs {
@@ -121,20 +116,14 @@ fn try_dialect(subject: &Subject<'_>, dialect: Dialect) -> (Vec<AnswerProblem>, 
             time_zones: subject.view.time_zones.as_ref(),
             enforced: subject.enforced,
         };
-        match compose(&inputs) {
-            Ok(composed) => {
-                let text = render_toml(&composed.answer, dialect);
-                return (
-                    Vec::new(),
-                    validate_answer_text(&text, dialect).err().unwrap_or_default(),
-                );
-            }
+        match prepare(&inputs, None) {
+            Ok(_) => return Vec::new(),
             Err(problems) => {
                 first.get_or_insert(problems);
             }
         }
     }
-    (first.unwrap_or_default(), Vec::new())
+    first.unwrap_or_default()
 }
 
 /// One host of this type. Where each host names its own disks, hosts with 1 to 6 of them: one must fit the RAID level.
