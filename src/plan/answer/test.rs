@@ -467,6 +467,38 @@ fn names_and_zones_are_checked_with_what_the_machine_knows() {
 }
 
 #[test]
+fn the_oddest_zones_of_zone_tab_are_zones() {
+    for zone in [
+        "UTC",
+        "Africa/Dar_es_Salaam",
+        "America/Argentina/ComodRivadavia",
+        "America/North_Dakota/New_Salem",
+        "America/Port-au-Prince",
+        "Antarctica/DumontDUrville",
+        "Arctic/Longyearbyen",
+        "Asia/Ust-Nera",
+        "Atlantic/St_Helena",
+        "Pacific/Port_Moresby",
+    ] {
+        assert_eq!(rules::timezone(zone, None), Ok(()), "{zone}");
+    }
+    for bad in [
+        "",
+        "utc",
+        "GMT",
+        "Etc/GMT+1",
+        "Europe",
+        "Europe/",
+        "/Vienna",
+        "Europe/../x",
+        "europe/vienna",
+        "Europe/Vienna ",
+    ] {
+        assert!(rules::timezone(bad, None).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn all_249_countries_are_known() {
     let letters = || b'a'..=b'z';
     let known = letters()
