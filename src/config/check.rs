@@ -19,8 +19,7 @@ use crate::domain::server_type::{DiskSelection, ServerType};
 use crate::domain::time::Timestamp;
 use crate::plan::answer::access::{RootPassword, generated_password};
 use crate::plan::answer::{
-    AnswerInputs, AnswerProblem, Callback, Dialect, Enforced, Ordering, Template, compose,
-    render_toml, validate_answer_text,
+    AnswerInputs, AnswerProblem, Callback, Dialect, Enforced, Ordering, Template, prepare,
 };
 
 /// What `ironhatch check` found.
@@ -53,42 +52,49 @@ pub fn check(path: &Path, secrets: &dyn SecretSource) -> Report {
             message: "no server type is there yet; hosts need one".to_owned(),
         });
     }
+    let boot_files = config.pxe.as_ref().and_then(|pxe| pxe.boot_files_dir.as_ref());
+    if let Some(dir) = boot_files.filter(|dir| !dir.is_dir()) {
+        report.errors.push(Problem {
+            file: path.to_owned(),
+            line: 0,
+            column: 0,
+            key: "pxe.boot_files_dir".to_owned(),
+            message: format!("{} is not a directory", dir.display()),
+        });
+    }
+    let Some(enforced) = specimen_enforced(&config) else { return report };
     for server_type in view.types.values() {
         let Some(template) = view.templates.get(&server_type.answer_template) else { continue };
-        check_answers(&config, &view, server_type, template, &mut report);
+        let subject = Subject { view: &view, server_type, template, enforced: &enforced };
+        check_answers(&config, &subject, &mut report);
     }
     report
 }
 
-fn check_answers(
-    config: &Config,
-    view: &ServerTypesView,
-    server_type: &ServerType,
-    template: &Template,
-    report: &mut Report,
-) {
-    let file = match &config.server_types {
-        super::ServerTypesSource::Directory(dir) => dir.join(format!("{}.toml", server_type.name)),
-        super::ServerTypesSource::File(file) => file.clone(),
-    };
+/// One server type with what its answers are made of.
+struct Subject<'a> {
+    view: &'a ServerTypesView,
+    server_type: &'a ServerType,
+    template: &'a Template,
+    enforced: &'a Enforced,
+}
+
+fn check_answers(config: &Config, subject: &Subject<'_>, report: &mut Report) {
+    let file = config.server_types.file_of(&subject.server_type.name);
     let mut told: Vec<String> = Vec::new();
     for dialect in Dialect::ALL {
-        let (problems, findings) = try_dialect(config, view, server_type, template, dialect);
+        let problems = try_dialect(subject, dialect);
         let gated = !problems.is_empty() && problems.iter().all(|p| p.since.is_some());
         for problem in problems {
             let text = problem.to_string();
             if gated {
                 let message =
                     format!("hosts of this type cannot be installed from ISO {dialect}: {text}");
-                report.warnings.push(finding(&file, server_type, message));
+                report.warnings.push(finding(&file, subject.server_type, message));
             } else if problem.since.is_none() && !told.contains(&text) {
-                report.errors.push(finding(&file, server_type, text.clone()));
+                report.errors.push(finding(&file, subject.server_type, text.clone()));
                 told.push(text);
             }
-        }
-        for text in findings {
-            let message = format!("the answer for ISO {dialect} would be refused: {text}");
-            report.errors.push(finding(&file, server_type, message));
         }
     }
 }
@@ -98,40 +104,26 @@ fn finding(file: &Path, server_type: &ServerType, message: String) -> Problem {
     Problem { file, line: 0, column: 0, key: format!("type {}", server_type.name), message }
 }
 
-/// Problems of composing, and findings of the independent reader.
-fn try_dialect(
-    config: &Config,
-    view: &ServerTypesView,
-    server_type: &ServerType,
-    template: &Template,
-    dialect: Dialect,
-) -> (Vec<AnswerProblem>, Vec<String>) {
-    let enforced = specimen_enforced(config);
-    let Some(enforced) = enforced else { return (Vec::new(), Vec::new()) };
+/// What stands in the way of an answer in one dialect; empty when nothing does.
+fn try_dialect(subject: &Subject<'_>, dialect: Dialect) -> Vec<AnswerProblem> {
     let mut first: Option<Vec<AnswerProblem>> = None;
-    for host in specimen_hosts(server_type) {
+    for host in specimen_hosts(subject.server_type) {
         let inputs = AnswerInputs {
             dialect,
             host: &host,
-            server_type,
-            template,
-            time_zones: view.time_zones.as_ref(),
-            enforced: &enforced,
+            server_type: subject.server_type,
+            template: subject.template,
+            time_zones: subject.view.time_zones.as_ref(),
+            enforced: subject.enforced,
         };
-        match compose(&inputs) {
-            Ok(composed) => {
-                let text = render_toml(&composed.answer, dialect);
-                return (
-                    Vec::new(),
-                    validate_answer_text(&text, dialect).err().unwrap_or_default(),
-                );
-            }
+        match prepare(&inputs, None) {
+            Ok(_) => return Vec::new(),
             Err(problems) => {
                 first.get_or_insert(problems);
             }
         }
     }
-    (first.unwrap_or_default(), Vec::new())
+    first.unwrap_or_default()
 }
 
 /// One host of this type. Where each host names its own disks, hosts with 1 to 6 of them: one must fit the RAID level.

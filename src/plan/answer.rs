@@ -26,6 +26,8 @@ pub mod vendor;
 
 use std::fmt;
 
+use negotiate::AnswerFormat;
+
 pub use compose::{AnswerInputs, Callback, Composed, Enforced, Omission, check_nic, compose};
 pub use dialect::{Dialect, Feature};
 pub use disk::DiskChoice;
@@ -58,6 +60,44 @@ impl fmt::Display for AnswerProblem {
         }
         write!(f, ": {}", self.rule)
     }
+}
+
+/// An answer that is ready to leave the building.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    /// The body. Contains secrets.
+    pub text: String,
+    /// Its format; gives the content type.
+    pub format: AnswerFormat,
+    /// What it was made of.
+    pub composed: Composed,
+}
+
+/// Composes, renders and cross-checks an answer: the same call before a host is armed and again before serving.
+///
+/// `accept` is the request's `Accept` header; `None` gives TOML.
+///
+/// # Errors
+/// Everything that is wrong with the inputs, or what the independent reader found in the rendered text.
+pub fn prepare(
+    inputs: &AnswerInputs<'_>,
+    accept: Option<&str>,
+) -> Result<Prepared, Vec<AnswerProblem>> {
+    let composed = compose(inputs)?;
+    let toml = render_toml(&composed.answer, inputs.dialect);
+    validate_answer_text(&toml, inputs.dialect).map_err(|findings| {
+        let problem = |finding: String| {
+            let (key, rule) = finding.split_once(": ").unwrap_or(("", &finding));
+            AnswerProblem::new(key, None, format!("{rule} (found in the rendered answer)"))
+        };
+        findings.into_iter().map(problem).collect::<Vec<_>>()
+    })?;
+    let format = negotiate::choose_format(accept, inputs.dialect);
+    let text = match format {
+        AnswerFormat::Toml => toml,
+        AnswerFormat::Json => render_json(&composed.answer, inputs.dialect),
+    };
+    Ok(Prepared { text, format, composed })
 }
 
 impl AnswerProblem {

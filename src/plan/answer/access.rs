@@ -151,7 +151,7 @@ pub fn fingerprint(text: &str) -> Option<[u8; 32]> {
 /// Standard base64 with padding (RFC 4648 section 4).
 fn base64(text: &str) -> Option<Vec<u8>> {
     let body = text.trim_end_matches('=');
-    if text.len() % 4 != 0 || text.len() - body.len() > 2 {
+    if !text.len().is_multiple_of(4) || text.len() - body.len() > 2 {
         return None;
     }
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);

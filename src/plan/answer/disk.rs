@@ -182,3 +182,93 @@ pub fn check_device(name: &str) -> Result<&str, String> {
         ))
     }
 }
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    fn by(property: &str, value: &str) -> Result<DiskChoice, String> {
+        let (property, value) = (property.to_owned(), value.to_owned());
+        DiskChoice::of(&DiskSelection::Property { property, value })
+    }
+
+    fn named(names: &[&str]) -> Result<DiskChoice, String> {
+        DiskChoice::of(&DiskSelection::Devices {
+            names: names.iter().map(|n| (*n).to_owned()).collect(),
+        })
+    }
+
+    #[test]
+    fn one_property_with_an_exact_value_is_taken() {
+        for (property, value) in [
+            ("ID_SERIAL_SHORT", "S4EWNX0N100000"),
+            ("ID_SERIAL", "Samsung_SSD_970 PRO_512GB_S463NF0K1"),
+            ("ID_WWN", "0x5002538e40a1b2c3"),
+            ("ID_WWN", "eui.0025385881b0f3e2"),
+            ("ID_PATH", "pci-0000:00:17.0-ata-1.0"),
+        ] {
+            assert_eq!(by(property, value).unwrap().filter(), Some((property, value)));
+        }
+    }
+
+    #[test]
+    fn what_could_match_other_disks_is_refused_with_the_reason() {
+        for (property, value, want) in [
+            ("ID_SERIAL_SHORT", "S4*", "pattern character '*'"),
+            ("ID_SERIAL_SHORT", "S4?", "pattern character '?'"),
+            ("ID_SERIAL_SHORT", "S[0-9]", "pattern character '['"),
+            ("ID_SERIAL_SHORT", "!S4", "pattern character '!'"),
+            ("ID_SERIAL_SHORT", "", "is empty"),
+            ("ID_SERIAL_SHORT", " S4", "without blanks at its ends"),
+            ("ID_SERIAL_SHORT", "S\u{e9}", "printable ASCII"),
+            ("ID_SERIAL_SHORT", "None", "placeholder"),
+            ("ID_SERIAL_SHORT", "0000000000", "placeholder"),
+            ("ID_WWN", "/dev/disk/by-id/wwn-0x5", "is not a path"),
+            ("ID_MODEL", "X", "names a kind of disk"),
+            ("DEVNAME", "/dev/sda", "devices = "),
+            ("id_serial", "X", "allowed: ID_SERIAL_SHORT"),
+        ] {
+            let reason = by(property, value).unwrap_err();
+            assert!(reason.contains(want), "{property}={value}: {reason}");
+        }
+    }
+
+    #[test]
+    fn devices_become_whole_paths_that_end_no_other_path() {
+        let names = ["sda", "/dev/sdb", "vda", "xvda", "hda", "nvme0n1", "nvme10n12", "cciss/c0d0"];
+        let choice = named(&names).unwrap();
+        let paths = choice.list().unwrap();
+        assert_eq!(paths.len(), names.len());
+        for (i, path) in paths.iter().enumerate() {
+            assert!(path.starts_with("/dev/"));
+            for (j, other) in paths.iter().enumerate() {
+                assert!(i == j || !other.ends_with(path.as_str()), "{path} also takes {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_are_no_whole_disk_are_refused_with_the_reason() {
+        for (names, want) in [
+            (&[][..], "the list of devices is empty"),
+            (&["sda", "/dev/sda"], "named twice"),
+            (&["sda", "mmcblk0"], "eMMC and SD cards"),
+            (&["/dev/disk/by-id/ata-X"], "never matches names below /dev/disk"),
+            (&["ata-Samsung_SSD"], "never matches names below /dev/disk"),
+            (&["sda1"], "not the name of a whole disk"),
+            (&["nvme0n1p1"], "not the name of a whole disk"),
+            (&["nvme0"], "not the name of a whole disk"),
+            (&["a"], "not the name of a whole disk"),
+            (&["da"], "not the name of a whole disk"),
+            (&[""], "not the name of a whole disk"),
+            (&["sd*"], "not the name of a whole disk"),
+            (&["../sda"], "not the name of a whole disk"),
+            (&["md0"], "not the name of a whole disk"),
+            (&["dm-0"], "not the name of a whole disk"),
+            (&["loop0"], "not the name of a whole disk"),
+        ] {
+            let reason = named(names).unwrap_err();
+            assert!(reason.contains(want), "{names:?}: {reason}");
+        }
+    }
+}

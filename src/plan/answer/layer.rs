@@ -69,7 +69,9 @@ impl Template {
         let json = serde_json::to_value(&table).map_err(|_| {
             vec![AnswerProblem::new("", Some(Layer::Template), "has a value that no answer takes")]
         })?;
-        let Value::Object(map) = json else { return Err(Vec::new()) };
+        let Value::Object(map) = json else {
+            return Err(vec![AnswerProblem::new("", Some(Layer::Template), "is not a table")]);
+        };
         let keys = flatten(&map, Layer::Template)?;
         Ok(Self { name: name.to_owned(), keys })
     }
@@ -97,6 +99,9 @@ pub fn flatten(
     if problems.is_empty() { Ok(found) } else { Err(problems) }
 }
 
+/// How the toml crate hands a date or time to serde; no answer key takes one, so it is a value of the wrong type.
+const TOML_DATE: &str = "$__toml_private_datetime";
+
 /// Deeper than any key of the format; JSON of a host may be nested at will.
 const MAX_DEPTH: usize = 5;
 
@@ -109,7 +114,11 @@ fn descend(
     for (key, value) in map {
         let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
         match value {
-            Value::Object(inner) if depth < MAX_DEPTH && keys::enforced(&path).is_none() => {
+            Value::Object(inner)
+                if depth < MAX_DEPTH
+                    && keys::enforced(&path).is_none()
+                    && !inner.contains_key(TOML_DATE) =>
+            {
                 descend(&path, inner, depth + 1, leaf);
             }
             _ => leaf(&path, value),
