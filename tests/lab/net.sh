@@ -25,6 +25,8 @@ net_up() {
         in_ns "$name" sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv6.conf.default.disable_ipv6=1
         in_ns "$name" ip link set lo up
     done
+    # Frames between QEMU and legacy_rom.py are unix datagrams; 10 of them is the default queue.
+    in_ns sw sysctl -qw net.unix.max_dgram_qlen=512
     in_ns sw ip link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
     in_ns sw ip link set br0 up
     attach rt "$ROUTER" 02:00:00:00:00:01
