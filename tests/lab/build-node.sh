@@ -14,7 +14,7 @@ rm -rf "$work"
 mkdir -p "$work" "$out"
 
 # Programs that are copied from the downloaded packages; everything else a script may call is busybox.
-programs="bash ssh ssh-keygen ssh-keyscan ssh-add scp curl ip getent sshd sftp-server"
+programs="bash mountpoint ssh ssh-keygen ssh-keyscan ssh-add scp curl ip getent sshd sftp-server"
 
 find_program() { # name -> path inside the tree
     local directory

@@ -8,7 +8,7 @@ set -euo pipefail
 
 cache=$(realpath -m "$1")
 userland="openssh-server openssh-client openssh-sftp-server busybox-static bash coreutils sed grep curl iproute2
-libc-bin grub-common grub-pc-bin grub-efi-amd64-bin"
+libc-bin util-linux grub-common grub-pc-bin grub-efi-amd64-bin"
 
 stamp="$cache/packages.done"
 wanted="v1 $userland $(apt-cache policy openssh-server linux-image-amd64 | grep Candidate | tr -d '\n')"

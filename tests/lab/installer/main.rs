@@ -71,6 +71,7 @@ fn install(iso: &Path, image: &Path) -> Result<String, Failure> {
     let target = disk::choose(&answer.disk_setup, &machine)?;
     println!("installer: writing {} ({})", target.path.display(), target.serial());
     disk::write_image(image, &target)?;
+    println!("installer: disk written");
     let installed = system::customise(&target, &answer, &machine, first_boot.as_ref())?;
     println!("installer: system written");
 

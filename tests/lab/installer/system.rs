@@ -98,7 +98,10 @@ pub fn customise(
         .replace('-', "");
     write("etc/machine-id", &format!("{machine_id}\n"), 0o444)?;
 
+    let devices = path("dev").display().to_string();
+    run("mount", &["-o", "bind", "/dev", &devices])?;
     run("chroot", &[TARGET, "/usr/bin/ssh-keygen", "-q", "-A"])?;
+    run("umount", &[&devices])?;
     let mut host_keys = Vec::new();
     for kind in ["ecdsa", "ed25519", "rsa"] {
         let file = path(&format!("etc/ssh/ssh_host_{kind}_key.pub"));
