@@ -1,8 +1,11 @@
 //! Ironhatch: turns a blank machine on the LAN into a working Proxmox VE node.
 
 pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod domain;
+#[cfg(test)]
+mod golden;
 pub mod image;
 pub mod jobs;
 pub mod node;
