@@ -222,7 +222,7 @@ impl App {
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn setup_link(&self) -> Result<Option<String>, crate::domain::refusal::Refusal> {
+    pub async fn setup_link(&self) -> Result<Option<String>, StoreError> {
         web::setup_link(&self.store, &self.config.server.public_url).await
     }
 
@@ -230,7 +230,12 @@ impl App {
     pub fn announce(&self) {
         let dashboard = &self.config.server.public_url;
         let boot = if self.dhcp.is_some() { "on" } else { "off" };
-        tracing::info!(dashboard, network_boot = boot, version = env!("CARGO_PKG_VERSION"), "ironhatch is up");
+        tracing::info!(
+            dashboard,
+            network_boot = boot,
+            version = env!("CARGO_PKG_VERSION"),
+            "ironhatch is up"
+        );
         // Without a service manager there is nobody to tell.
         let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
     }

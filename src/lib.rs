@@ -3,6 +3,7 @@
 pub mod app;
 pub mod assets;
 pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod domain;
 #[cfg(test)]

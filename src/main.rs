@@ -14,9 +14,9 @@ fn main() -> ExitCode {
     match &cli.command {
         Command::Serve => serve(&cli),
         Command::Check { quiet } => run_check(&cli, *quiet),
-        Command::Db(command @ (DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. })) => {
-            offline(&cli, command)
-        }
+        Command::Db(
+            command @ (DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. }),
+        ) => offline(&cli, command),
         command => client(&cli, command),
     }
 }
@@ -88,7 +88,10 @@ fn run_check(cli: &Cli, quiet: bool) -> ExitCode {
         eprintln!("{error}");
     }
     if !report.errors.is_empty() {
-        return fail(exit::CONFIGURATION, &format!("{} problems in the configuration", report.errors.len()));
+        return fail(
+            exit::CONFIGURATION,
+            &format!("{} problems in the configuration", report.errors.len()),
+        );
     }
     if !quiet && let Some(effective) = &report.effective {
         println!("{effective}");

@@ -16,11 +16,7 @@ use crate::domain::job::{Job, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::{InstallToken, Secret};
 use crate::plan::answer::access::{RootPassword, generated_password};
-use crate::plan::answer::negotiate::{AnswerFormat, choose_format};
-use crate::plan::answer::{
-    AnswerInputs, Callback, Dialect, Enforced, Ordering, compose, render_json, render_toml,
-    validate_answer_text,
-};
+use crate::plan::answer::{AnswerInputs, Callback, Dialect, Enforced, Ordering, prepare};
 use crate::plan::rebuild::memory_needed_mib;
 use crate::store::{Tx, of_job};
 
@@ -140,7 +136,7 @@ fn answer_text(
         time_zones: view.time_zones.as_ref(),
         enforced: &enforced,
     };
-    let composed = compose(&inputs).map_err(|problems| {
+    let prepared = prepare(&inputs, accept).map_err(|problems| {
         let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
         refuse(
             format!(
@@ -151,7 +147,7 @@ fn answer_text(
             "correct the server type, the template or the host's own values",
         )
     })?;
-    if let Some(missing) = composed.omitted.iter().find(|o| o.section == "first-boot") {
+    if let Some(missing) = prepared.composed.omitted.iter().find(|o| o.section == "first-boot") {
         return Err(refuse(
             format!(
                 "release {release} has no first-boot script, so the installed node could not call back"
@@ -159,23 +155,7 @@ fn answer_text(
             format!("import an image of release {} or newer", missing.since),
         ));
     }
-    let format = choose_format(accept, dialect);
-    let toml = render_toml(&composed.answer, dialect);
-    validate_answer_text(&toml, dialect).map_err(|problems| {
-        refuse(
-            format!(
-                "the installer would reject the answer for {}: {}",
-                host.hostname,
-                problems.join("; ")
-            ),
-            "this is a bug; report it with the server type and the template",
-        )
-    })?;
-    let text = match format {
-        AnswerFormat::Toml => toml,
-        AnswerFormat::Json => render_json(&composed.answer, dialect),
-    };
-    Ok(ServedAnswer { text, content_type: format.content_type() })
+    Ok(ServedAnswer { text: prepared.text, content_type: prepared.format.content_type() })
 }
 
 /// The answer of a live rebuild, composed and checked inside the write that releases it.

@@ -16,7 +16,8 @@ const TOKEN_DIGITS: usize = 32;
 /// Starts logging for this process. `IRONHATCH_LOG` takes a filter as in `info,ironhatch::boot=debug`;
 /// `IRONHATCH_LOG_FORMAT=json` writes JSON lines.
 pub fn init() {
-    let filter = EnvFilter::try_from_env("IRONHATCH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter =
+        EnvFilter::try_from_env("IRONHATCH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Redacting)
@@ -113,10 +114,15 @@ mod test {
             format!("url=http://192.0.2.10/x?token={token} next"),
             format!("authorization: Bearer {token}\" x"),
             "Bearer not-hex-at-all".to_owned(),
-            format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{token}\nAAAA\n-----END OPENSSH PRIVATE KEY-----"),
+            format!(
+                "-----BEGIN OPENSSH PRIVATE KEY-----\n{token}\nAAAA\n-----END OPENSSH PRIVATE KEY-----"
+            ),
         ] {
             let shown = redact(&line);
-            assert!(!shown.contains(token) && !shown.contains("not-hex") && !shown.contains("AAAA"), "{shown}");
+            assert!(
+                !shown.contains(token) && !shown.contains("not-hex") && !shown.contains("AAAA"),
+                "{shown}"
+            );
             assert!(shown.contains(REDACTED), "{shown}");
         }
     }

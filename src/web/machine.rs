@@ -20,7 +20,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 
 use super::file::{self, FileBody, FileContent};
-use super::problem::status_of;
+use super::problem;
 use crate::assets::BootFiles;
 use crate::domain::boot::{BootObservation, BootSink, BootStage};
 use crate::domain::host::Host;
@@ -96,7 +96,7 @@ impl From<Refusal> for Line {
 impl IntoResponse for Line {
     fn into_response(self) -> Response<Body> {
         let text = format!("ironhatch: {}\n", self.0.to_string().replace(['\n', '\r'], " "));
-        (status_of(self.0.kind), [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text)
+        (problem::status(self.0.kind), [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text)
             .into_response()
     }
 }

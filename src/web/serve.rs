@@ -152,11 +152,9 @@ mod test {
 
     #[test]
     fn doubled_slashes_are_one_and_the_query_stays() {
-        for (given, want) in [
-            ("//boot///x?a=//b", "/boot/x?a=//b"),
-            ("/boot/x", "/boot/x"),
-            ("//", "/"),
-        ] {
+        for (given, want) in
+            [("//boot///x?a=//b", "/boot/x?a=//b"), ("/boot/x", "/boot/x"), ("//", "/")]
+        {
             let mut uri: Uri = given.parse().unwrap();
             collapse_slashes(&mut uri);
             assert_eq!(uri.to_string(), want);
