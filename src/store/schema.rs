@@ -6,7 +6,7 @@ use crate::domain::id::{HostId, JobId};
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// One table. All are byte strings to byte strings; the key encodings below sort in reading order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Table {
     /// `schema_version`, `backup_digest`.
     Meta,

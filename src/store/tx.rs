@@ -1,6 +1,6 @@
 //! One atomic write: an overlay over the writer's open tables, thrown away when the closure fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use redb::{ReadableTable, WriteTransaction};
 use serde::Serialize;
@@ -54,6 +54,7 @@ pub struct Tx<'a, 'txn> {
     pub(super) events: Vec<Event>,
     pub(super) touched: Touched,
     pub(super) key: &'a MasterKey,
+    numbers: HashMap<(Table, Vec<u8>), u64>,
     now: Timestamp,
 }
 
@@ -71,6 +72,7 @@ impl<'a, 'txn> Tx<'a, 'txn> {
             events: Vec::new(),
             touched: Touched::default(),
             key,
+            numbers: HashMap::new(),
             now,
         }
     }
@@ -105,11 +107,19 @@ impl<'a, 'txn> Tx<'a, 'txn> {
     }
 
     /// The number behind the largest one in use under `prefix`; 1 when there is none.
-    pub(super) fn next_number(&self, table: Table, prefix: &[u8]) -> Result<u64, StoreError> {
+    ///
+    /// Numbers given out in this write are remembered: searching for them again would make a write of many rows quadratic.
+    pub(super) fn next_number(&mut self, table: Table, prefix: &[u8]) -> Result<u64, StoreError> {
+        if let Some(last) = self.numbers.get_mut(&(table, prefix.to_vec())) {
+            *last += 1;
+            return Ok(*last);
+        }
         let from = super::schema::numbered(prefix, 0);
         let to = super::schema::numbered(prefix, u64::MAX);
         let last = self.range(table, &from, &to, Order::Descending, 1)?;
-        Ok(last.first().and_then(|(key, _)| super::schema::trailing_number(key)).unwrap_or(0) + 1)
+        let number = last.first().and_then(|(key, _)| super::schema::trailing_number(key)).unwrap_or(0) + 1;
+        self.numbers.insert((table, prefix.to_vec()), number);
+        Ok(number)
     }
 }
 

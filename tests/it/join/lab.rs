@@ -14,7 +14,7 @@ use ironhatch::node::{
 };
 use ironhatch::plan::join::JoinStep;
 
-/// Runs a story on a thread of its own that has its own network, with addresses 192.0.2.11 to 192.0.2.29.
+/// Runs a story on a thread of its own that has its own network, with addresses 192.0.2.10 to 192.0.2.29.
 pub(crate) fn story(body: impl AsyncFnOnce(Lab) + Send + 'static) {
     assert!(
         nix::unistd::geteuid().is_root(),
@@ -23,7 +23,7 @@ pub(crate) fn story(body: impl AsyncFnOnce(Lab) + Send + 'static) {
     let thread = std::thread::spawn(move || {
         nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).expect("a network namespace");
         run("ip", &["link", "set", "lo", "up"]);
-        for last in 11..30 {
+        for last in 10..30 {
             run("ip", &["address", "add", &format!("192.0.2.{last}/32"), "dev", "lo"]);
         }
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

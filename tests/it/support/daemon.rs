@@ -43,7 +43,7 @@ impl Daemon {
              hostname_prefix = \"pve\"\nanswer_template = \"ext4-lvm\"\ndomain = \"lab.test\"\n",
         )
         .unwrap();
-        let daemon = Self { dir: dir.to_owned(), process: spawn(dir) };
+        let mut daemon = Self { dir: dir.to_owned(), process: spawn(dir) };
         daemon.wait_for_socket();
         daemon
     }
@@ -63,9 +63,11 @@ impl Daemon {
         self.process.wait().unwrap()
     }
 
-    fn wait_for_socket(&self) {
+    fn wait_for_socket(&mut self) {
         let begun = Instant::now();
         while UnixStream::connect(self.socket()).is_err() {
+            let ended = self.process.try_wait().unwrap();
+            assert!(ended.is_none(), "the daemon did not start: {ended:?}\n{}", self.log());
             assert!(begun.elapsed() < PATIENCE, "the daemon does not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -73,10 +75,6 @@ impl Daemon {
 
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.join("data/control.sock")
-    }
-
-    pub(crate) fn data(&self) -> PathBuf {
-        self.dir.join("data")
     }
 
     pub(crate) fn log(&self) -> String {

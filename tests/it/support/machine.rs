@@ -28,7 +28,6 @@ pub(crate) struct InstallScript {
 pub(crate) struct Installed {
     pub(crate) answer: toml::Table,
     pub(crate) webhook: String,
-    pub(crate) first_boot: String,
     pub(crate) token: String,
 }
 
@@ -36,7 +35,6 @@ pub(crate) struct Installed {
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
 
@@ -67,7 +65,7 @@ pub(crate) fn http(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8
     let split = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("an HTTP answer");
     let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Reply { status, head, body: bytes[split + 4..].to_vec() }
+    Reply { status, body: bytes[split + 4..].to_vec() }
 }
 
 impl Machine {
@@ -164,7 +162,7 @@ impl Machine {
         let script = http("GET", &first_boot, &[], b"");
         assert_eq!(script.status, 200);
         assert!(script.text().starts_with("#!/bin/sh"), "{}", script.text());
-        Installed { answer, webhook, first_boot, token }
+        Installed { answer, webhook, token }
     }
 
     /// The installer's report of schema 1.2.
