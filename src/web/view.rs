@@ -29,7 +29,7 @@ pub(super) fn state_label(state: HostState) -> &'static str {
 /// What a state means, for somebody who sees it for the first time.
 pub(super) fn state_meaning(state: HostState) -> &'static str {
     match state {
-        HostState::Registered => "Known; never rebuilt from here",
+        HostState::Registered => "Known; nothing was changed on it",
         HostState::PxeReady => "Armed: waits for the machine to boot from the network",
         HostState::PxeBooted => "Fetched its boot script; loads the installer",
         HostState::Installing => "Took its answer; its disk is being written",
