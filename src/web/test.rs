@@ -2,7 +2,7 @@
 
 mod auth;
 mod golden;
-mod operations;
+pub(crate) mod operations;
 pub(crate) mod sample;
-mod scene;
+pub(crate) mod scene;
 mod stream;

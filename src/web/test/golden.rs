@@ -88,6 +88,9 @@ async fn the_api_shows_hosts_and_jobs_without_tokens() {
     let page: serde_json::Value = serde_json::from_str(&page).unwrap();
     assert_eq!(page["jobs"][0]["id"], job_id(2).to_string());
     assert_eq!(page["jobs"].as_array().unwrap().len(), 1);
+    let import = scene.get(&format!("/api/jobs/{}", job_id(3))).await.body;
+    let import: serde_json::Value = serde_json::from_str(&import).unwrap();
+    assert_eq!(import["progress"]["text"], "60 % · 1.0 of 1.6 GiB");
     let logs = scene.get(&format!("/api/jobs/{}/logs?after=1", job_id(2))).await.body;
     assert!(logs.contains("\"seq\":2") && !logs.contains("\"seq\":1,"), "{logs}");
 }

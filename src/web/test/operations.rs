@@ -13,9 +13,9 @@ use crate::web::Operations;
 
 /// Records every request; refuses all of them when told so.
 #[derive(Debug, Default, Clone)]
-pub(super) struct Recorder {
-    pub(super) asked: Arc<Mutex<Vec<String>>>,
-    pub(super) refusal: Arc<Mutex<Option<Refusal>>>,
+pub(crate) struct Recorder {
+    pub(crate) asked: Arc<Mutex<Vec<String>>>,
+    pub(crate) refusal: Arc<Mutex<Option<Refusal>>>,
 }
 
 impl Recorder {

@@ -30,31 +30,31 @@ use crate::store::{
 use crate::web::{ServerTypeList, WebParts, WebState, router};
 
 /// The browser's session id and its form token.
-pub(super) const SESSION: [u8; 64] = [b'a'; 64];
-pub(super) const CSRF: &str = "the-form-token";
+pub(crate) const SESSION: [u8; 64] = [b'a'; 64];
+pub(crate) const CSRF: &str = "the-form-token";
 /// Must be on no page.
-pub(super) const PLANTED_HASH: &str = "5ec7e75ec7e75ec7e7";
+pub(crate) const PLANTED_HASH: &str = "5ec7e75ec7e75ec7e7";
 /// What hostile machines say about themselves.
-pub(super) const HOSTILE: &str = "<script>alert(1)</script>";
+pub(crate) const HOSTILE: &str = "<script>alert(1)</script>";
 
-pub(super) struct Scene {
-    pub(super) store: Store,
-    pub(super) router: Router,
-    pub(super) asked: Recorder,
-    pub(super) cancel: CancellationToken,
+pub(crate) struct Scene {
+    pub(crate) store: Store,
+    pub(crate) router: Router,
+    pub(crate) asked: Recorder,
+    pub(crate) cancel: CancellationToken,
     clock: Arc<AtomicI64>,
     _types: watch::Sender<Arc<ServerTypeList>>,
     _dir: tempfile::TempDir,
 }
 
-pub(super) struct Answer {
-    pub(super) status: StatusCode,
-    pub(super) headers: HeaderMap,
-    pub(super) body: String,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Answer {
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |v| v.to_str().unwrap())
     }
 }
@@ -79,7 +79,7 @@ fn types() -> ServerTypeList {
 
 impl Scene {
     /// An empty appliance with one logged-in browser.
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicI64::new(NOW.0));
         let read = Arc::clone(&clock);
@@ -110,7 +110,7 @@ impl Scene {
     }
 
     /// The fleet of the pages' golden files.
-    pub(super) fn fleet() -> Self {
+    pub(crate) fn fleet() -> Self {
         let scene = Self::empty();
         scene.last_run();
         scene.present_run();
@@ -119,7 +119,7 @@ impl Scene {
     }
 
     /// Writes as if it were `secs` before now.
-    pub(super) fn write(&self, secs: i64, with: impl FnOnce(&mut Tx<'_, '_>) + Send + 'static) {
+    pub(crate) fn write(&self, secs: i64, with: impl FnOnce(&mut Tx<'_, '_>) + Send + 'static) {
         self.clock.store(ago(secs).0, Ordering::SeqCst);
         let write = || {
             self.store.write_blocking(|tx| -> Result<(), HostWriteError> {
@@ -132,7 +132,7 @@ impl Scene {
         self.clock.store(NOW.0, Ordering::SeqCst);
     }
 
-    pub(super) fn move_host(&self, secs: i64, n: u8, event: HostEvent, message: &'static str) {
+    pub(crate) fn move_host(&self, secs: i64, n: u8, event: HostEvent, message: &'static str) {
         self.write(secs, move |tx| {
             let mut host = tx.host(host(n, |_| ()).id).unwrap().unwrap();
             assert!(tx.move_host(&mut host, event, message).unwrap().is_ok());
@@ -264,7 +264,7 @@ impl Scene {
     }
 
     /// Sends a request as it is.
-    pub(super) async fn send(&self, request: Request<Body>) -> Answer {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
@@ -273,12 +273,12 @@ impl Scene {
     }
 
     /// Gets a page as the logged-in browser.
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(browser("GET", path).body(Body::empty()).unwrap()).await
     }
 
     /// Sends a form as the logged-in browser.
-    pub(super) async fn post(&self, path: &str, form: &str) -> Answer {
+    pub(crate) async fn post(&self, path: &str, form: &str) -> Answer {
         let request = browser("POST", path)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(Body::from(form.to_owned()));
@@ -287,13 +287,13 @@ impl Scene {
 }
 
 /// A request of the logged-in browser.
-pub(super) fn browser(method: &str, path: &str) -> axum::http::request::Builder {
+pub(crate) fn browser(method: &str, path: &str) -> axum::http::request::Builder {
     let id = std::str::from_utf8(&SESSION).unwrap();
     let cookie = format!("ironhatch_session={id}");
     Request::builder().method(method).uri(path).header("cookie", cookie)
 }
 
-pub(super) fn job_id(n: u128) -> JobId {
+pub(crate) fn job_id(n: u128) -> JobId {
     JobId(uuid::Uuid::from_u128(0x0190_0000_0000_7000_8000_0000_0000_0000 + n))
 }
 
