@@ -37,7 +37,7 @@ mod stream;
 mod view;
 
 #[cfg(test)]
-mod test;
+pub(crate) mod test;
 
 pub use auth::{ControlSocket, TlsTransport, setup_link};
 pub use operation::Operations;

@@ -37,6 +37,7 @@ pub(super) async fn run(client: &Client, json: bool, command: &Command) -> Resul
 async fn follow(client: &Client, json: bool, job: &str) -> Result<u8, ClientError> {
     let path = format!("/api/jobs/{}", segment(job));
     let mut seen = 0;
+    let mut progress = String::new();
     loop {
         // The job is read before its log: when it is over, the log that follows is complete.
         let state = client.get(&path).await?;
@@ -50,6 +51,11 @@ async fn follow(client: &Client, json: bool, job: &str) -> Result<u8, ClientErro
             if lines.len() < 500 {
                 break;
             }
+        }
+        let told = state.pointer("/progress/text").and_then(Value::as_str).unwrap_or_default();
+        if !told.is_empty() && told != progress {
+            told.clone_into(&mut progress);
+            print::progress(told, json);
         }
         let status = state.get("status").and_then(Value::as_str).unwrap_or_default();
         if matches!(status, "succeeded" | "failed" | "cancelled") {

@@ -230,6 +230,14 @@ pub(super) fn log_line(entry: &Value, json: bool) {
     line(&format!("{} {mark}{}", text(entry, "at"), text(entry, "message")));
 }
 
+/// Prints how far a followed job has come; beside the output, so that a log in a file stays a log.
+pub(super) fn progress(told: &str, json: bool) {
+    if !json {
+        let told: String = told.chars().filter(|c| !c.is_control()).collect();
+        let _ = writeln!(std::io::stderr(), "  {told}");
+    }
+}
+
 /// Prints how a followed job ended.
 pub(super) fn job_end(job: &Value, json: bool) {
     if json {

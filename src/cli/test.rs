@@ -101,3 +101,30 @@ async fn an_appliance_that_does_not_run_is_told_by_its_own_exit_code() {
     assert_eq!(error.exit_code(), exit::UNREACHABLE);
     assert!(error.to_string().contains("control.sock"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_work_over_the_control_socket() {
+    let scene = crate::web::test::scene::Scene::fleet();
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::UnixListener::bind(dir.path().join("control.sock")).unwrap();
+    let router = scene.router.clone().layer(axum::Extension(crate::web::ControlSocket));
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let client = client::Client::connect(&Reach::default(), dir.path()).await.unwrap();
+
+    let hosts = client.get("/api/hosts").await.unwrap();
+    assert_eq!(hosts["hosts"][1]["state"], "installing");
+    let code = command::run(&client, true, &parse("ironhatch host list").command).await;
+    assert_eq!(code.unwrap(), exit::OK);
+    let rebuild = parse("ironhatch host rebuild pve4 --confirm pve4").command;
+    assert_eq!(command::run(&client, true, &rebuild).await.unwrap(), exit::OK);
+    assert_eq!(*scene.asked.asked.lock().unwrap(), ["rebuild pve4 false"]);
+    let nobody = parse("ironhatch host show nobody").command;
+    let error = command::run(&client, true, &nobody).await.unwrap_err();
+    assert_eq!(error.exit_code(), exit::NOT_FOUND);
+
+    // A job that is over is followed to its end at once.
+    let done = crate::web::test::scene::job_id(1);
+    let follow = parse(&format!("ironhatch job follow {done}")).command;
+    assert_eq!(command::run(&client, true, &follow).await.unwrap(), exit::OK);
+    serving.abort();
+}

@@ -161,7 +161,7 @@ fn local_path(wanted: &str) -> &str {
 }
 
 /// The hash under which a session or set-up token is stored.
-fn token_hash(token: &str) -> String {
+pub(super) fn token_hash(token: &str) -> String {
     Sha256::digest(token.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -113,6 +113,7 @@ pub(super) fn render_with(status: StatusCode, page: &impl Template) -> Response 
 }
 
 pub(super) use host::find as find_host;
+pub(super) use job::progress;
 
 type Page = Result<Response, PageProblem>;
 

@@ -29,7 +29,7 @@ pub(super) fn state_label(state: HostState) -> &'static str {
 /// What a state means, for somebody who sees it for the first time.
 pub(super) fn state_meaning(state: HostState) -> &'static str {
     match state {
-        HostState::Registered => "Known; never rebuilt from here",
+        HostState::Registered => "Known; nothing was changed on it",
         HostState::PxeReady => "Armed: waits for the machine to boot from the network",
         HostState::PxeBooted => "Fetched its boot script; loads the installer",
         HostState::Installing => "Took its answer; its disk is being written",
@@ -105,18 +105,14 @@ pub(super) fn stage_label(stage: BootStage) -> &'static str {
     }
 }
 
-/// What a rebuild erases, in words.
-pub(super) fn erased(selection: Option<&DiskSelection>) -> String {
-    match selection {
-        Some(DiskSelection::Property { property, value }) => {
-            format!("everything on the disk whose {property} is “{value}”")
+/// What a rebuild erases, in words; `None` when no disk is named, and then a rebuild is refused.
+pub(super) fn erased(selection: Option<&DiskSelection>) -> Option<String> {
+    match selection? {
+        DiskSelection::Property { property, value } => {
+            Some(format!("everything on the disk whose {property} is “{value}”"))
         }
-        Some(DiskSelection::Devices { names }) => {
-            format!("everything on {}", names.join(", "))
-        }
-        Some(DiskSelection::PerHost) | None => {
-            "nothing yet: no disk is named for this host, so a rebuild is refused".to_owned()
-        }
+        DiskSelection::Devices { names } => Some(format!("everything on {}", names.join(", "))),
+        DiskSelection::PerHost => None,
     }
 }
 
@@ -237,10 +233,11 @@ mod test {
 
     #[test]
     fn a_host_without_a_named_disk_erases_nothing() {
-        assert!(erased(None).contains("refused"));
-        assert!(erased(Some(&DiskSelection::PerHost)).contains("refused"));
+        assert_eq!(erased(None), None);
+        assert_eq!(erased(Some(&DiskSelection::PerHost)), None);
         let one =
             DiskSelection::Property { property: "ID_SERIAL_SHORT".into(), value: "S1".into() };
-        assert_eq!(erased(Some(&one)), "everything on the disk whose ID_SERIAL_SHORT is “S1”");
+        let words = erased(Some(&one)).unwrap();
+        assert_eq!(words, "everything on the disk whose ID_SERIAL_SHORT is “S1”");
     }
 }

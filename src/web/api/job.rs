@@ -14,6 +14,7 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::store::{JobReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
+use crate::web::page::progress;
 use crate::web::problem::Problem;
 use crate::web::view::job_title;
 
@@ -61,6 +62,17 @@ struct JobBody<'a> {
     public_key: Option<&'a str>,
     failure: Option<&'a Failure>,
     steps: Vec<StepBody<'a>>,
+    /// Newest progress of a running job, when it tells any; only in the answer about one job.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressBody>,
+}
+
+#[derive(Serialize)]
+struct ProgressBody {
+    done: u64,
+    /// 0: not known.
+    total: u64,
+    text: String,
 }
 
 impl<'a> JobBody<'a> {
@@ -90,6 +102,7 @@ impl<'a> JobBody<'a> {
             },
             failure: job.failure.as_ref(),
             steps: job.steps.iter().map(StepBody::new).collect(),
+            progress: None,
         }
     }
 }
@@ -130,8 +143,17 @@ pub(in crate::web) async fn show(
     _: Operator,
 ) -> Answer {
     let wanted = parse(&id)?;
-    let job: Option<Job> = web.store().read(move |read| read.job(wanted)).await?;
-    Ok(ok(&JobBody::new(&job.ok_or_else(|| missing("job", &id))?)))
+    let found: Result<_, StoreError> = web
+        .store()
+        .read(move |read| {
+            let Some(job) = read.job(wanted)? else { return Ok(None) };
+            let told = if job.status.is_terminal() { None } else { progress(read, wanted)? };
+            Ok(Some((job, told)))
+        })
+        .await;
+    let (job, told) = found?.ok_or_else(|| missing("job", &id))?;
+    let told = told.map(|p| ProgressBody { done: p.done, total: p.total, text: p.text });
+    Ok(ok(&JobBody { progress: told, ..JobBody::new(&job) }))
 }
 
 #[derive(Serialize)]

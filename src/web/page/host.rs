@@ -54,7 +54,7 @@ struct HostPage {
     wrong: Vec<Refusal>,
     types: Vec<Choice>,
     images: Vec<Choice>,
-    erased: String,
+    erased: Option<String>,
     busy: bool,
     rebuild_refused: Option<Refusal>,
     delete_refused: Option<Refusal>,

@@ -92,14 +92,14 @@ impl StepRow {
 }
 
 /// How far long work has come.
-pub(super) struct Progress {
-    pub(super) done: u64,
-    pub(super) total: u64,
-    pub(super) text: String,
+pub(crate) struct Progress {
+    pub(crate) done: u64,
+    pub(crate) total: u64,
+    pub(crate) text: String,
 }
 
 /// The newest progress that a job told.
-pub(super) fn progress(read: &Snapshot, job: JobId) -> Result<Option<Progress>, StoreError> {
+pub(crate) fn progress(read: &Snapshot, job: JobId) -> Result<Option<Progress>, StoreError> {
     let events = read.events_of_job(job, 50)?;
     Ok(events.iter().find_map(|event| match event.kind {
         EventKind::Progress { done, total } => {

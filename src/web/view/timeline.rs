@@ -53,7 +53,8 @@ pub(crate) fn timeline(
     now: Timestamp,
 ) -> Vec<Stop> {
     let (run, last) = (visits(run), visits(last));
-    let reached = run.iter().map(|(s, ..)| *s).max().unwrap_or(state);
+    // How far this run came; a failure is no place on the way. Without a run nothing was skipped.
+    let reached = run.iter().map(|(s, ..)| *s).filter(|s| *s != HostState::Failed).max();
     let spent = |visits: &[(HostState, Timestamp, Option<Timestamp>)], of| {
         let (_, from, to) = visits.iter().rev().find(|(s, ..)| *s == of)?;
         Some((*from, *to))
@@ -81,7 +82,7 @@ pub(crate) fn timeline(
                 (false, Some(_)) => "done",
                 // It had this state before the run that is shown.
                 (false, None) if of == HostState::Registered => "done",
-                (false, None) if of < reached && of != HostState::Failed => "skipped",
+                (false, None) if reached.is_some_and(|reached| of < reached) => "skipped",
                 (false, None) => "todo",
             };
             let span = match visit {
@@ -165,5 +166,10 @@ mod test {
         let stops = timeline(S::Failed, &run, &[], Timestamp(10_000));
         assert_eq!(stop(&stops, S::Failed).place, "now");
         assert_eq!(stop(&stops, S::PxeReady).span.text, "9 s");
+        for never in [S::PxeBooted, S::Joining, S::Ready] {
+            assert_eq!(stop(&stops, never).place, "todo");
+        }
+        let without_run = timeline(S::Ready, &[], &[], Timestamp(0));
+        assert!(without_run.iter().all(|s| s.place != "skipped"));
     }
 }
