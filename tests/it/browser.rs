@@ -49,6 +49,9 @@ impl Operations for NoEngine {
     fn import_image(&self, _: ImportRequest) -> BoxFuture<'_, Result<JobId, Refusal>> {
         refused()
     }
+    fn member_public_key(&self) -> BoxFuture<'_, Result<String, Refusal>> {
+        refused()
+    }
     fn delete_image(&self, _: ImageId) -> BoxFuture<'_, Result<(), Refusal>> {
         refused()
     }

@@ -1,5 +1,6 @@
 //! The one integration binary: everything that needs the whole library or a real program.
 
+mod browser;
 mod dhcp;
 mod first_boot;
 mod iso;

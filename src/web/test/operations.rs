@@ -46,6 +46,9 @@ impl Operations for Recorder {
         let host = super::sample::host(9, |h| h.id = id);
         self.note(format!("change {id} {:?}", change.macs), host)
     }
+    fn member_public_key(&self) -> BoxFuture<'_, Result<String, Refusal>> {
+        self.note("member key".to_owned(), "ssh-ed25519 AAAA appliance".to_owned())
+    }
     fn delete_host(&self, host: HostId) -> BoxFuture<'_, Result<(), Refusal>> {
         self.note(format!("delete {host}"), ())
     }

@@ -25,7 +25,7 @@ use crate::domain::server_type::{DiskSelection, ServerType};
 use crate::domain::sighting::Sighting;
 use crate::domain::time::Timestamp;
 use crate::store::{
-    BootLogEntry, HostReads as _, HostWriteError, MasterKey, NewEvent, Session, Store, Tx,
+    HostReads as _, HostWriteError, MasterKey, NewEvent, Session, Store, Tx,
 };
 use crate::web::{ServerTypeList, WebParts, WebState, router};
 
@@ -190,8 +190,8 @@ impl Scene {
             tx.log(&job, None, Level::Warn, HOSTILE).unwrap();
         });
         self.write(170, |tx| {
-            let seen = |secs, stage, answered, message: &str, count| BootLogEntry {
-                observation: BootObservation {
+            let seen = |secs, stage, answered, message: &str, times| {
+                let observation = BootObservation {
                     at: ago(secs),
                     mac: None,
                     address: Some([192, 0, 2, 22].into()),
@@ -199,17 +199,17 @@ impl Scene {
                     answered,
                     message: message.into(),
                     client: None,
-                },
-                count,
+                };
+                (observation, times)
             };
             let mac = host(2, |_| ()).macs[0];
-            for entry in [
+            for (observation, times) in [
                 seen(180, BootStage::Dhcp, true, "offered snponly.efi (UEFI x64)", 2),
                 seen(179, BootStage::Tftp, true, "sent snponly.efi, 241 KiB in 40 ms", 1),
                 seen(176, BootStage::Dhcp, false, "silent: not a network boot request", 3),
                 seen(174, BootStage::Http, true, "sent the installer script", 1),
             ] {
-                tx.append_boot_log(mac, &entry).unwrap();
+                tx.append_boot_log(mac, observation, times).unwrap();
             }
         });
         self.move_host(174, 2, HostEvent::ScriptFetched, "pve2 fetched its installer script.");
@@ -320,6 +320,7 @@ fn image() -> Image {
         id: "proxmox-ve-9.2-1".parse().unwrap(),
         file_name: "proxmox-ve-9.2-1.iso".into(),
         size: 1_726_808_064,
+        initrd_size: 58_720_256,
         sha256: "ab".repeat(32),
         release: Release {
             product: "pve".into(),
