@@ -2,6 +2,8 @@
 
 use std::net::Ipv4Addr;
 
+use nix::net::if_::InterfaceFlags;
+
 use crate::domain::host::Host;
 use crate::domain::identity::DmiUuid;
 use crate::domain::mac::Mac;
@@ -33,10 +35,11 @@ impl Appliance {
             .and_then(|text| text.parse().ok());
         let mut addresses = Vec::new();
         if let Ok(found) = nix::ifaddrs::getifaddrs() {
-            for interface in found {
+            let loopback = InterfaceFlags::IFF_LOOPBACK;
+            for interface in found.filter(|i| !i.flags.contains(loopback)) {
                 let ip =
                     interface.address.as_ref().and_then(|a| a.as_sockaddr_in()).map(|a| a.ip());
-                addresses.extend(ip.filter(|ip| !ip.is_loopback()));
+                addresses.extend(ip);
             }
         }
         Self { macs, uuid, addresses }

@@ -46,21 +46,30 @@ pub(super) fn before_arming(engine: &Engine, host: &Host, image: &Image) -> Resu
     }
     memory(host, image).map_err(|(reason, hint)| refuse(reason, hint))?;
     // The same composition as later, with stand-ins for the secrets that do not exist yet.
-    let specimen = Specimen {
+    let password_hash = match &engine.context().config.credentials.root_password_hash {
+        Some(hash) => hash.clone(),
+        None => Secret::new(SPECIMEN_HASH.to_owned()),
+    };
+    let stand_ins = RebuildSecrets {
         token: InstallToken::from_random([0; 16]),
         public_key: SPECIMEN_KEY.to_owned(),
-        password_hash: Secret::new(SPECIMEN_HASH.to_owned()),
+        password_hash,
     };
-    answer_text(engine, host, image, &specimen, None).map(drop)
+    answer_text(engine, host, image, &stand_ins, None).map(drop)
 }
 
 /// A syntactically right public key that opens nothing: its private half was never made.
 const SPECIMEN_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA specimen";
-/// A syntactically right hash of nothing.
-const SPECIMEN_HASH: &str = "$6$specimenspecimen$specimenspecimenspecimenspecimenspecimenspecimenspecimenspecimenspecimenspeci1";
+/// A syntactically right SHA-512 crypt string that no password has: its digest part is all `.`, which is zero.
+const SPECIMEN_HASH: &str = concat!(
+    "$6$specimenspecimen$",
+    "...........................................",
+    "..........................................."
+);
 
-struct Specimen {
+/// What only exists once a rebuild is armed.
+struct RebuildSecrets {
     token: InstallToken,
     public_key: String,
     password_hash: Secret<String>,
@@ -91,7 +100,7 @@ fn answer_text(
     engine: &Engine,
     host: &Host,
     image: &Image,
-    secrets: &Specimen,
+    secrets: &RebuildSecrets,
     accept: Option<&str>,
 ) -> Result<ServedAnswer, Refusal> {
     let view = engine.context().types.borrow().clone();
@@ -181,7 +190,7 @@ pub(super) fn answer_for(
     let Work::Rebuild(work) = &job.work else { return Err(gone("the record")) };
     let hash =
         tx.open_secret(&of_job(job.id, PASSWORD_SECRET))?.ok_or_else(|| gone("the password"))?;
-    let secrets = Specimen {
+    let secrets = RebuildSecrets {
         token: token.clone(),
         public_key: work.public_key.clone().ok_or_else(|| gone("the ephemeral key"))?,
         password_hash: Secret::new(hash.to_string()),

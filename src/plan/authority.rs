@@ -122,12 +122,13 @@ pub fn may_have_answer(
             "the token is for another machine; check which one was booted",
         ));
     }
-    match (host.uuid, facts.uuid) {
+    // What iPXE told at this boot counts too: the machine that asks must be the one that fetched the script.
+    match (host.uuid.or(host.inventory.uuid), facts.uuid) {
         (Some(known), Some(seen)) if known != seen => Err(forbid(
             format!("the system UUID is {seen}, {} is known as {known}", host.hostname),
             "if the mainboard was replaced, let the host forget its UUID and rebuild again",
         )),
-        (Some(known), None) => Err(forbid(
+        (Some(known), None) if host.uuid.is_some() => Err(forbid(
             format!("this machine tells no system UUID, {} is known as {known}", host.hostname),
             "if the mainboard was replaced, let the host forget its UUID and rebuild again",
         )),

@@ -117,7 +117,8 @@ impl<'a, 'txn> Tx<'a, 'txn> {
         let from = super::schema::numbered(prefix, 0);
         let to = super::schema::numbered(prefix, u64::MAX);
         let last = self.range(table, &from, &to, Order::Descending, 1)?;
-        let number = last.first().and_then(|(key, _)| super::schema::trailing_number(key)).unwrap_or(0) + 1;
+        let number =
+            last.first().and_then(|(key, _)| super::schema::trailing_number(key)).unwrap_or(0) + 1;
         self.numbers.insert((table, prefix.to_vec()), number);
         Ok(number)
     }

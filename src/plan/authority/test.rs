@@ -113,6 +113,10 @@ fn every_single_disagreement_keeps_the_answer_in_the_building() {
         ("foreign UUID", RefusalKind::Forbidden, |_, _, f| {
             f.uuid = Some(OTHER_UUID.parse().unwrap())
         }),
+        ("not the machine that fetched the script", RefusalKind::Forbidden, |_, h, _| {
+            h.uuid = None;
+            h.inventory.uuid = Some(OTHER_UUID.parse().unwrap());
+        }),
         ("UUID withheld", RefusalKind::Forbidden, |_, _, f| f.uuid = None),
     ];
     for (name, kind, break_it) in cases {

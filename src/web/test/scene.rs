@@ -24,9 +24,7 @@ use crate::domain::mac::Mac;
 use crate::domain::server_type::{DiskSelection, ServerType};
 use crate::domain::sighting::Sighting;
 use crate::domain::time::Timestamp;
-use crate::store::{
-    HostReads as _, HostWriteError, MasterKey, NewEvent, Session, Store, Tx,
-};
+use crate::store::{HostReads as _, HostWriteError, MasterKey, NewEvent, Session, Store, Tx};
 use crate::web::{ServerTypeList, WebParts, WebState, router};
 
 /// The browser's session id and its form token.
