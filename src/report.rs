@@ -206,7 +206,7 @@ impl Reporter {
                         report.next_try = tx.now().after(pause);
                         tx.save_report(&report)?;
                         // The first failure and every tenth: the log must stay readable.
-                        if report.attempts != 1 && report.attempts % 10 != 0 {
+                        if report.attempts != 1 && !report.attempts.is_multiple_of(10) {
                             return Ok(());
                         }
                         let text = format!(

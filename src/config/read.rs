@@ -160,7 +160,7 @@ impl<'a> Section<'a> {
     }
 
     /// A table below this one.
-    pub(crate) fn section(&self, key: &'static str) -> Option<Section<'a>> {
+    pub(crate) fn section(&self, key: &'static str) -> Option<Self> {
         let node = self.node(key)?;
         Section::of(node.key, node.value, self.findings)
     }

@@ -236,42 +236,42 @@ pub fn transition(state: HostState, event: HostEvent) -> Result<Transition, Deni
 impl HostState {
     /// All states in the order of a rebuild.
     pub const ALL: [Self; 9] = [
-        S::Registered,
-        S::PxeReady,
-        S::PxeBooted,
-        S::Installing,
-        S::Installed,
-        S::FirstBoot,
-        S::Joining,
-        S::Ready,
-        S::Failed,
+        Self::Registered,
+        Self::PxeReady,
+        Self::PxeBooted,
+        Self::Installing,
+        Self::Installed,
+        Self::FirstBoot,
+        Self::Joining,
+        Self::Ready,
+        Self::Failed,
     ];
 
     /// Whether the machine's network boot belongs to us.
     #[must_use]
     pub fn is_armed(self) -> bool {
-        matches!(self, S::PxeReady | S::PxeBooted)
+        matches!(self, Self::PxeReady | Self::PxeBooted)
     }
 
     /// Whether a rebuild is running.
     #[must_use]
     pub fn is_busy(self) -> bool {
-        !matches!(self, S::Registered | S::Ready | S::Failed)
+        !matches!(self, Self::Registered | Self::Ready | Self::Failed)
     }
 
     /// The stored and published name.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            S::Registered => "registered",
-            S::PxeReady => "pxe_ready",
-            S::PxeBooted => "pxe_booted",
-            S::Installing => "installing",
-            S::Installed => "installed",
-            S::FirstBoot => "first_boot",
-            S::Joining => "joining",
-            S::Ready => "ready",
-            S::Failed => "failed",
+            Self::Registered => "registered",
+            Self::PxeReady => "pxe_ready",
+            Self::PxeBooted => "pxe_booted",
+            Self::Installing => "installing",
+            Self::Installed => "installed",
+            Self::FirstBoot => "first_boot",
+            Self::Joining => "joining",
+            Self::Ready => "ready",
+            Self::Failed => "failed",
         }
     }
 }
@@ -285,14 +285,14 @@ impl fmt::Display for HostState {
 impl fmt::Display for HostEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            E::Armed => "arm",
-            E::ScriptFetched => "boot script fetched",
-            E::AnswerServed => "answer served",
-            E::InstalledReported => "installation reported",
-            E::PhonedHome => "phone-home",
-            E::JoinStarted => "join started",
-            E::JoinVerified => "join verified",
-            E::Stopped => "stop",
+            Self::Armed => "arm",
+            Self::ScriptFetched => "boot script fetched",
+            Self::AnswerServed => "answer served",
+            Self::InstalledReported => "installation reported",
+            Self::PhonedHome => "phone-home",
+            Self::JoinStarted => "join started",
+            Self::JoinVerified => "join verified",
+            Self::Stopped => "stop",
         })
     }
 }

@@ -7,7 +7,7 @@ use super::error::StoreError;
 use super::schema::{self, Table};
 
 /// A key and its value.
-pub type Entry = (Vec<u8>, Vec<u8>);
+pub(super) type Entry = (Vec<u8>, Vec<u8>);
 
 /// Which end of a range is read first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +35,7 @@ pub trait Read {
 }
 
 /// The first key behind all keys that begin with `prefix`.
-pub fn end_of(prefix: &[u8]) -> Vec<u8> {
+pub(super) fn end_of(prefix: &[u8]) -> Vec<u8> {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < 255 {
@@ -47,7 +47,7 @@ pub fn end_of(prefix: &[u8]) -> Vec<u8> {
 }
 
 /// Reads and parses one record.
-pub fn record<T: DeserializeOwned>(
+pub(super) fn record<T: DeserializeOwned>(
     from: &(impl Read + ?Sized),
     table: Table,
     key: &[u8],
@@ -56,7 +56,7 @@ pub fn record<T: DeserializeOwned>(
 }
 
 /// Reads and parses records whose keys begin with `prefix`.
-pub fn records<T: DeserializeOwned>(
+pub(super) fn records<T: DeserializeOwned>(
     from: &(impl Read + ?Sized),
     table: Table,
     prefix: &[u8],
@@ -70,7 +70,11 @@ pub fn records<T: DeserializeOwned>(
 }
 
 /// Parses one record's JSON.
-pub fn parse<T: DeserializeOwned>(table: Table, key: &[u8], value: &[u8]) -> Result<T, StoreError> {
+pub(super) fn parse<T: DeserializeOwned>(
+    table: Table,
+    key: &[u8],
+    value: &[u8],
+) -> Result<T, StoreError> {
     serde_json::from_slice(value).map_err(|e| StoreError::Corrupt {
         table: table.name(),
         key: schema::readable(key),

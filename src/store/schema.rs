@@ -108,30 +108,30 @@ impl Table {
 }
 
 /// A host's key.
-pub fn host_key(id: HostId) -> Vec<u8> {
+pub(super) fn host_key(id: HostId) -> Vec<u8> {
     id.0.as_bytes().to_vec()
 }
 
 /// A job's key.
-pub fn job_key(id: JobId) -> Vec<u8> {
+pub(super) fn job_key(id: JobId) -> Vec<u8> {
     id.0.as_bytes().to_vec()
 }
 
 /// A prefix followed by a sequence number, big-endian so that it sorts.
-pub fn numbered(prefix: &[u8], seq: u64) -> Vec<u8> {
+pub(super) fn numbered(prefix: &[u8], seq: u64) -> Vec<u8> {
     let mut key = prefix.to_vec();
     key.extend_from_slice(&seq.to_be_bytes());
     key
 }
 
 /// The sequence number at the end of a key.
-pub fn trailing_number(key: &[u8]) -> Option<u64> {
+pub(super) fn trailing_number(key: &[u8]) -> Option<u64> {
     let start = key.len().checked_sub(8)?;
     key.get(start..)?.try_into().ok().map(u64::from_be_bytes)
 }
 
 /// A key for people: text when it is text, hex otherwise.
-pub fn readable(key: &[u8]) -> String {
+pub(super) fn readable(key: &[u8]) -> String {
     match std::str::from_utf8(key) {
         Ok(text) if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic()) => {
             text.to_owned()

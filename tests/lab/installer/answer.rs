@@ -9,7 +9,7 @@ use crate::{Failure, Release, http};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Answer {
+pub(crate) struct Answer {
     pub global: Global,
     pub network: Network,
     pub disk_setup: DiskSetup,
@@ -19,7 +19,7 @@ pub struct Answer {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Global {
+pub(crate) struct Global {
     pub country: String,
     pub keyboard: String,
     pub timezone: String,
@@ -41,21 +41,21 @@ pub struct Global {
 
 #[derive(Debug, Deserialize)]
 #[serde(untagged)]
-pub enum Fqdn {
+pub(crate) enum Fqdn {
     Name(String),
     FromDhcp(FqdnFromDhcp),
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct FqdnFromDhcp {
+pub(crate) struct FqdnFromDhcp {
     pub source: Option<String>,
     pub domain: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Network {
+pub(crate) struct Network {
     pub source: Option<String>,
     pub cidr: Option<String>,
     pub gateway: Option<std::net::IpAddr>,
@@ -68,7 +68,7 @@ pub struct Network {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Pinning {
+pub(crate) struct Pinning {
     #[serde(rename = "enabled")]
     _enabled: bool,
     #[serde(default, rename = "mapping")]
@@ -77,7 +77,7 @@ pub struct Pinning {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct DiskSetup {
+pub(crate) struct DiskSetup {
     pub filesystem: String,
     #[serde(default, alias = "disk_list")]
     pub disk_list: Vec<String>,
@@ -92,7 +92,7 @@ pub struct DiskSetup {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Zfs {
+pub(crate) struct Zfs {
     pub raid: Option<String>,
     #[serde(rename = "ashift")]
     _ashift: Option<u32>,
@@ -108,7 +108,7 @@ pub struct Zfs {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lvm {
+pub(crate) struct Lvm {
     pub hdsize: Option<f64>,
     pub swapsize: Option<f64>,
     #[serde(rename = "maxroot")]
@@ -121,7 +121,7 @@ pub struct Lvm {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Btrfs {
+pub(crate) struct Btrfs {
     pub raid: Option<String>,
     pub compress: Option<String>,
     #[serde(rename = "hdsize")]
@@ -130,7 +130,7 @@ pub struct Btrfs {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Webhook {
+pub(crate) struct Webhook {
     pub url: String,
     #[serde(alias = "cert_fingerprint", rename = "cert-fingerprint")]
     _cert_fingerprint: Option<String>,
@@ -140,7 +140,7 @@ pub struct Webhook {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct FirstBoot {
+pub(crate) struct FirstBoot {
     pub source: String,
     pub ordering: Option<String>,
     pub url: Option<String>,
@@ -166,7 +166,7 @@ const SINCE: [(&str, u32, u32); 8] = [
 ///
 /// # Errors
 /// One line that names the key and the rule, as the vendor's parser would on the console.
-pub fn parse(response: &http::Response, release: &Release) -> Result<Answer, Failure> {
+pub(crate) fn parse(response: &http::Response, release: &Release) -> Result<Answer, Failure> {
     let text = std::str::from_utf8(&response.body).map_err(|_| "answer is not UTF-8")?;
     let json = release.at_least(9, 2) && response.content_type().starts_with("application/json");
     let document: Value = if json {

@@ -12,7 +12,7 @@ use crate::hardware::{Disk, Machine};
 const LEAST_BYTES: u64 = 8_000_000_000;
 
 /// The disk that carries the system: the first one that the answer selects.
-pub fn choose(setup: &DiskSetup, machine: &Machine) -> Result<Disk, Failure> {
+pub(crate) fn choose(setup: &DiskSetup, machine: &Machine) -> Result<Disk, Failure> {
     let chosen: Vec<&Disk> = machine
         .disks
         .iter()
@@ -42,7 +42,7 @@ pub fn choose(setup: &DiskSetup, machine: &Machine) -> Result<Disk, Failure> {
 }
 
 /// Shell-style pattern over the whole value: `?`, `*`, `[ab]`, `[0-9]`, `[!a]`.
-pub fn matches(glob: &str, value: &str) -> bool {
+pub(crate) fn matches(glob: &str, value: &str) -> bool {
     let glob: Vec<char> = glob.chars().collect();
     let value: Vec<char> = value.chars().collect();
     matches_from(&glob, &value)
@@ -89,7 +89,7 @@ fn in_set(set: &[char], wanted: char) -> bool {
 }
 
 /// Copies the image over the start of the disk, zeros included: whatever was there is gone.
-pub fn write_image(image: &Path, disk: &Disk) -> Result<(), Failure> {
+pub(crate) fn write_image(image: &Path, disk: &Disk) -> Result<(), Failure> {
     let mut from = File::open(image).map_err(|error| format!("{}: {error}", image.display()))?;
     let show = |error: std::io::Error| format!("{}: {error}", disk.path.display());
     let mut to = OpenOptions::new().write(true).open(&disk.path).map_err(show)?;

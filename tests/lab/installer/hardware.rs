@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::Failure;
 
-pub type Properties = BTreeMap<String, String>;
+pub(crate) type Properties = BTreeMap<String, String>;
 
-pub struct Machine {
+pub(crate) struct Machine {
     /// Groups `system`, `baseboard`, `chassis`; keys are the sysfs names after the first underscore.
     pub dmi: Value,
     pub nics: Vec<Nic>,
@@ -18,7 +18,7 @@ pub struct Machine {
     pub lease: Option<Lease>,
 }
 
-pub struct Nic {
+pub(crate) struct Nic {
     pub name: String,
     /// Lower case, as the kernel writes it.
     pub mac: String,
@@ -26,14 +26,14 @@ pub struct Nic {
 }
 
 #[derive(Clone)]
-pub struct Disk {
+pub(crate) struct Disk {
     pub path: PathBuf,
     pub bytes: u64,
     pub properties: Properties,
 }
 
 impl Disk {
-    pub fn serial(&self) -> String {
+    pub(crate) fn serial(&self) -> String {
         self.properties
             .get("ID_SERIAL")
             .map_or_else(|| "no serial".to_owned(), |serial| format!("serial {serial}"))
@@ -41,7 +41,7 @@ impl Disk {
 }
 
 /// What the one DHCP round of the live system got.
-pub struct Lease {
+pub(crate) struct Lease {
     pub nic: String,
     pub cidr: String,
     pub gateway: Option<String>,
@@ -51,7 +51,7 @@ pub struct Lease {
 }
 
 impl Machine {
-    pub fn probe() -> Result<Self, Failure> {
+    pub(crate) fn probe() -> Result<Self, Failure> {
         Ok(Self { dmi: dmi(), nics: nics()?, disks: disks()?, lease: lease() })
     }
 }

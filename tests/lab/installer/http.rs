@@ -11,27 +11,27 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// Bodies of answers beyond this are refused by the vendor's client.
 const BODY_LIMIT: usize = 10_000_000;
 
-pub struct Response {
+pub(crate) struct Response {
     pub status: u16,
     headers: Vec<(String, String)>,
     pub body: Vec<u8>,
 }
 
 impl Response {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers
             .iter()
             .find(|(key, _)| key.eq_ignore_ascii_case(name))
             .map(|(_, value)| value.as_str())
     }
 
-    pub fn content_type(&self) -> &str {
+    pub(crate) fn content_type(&self) -> &str {
         self.header("content-type").unwrap_or("no type")
     }
 }
 
 /// POST with the header names, order and case of the vendor's client.
-pub fn post(
+pub(crate) fn post(
     url: &str,
     what: &str,
     body: &[u8],
@@ -49,7 +49,7 @@ pub fn post(
     exchange(&url, head.as_bytes(), body).map_err(|error| format!("{what}: {error}"))
 }
 
-pub fn get(url: &str, what: &str) -> Result<Response, Failure> {
+pub(crate) fn get(url: &str, what: &str) -> Result<Response, Failure> {
     let url = Url::parse(url)?;
     let head = format!(
         "GET {} HTTP/1.1\r\naccept-encoding: gzip\r\nuser-agent: ureq/3.0.12\r\nhost: {}\r\naccept: */*\r\n\r\n",

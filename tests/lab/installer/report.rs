@@ -9,7 +9,7 @@ use crate::answer::Answer;
 use crate::hardware::{Disk, Machine};
 use crate::system::Installed;
 
-pub fn body(
+pub(crate) fn body(
     release: &Release,
     answer: &Answer,
     machine: &Machine,

@@ -13,14 +13,14 @@ const TARGET: &str = "/target";
 /// `from-url` bodies are cut here without a word by 8.4 and later.
 const FIRST_BOOT_LIMIT: usize = 1_048_576;
 
-pub struct FirstBoot {
+pub(crate) struct FirstBoot {
     executable: Vec<u8>,
     ordering: String,
 }
 
 impl FirstBoot {
     /// Fetched before any disk is touched; a status of 400 or more aborts the installation.
-    pub fn fetch(answer: &answer::FirstBoot, iso: &Path) -> Result<Self, Failure> {
+    pub(crate) fn fetch(answer: &answer::FirstBoot, iso: &Path) -> Result<Self, Failure> {
         let mut executable = match (answer.source.as_str(), &answer.url) {
             ("from-url", Some(url)) => {
                 println!("installer: fetching the first-boot executable from {url}");
@@ -40,7 +40,7 @@ impl FirstBoot {
 }
 
 /// What the report says about the finished system.
-pub struct Installed {
+pub(crate) struct Installed {
     pub fqdn: String,
     pub machine_id: String,
     pub management_nic: String,
@@ -57,7 +57,7 @@ struct Network {
 }
 
 /// Mounts the written root, configures it and unmounts it again.
-pub fn customise(
+pub(crate) fn customise(
     disk: &Disk,
     answer: &Answer,
     machine: &Machine,
