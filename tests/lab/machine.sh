@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The lab's machines, sourced by run.sh. A machine is a name with settings in associative arrays; its serial console goes,
 # with time stamps, to $RUN/NAME.console. QEMU runs with -no-reboot: each power-on ends where the machine would reboot, and the
 # harness decides what follows, as somebody at the power button would.
@@ -72,13 +73,12 @@ power_off() { # name
     mark "$1" "power off"
 }
 
-# Waits for a text on the console after the last power-on; fails when the machine stops, aborts, or time is up.
+# Waits for a text on the console after the last power-on; fails when the machine stops or time is up.
 console_shows() { # name, pattern, seconds
     local name=$1 until=$((SECONDS + $3))
     while [ "$SECONDS" -lt "$until" ]; do
-        if since_power_on "$name" | grep -qE "$2"; then return 0; fi
-        if ! is_running "$name"; then since_power_on "$name" | grep -qE "$2"; return; fi
-        if since_power_on "$name" | grep -q 'installer: aborted'; then return 1; fi
+        if shows_since_power_on "$name" "$2"; then return 0; fi
+        if ! is_running "$name"; then shows_since_power_on "$name" "$2"; return; fi
         sleep 0.3
     done
     return 1
@@ -96,6 +96,9 @@ stopped_by_itself() { # name, seconds
         sleep 0.3
     done
 }
+
+# Without -q: a grep that leaves early would end the others by SIGPIPE, and pipefail would call that a failure.
+shows_since_power_on() { since_power_on "$1" | grep -E "$2" >/dev/null; } # name, pattern
 
 # One line of our own into a machine's log.
 mark() { # name, text
