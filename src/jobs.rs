@@ -1,1 +1,28 @@
-//! (being written)
+//! The job engine: what operators and machines ask for becomes durable work that survives a crash.
+//!
+//! ```text
+//!  operator ──request──┐                              ┌── callback ── machine (script, answer, webhook, phone-home)
+//!                      v                              v
+//!                  one store transaction each: host state + job step + event
+//!                      │ committed                    │
+//!                      v                              v
+//!             driver task, one per job: reads job and host, asks `plan` what is next, runs it, records it
+//! ```
+//!
+//! The store holds all state. A driver keeps nothing that a restart would miss: it looks at what is recorded and goes on.
+
+mod appliance;
+mod callback;
+mod check;
+mod end;
+mod engine;
+mod import;
+mod join;
+mod member_key;
+mod rebuild;
+mod request;
+
+pub use appliance::Appliance;
+pub use callback::{BootDecision, Callback, NodeReport, ScriptRequest};
+pub use engine::{Context, Engine};
+pub use request::{HostChange, ImportRequest, NewHost, RebuildRequest};

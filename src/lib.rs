@@ -1,13 +1,20 @@
 //! Ironhatch: turns a blank machine on the LAN into a working Proxmox VE node.
 
+pub mod app;
+pub mod assets;
 pub mod boot;
+pub mod cli;
 pub mod config;
 pub mod domain;
+#[cfg(test)]
+mod golden;
 pub mod image;
 pub mod jobs;
 pub mod node;
 pub mod observe;
+pub mod outbound;
 pub mod plan;
 pub mod proto;
 pub mod report;
+pub mod store;
 pub mod web;

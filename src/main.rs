@@ -1,1 +1,144 @@
-fn main() {}
+//! The command: parse arguments, then run the appliance or talk to one.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use ironhatch::app::{self, App};
+use ironhatch::cli::{self, Cli, Command, DbCommand, exit};
+use ironhatch::config::{Config, ProcessSecrets, check::check};
+use ironhatch::observe::logging;
+use ironhatch::store;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match &cli.command {
+        Command::Serve => serve(&cli),
+        Command::Check { quiet } => run_check(&cli, *quiet),
+        Command::Db(
+            command @ (DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. }),
+        ) => offline(&cli, command),
+        command => client(&cli, command),
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, std::io::Error> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+fn fail(code: u8, text: &impl std::fmt::Display) -> ExitCode {
+    eprintln!("ironhatch: {text}");
+    ExitCode::from(code)
+}
+
+/// Loads the configuration, or says everything that is wrong with it.
+fn load(cli: &Cli) -> Result<Config, ExitCode> {
+    match Config::load(&cli.config, &ProcessSecrets) {
+        Ok((config, warnings)) => {
+            for warning in warnings {
+                eprintln!("ironhatch: warning: {warning}");
+            }
+            Ok(config)
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            Err(fail(exit::CONFIGURATION, &"the configuration is wrong; nothing was started"))
+        }
+    }
+}
+
+fn serve(cli: &Cli) -> ExitCode {
+    let config = match load(cli) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    logging::init();
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(exit::FAILED, &error),
+    };
+    runtime.block_on(async {
+        let app = match App::build(config).await {
+            Ok(app) => app,
+            Err(error) => return fail(exit::FAILED, &format!("not started: {error}")),
+        };
+        let stop = app.stop_token();
+        if let Err(error) = app::stop_on_signals(stop) {
+            return fail(exit::FAILED, &error);
+        }
+        match app.setup_link().await {
+            // Not through the log: the link is a secret, and the sink would take it out.
+            Ok(Some(link)) => eprintln!("ironhatch: set the operator's password once at {link}"),
+            Ok(None) => {}
+            Err(error) => return fail(exit::FAILED, &error),
+        }
+        app.announce();
+        match app.run().await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => fail(exit::FAILED, &error),
+        }
+    })
+}
+
+fn run_check(cli: &Cli, quiet: bool) -> ExitCode {
+    let report = check(&cli.config, &ProcessSecrets);
+    for warning in &report.warnings {
+        eprintln!("warning: {warning}");
+    }
+    for error in &report.errors {
+        eprintln!("{error}");
+    }
+    if !report.errors.is_empty() {
+        return fail(
+            exit::CONFIGURATION,
+            &format!("{} problems in the configuration", report.errors.len()),
+        );
+    }
+    if !quiet && let Some(effective) = &report.effective {
+        println!("{effective}");
+    }
+    ExitCode::SUCCESS
+}
+
+fn offline(cli: &Cli, command: &DbCommand) -> ExitCode {
+    let done = match command {
+        DbCommand::Verify { path } => store::verify(path).map(|found| {
+            println!("{} records, schema {}, digest {}", found.records, found.schema, found.digest);
+        }),
+        DbCommand::Restore { path } => {
+            let config = match load(cli) {
+                Ok(config) => config,
+                Err(code) => return code,
+            };
+            let database = config.data_dir.join(app::DATABASE);
+            store::restore(path, &database).map(|found| {
+                println!("restored {} records into {}", found.records, database.display());
+            })
+        }
+        _ => {
+            let config = match load(cli) {
+                Ok(config) => config,
+                Err(code) => return code,
+            };
+            store::dump_file(&config.data_dir.join(app::DATABASE), &mut std::io::stdout().lock())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(exit::FAILED, &app::chain(&error)),
+    }
+}
+
+fn client(cli: &Cli, command: &Command) -> ExitCode {
+    let data_dir = if cli.reach.needs_data_dir() {
+        match load(cli) {
+            Ok(config) => config.data_dir,
+            Err(code) => return code,
+        }
+    } else {
+        std::path::PathBuf::new()
+    };
+    match runtime() {
+        Ok(runtime) => runtime.block_on(cli::run_client(&cli.reach, &data_dir, command)),
+        Err(error) => fail(exit::FAILED, &error),
+    }
+}

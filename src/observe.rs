@@ -1,1 +1,3 @@
-//! (being written)
+//! What operators and their tools see of the daemon itself.
+
+pub mod logging;

@@ -1,1 +1,134 @@
-//! (being written)
+//! HTTP for operators: pages, the JSON API, the event stream, login.
+//!
+//! ```text
+//!  browser ── cookie ──┐
+//!                      ├─> auth::require_operator ─> page::* (HTML) | api::* (JSON) | stream (SSE)
+//!  control socket ─────┘            │                     │ reads: snapshots of the store
+//!   (ControlSocket marker)          └─ 401 or /login      └ changes: Operations (the job engine)
+//! ```
+//!
+//! Nothing here decides what may happen to a host: requests are parsed into typed values, handed to [`Operations`], and
+//! its refusals are shown with the same words in page, API and command line. Routes for machines are not in this router.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::get;
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::id::ServerTypeName;
+use crate::domain::server_type::ServerType;
+use crate::store::Store;
+
+mod api;
+mod asset;
+mod auth;
+pub mod file;
+mod form;
+mod header;
+pub mod machine;
+mod operation;
+mod page;
+mod problem;
+pub mod serve;
+mod stream;
+mod view;
+
+#[cfg(test)]
+mod test;
+
+pub use auth::{ControlSocket, TlsTransport, setup_link};
+pub use operation::Operations;
+pub use problem::not_found;
+
+/// Event streams served at once. Each is an open socket and a task that reads the log: 200 screens are the target of
+/// the design, the rest is head-room for reconnecting browsers.
+const MOST_STREAMS: usize = 512;
+
+/// Server types as the pages and the API need them.
+#[derive(Debug, Clone, Default)]
+pub struct ServerTypeList {
+    /// The valid ones, by name.
+    pub types: Vec<ServerType>,
+    /// What is wrong with files that could not be used, one sentence each.
+    pub errors: Vec<String>,
+}
+
+impl ServerTypeList {
+    /// The type with this name.
+    #[must_use]
+    pub fn get(&self, name: &ServerTypeName) -> Option<&ServerType> {
+        self.types.iter().find(|t| t.name == *name)
+    }
+}
+
+/// What the operator's router is built from.
+#[derive(Clone)]
+pub struct WebParts {
+    /// Carries out what operators ask for.
+    pub operations: Arc<dyn Operations>,
+    /// The database, for reading and for sessions.
+    pub store: Store,
+    /// Server types, as they are reloaded.
+    pub types: watch::Receiver<Arc<ServerTypeList>>,
+    /// Version of this program.
+    pub version: &'static str,
+    /// Where machines and operators reach the appliance.
+    pub public_url: String,
+    /// Ends event streams, so that a shutdown can drain.
+    pub cancel: CancellationToken,
+}
+
+/// Shared by all handlers. Cheap to clone.
+#[derive(Clone)]
+pub struct WebState {
+    parts: WebParts,
+    gate: Arc<auth::LoginGate>,
+    streams: Arc<Semaphore>,
+}
+
+impl std::fmt::Debug for WebState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebState").field("store", &self.parts.store).finish_non_exhaustive()
+    }
+}
+
+impl WebState {
+    /// Handlers' state with the usual limits.
+    #[must_use]
+    pub fn new(parts: WebParts) -> Self {
+        Self {
+            parts,
+            gate: Arc::new(auth::LoginGate::new()),
+            streams: Arc::new(Semaphore::new(MOST_STREAMS)),
+        }
+    }
+
+    fn store(&self) -> &Store {
+        &self.parts.store
+    }
+
+    fn operations(&self) -> &dyn Operations {
+        &*self.parts.operations
+    }
+
+    fn types(&self) -> Arc<ServerTypeList> {
+        Arc::clone(&self.parts.types.borrow())
+    }
+}
+
+/// The operators' router. It can be merged with other routers: its login applies to its own routes only, and it has no
+/// fallback (use [`not_found`]).
+///
+/// Requests that carry the [`ControlSocket`] extension need no login; the peer's address for the login rate limit is
+/// read from `axum::extract::ConnectInfo<SocketAddr>`, TLS from the [`TlsTransport`] extension.
+pub fn router(state: WebState) -> Router {
+    let guarded = page::router()
+        .merge(api::router())
+        .route("/events", get(stream::events))
+        .route_layer(middleware::from_fn_with_state(state.clone(), auth::require_operator));
+    let open = auth::router().merge(asset::router()).merge(api::open_router());
+    guarded.merge(open).layer(middleware::from_fn(header::secure)).with_state(state)
+}

@@ -14,6 +14,8 @@ pub struct Image {
     pub file_name: String,
     /// Size of the file in bytes.
     pub size: u64,
+    /// Size of the installer's initrd inside it, in bytes: with `size` it decides how much memory a machine needs.
+    pub initrd_size: u64,
     /// SHA-256 of the whole file, lower-case hex.
     pub sha256: String,
     /// What `.cd-info` says.

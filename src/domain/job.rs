@@ -181,6 +181,15 @@ impl Job {
         }
     }
 
+    /// What it does, in a few words.
+    #[must_use]
+    pub fn title(&self) -> String {
+        match &self.work {
+            Work::Rebuild(rebuild) => format!("Rebuild {}", rebuild.hostname),
+            Work::ImportImage(import) => format!("Import {}", import.source),
+        }
+    }
+
     /// The step with this id.
     #[must_use]
     pub fn step(&self, id: &str) -> Option<&Step> {

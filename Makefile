@@ -1,0 +1,56 @@
+# The commands people type. Each installs what it needs (Debian 12 or 13, as root or with sudo) and can be repeated.
+
+TARGET  := x86_64-unknown-linux-gnu
+DEBUG   := target/$(TARGET)/debug/ironhatch
+RELEASE := target/$(TARGET)/release/ironhatch
+# One job at a time: the suites measure time and the lab's machines need the cores.
+MAKEFLAGS += --no-print-directory
+
+.PHONY: help run test unit integration lab lab-test check release packages-build packages-test packages-lab
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+run: packages-build ## Build and start the appliance with its state in ./.ironhatch (dashboard on port 8080)
+	cargo build --locked
+	@mkdir -p .ironhatch
+	@[ -e .ironhatch/ironhatch.toml ] || cp systemd/ironhatch.dev.toml .ironhatch/ironhatch.toml
+	$(DEBUG) --config .ironhatch/ironhatch.toml serve
+
+test: packages-build packages-test packages-lab check unit integration lab-test ## Run every suite, the virtual bare-metal lab included
+
+unit: packages-build ## Tables, properties, decoders: seconds
+	@.ci/suite unit cargo test --locked --lib
+	@.ci/suite architecture cargo test --locked --test architecture
+
+integration: packages-build packages-test ## The daemon against OpenSSH, xorriso, Chromium, kill -9
+	@.ci/suite integration cargo test --locked --test it
+
+lab: packages-build packages-lab ## Watch two machines being born on a virtual LAN; leaves the dashboard running
+	cargo build --locked
+	tests/lab/run.sh --keep
+
+lab-test: packages-build packages-lab
+	cargo build --locked
+	@.ci/suite lab tests/lab/run.sh
+
+check: packages-build ## Formatting, lints, shell scripts
+	cargo fmt --check
+	cargo clippy --locked --all-targets --all-features -- -D warnings
+	@command -v shellcheck >/dev/null || .ci/packages test
+	shellcheck .ci/run .ci/packages .ci/suite install.sh ipxe/*.sh tests/lab/*.sh
+
+release: packages-build ## Build the static release binary and prove that it is static
+	cargo build --locked --release
+	@file $(RELEASE) | grep -q 'static-pie linked' || { echo 'release: not static-pie linked' >&2; exit 1; }
+	@! readelf -d $(RELEASE) | grep -q NEEDED || { echo 'release: needs shared libraries' >&2; exit 1; }
+	@ldd $(RELEASE) 2>&1 | sed 's/^[[:space:]]*/ldd says: /'
+	@sha256sum $(RELEASE) | tee $(RELEASE).sha256
+	@ls -l $(RELEASE) | awk '{ printf "release: %.1f MiB\n", $$5 / 1048576 }'
+
+packages-build:
+	@.ci/packages build
+packages-test:
+	@.ci/packages test
+packages-lab:
+	@.ci/packages lab

@@ -1,0 +1,475 @@
+//! Composition root: a configuration becomes bound sockets, an open store and running tasks. The only place that knows
+//! everybody.
+//!
+//! ```text
+//!  build: master key -> store -> server types -> images -> engine -> bind HTTP, control socket, DHCP, TFTP
+//!  run:   engine · recorder · reporter · server-type reload · HTTP · control socket · DHCP · TFTP · housekeeping
+//!  stop:  one token: listeners close, streams end, drivers reach a safe point, the store is flushed
+//! ```
+
+mod recorder;
+
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::assets::BootFiles;
+use crate::boot::{dhcp, port_owner, tftp};
+use crate::config::reload::{self, Reloader, ServerTypesView};
+use crate::config::{Config, PxeMode, UnknownPolicy};
+use crate::domain::boot::{BootDirectory, BootSink};
+use crate::domain::time::Timestamp;
+use crate::image::{ImageStore, ImportLimits};
+use crate::jobs::{Appliance, Context, Engine};
+use crate::plan::lease::{Lease, PoolConfig};
+use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
+use crate::plan::script::{BootScript, ScriptUrl, Start};
+use crate::report::Reporter;
+use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
+use crate::web::machine::MachineState;
+use crate::web::{self, ServerTypeList, WebParts, WebState};
+
+/// The database's file below the data directory.
+pub const DATABASE: &str = "ironhatch.redb";
+/// The control socket below the data directory.
+pub const CONTROL_SOCKET: &str = "control.sock";
+/// What all tasks together get to end.
+const GRACE: Duration = Duration::from_secs(30);
+/// Events kept: a year of a busy fleet; the log of each job is kept apart from this.
+const EVENTS_KEPT: u64 = 500_000;
+
+/// Why the daemon does not start. Each message says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data directory cannot be used.
+    #[error("cannot use the data directory {path}: {source}")]
+    DataDir {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// No master key.
+    #[error(transparent)]
+    MasterKey(#[from] crate::store::MasterKeyError),
+    /// No database.
+    #[error("{}", chain(.0))]
+    Store(#[from] StoreError),
+    /// Something of the configuration cannot be used.
+    #[error("{0}")]
+    Config(String),
+    /// The HTTP port is not to be had.
+    #[error("cannot listen for HTTP on {address}: {reason}")]
+    Http {
+        /// Where.
+        address: String,
+        /// Why, with the program that holds the port.
+        reason: String,
+    },
+    /// The control socket cannot be made.
+    #[error("cannot make the control socket {path}: {reason}")]
+    Control {
+        /// Where.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// DHCP cannot listen.
+    #[error("{}", chain(.0))]
+    Dhcp(#[from] dhcp::BindError),
+    /// TFTP cannot listen.
+    #[error("{}", chain(.0))]
+    Tftp(#[from] tftp::BindError),
+}
+
+/// An error with its causes, in one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// The built daemon: everything is bound and open, nothing is served yet.
+pub struct App {
+    store: Store,
+    engine: Engine,
+    config: Arc<Config>,
+    types: Reloader,
+    view: watch::Receiver<Arc<ServerTypesView>>,
+    recorder: recorder::Writer,
+    http: TcpListener,
+    control: UnixListener,
+    machine: MachineState,
+    dhcp: Option<dhcp::Server>,
+    tftp: Option<tftp::Server>,
+    stop: CancellationToken,
+}
+
+impl std::fmt::Debug for App {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("App").field("http", &self.http).finish_non_exhaustive()
+    }
+}
+
+fn wall_clock() -> Timestamp {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The master key: from systemd's credential directory when it has one, else a file in the data directory.
+///
+/// # Errors
+/// When it cannot be read, or can be read by others.
+pub fn master_key(data_dir: &Path) -> Result<MasterKey, crate::store::MasterKeyError> {
+    let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
+        .map(|dir| PathBuf::from(dir).join("master-key"))
+        .filter(|path| path.exists());
+    MasterKey::open_or_create(&credential.unwrap_or_else(|| data_dir.join("master.key")))
+}
+
+impl App {
+    /// Opens and binds everything. Nothing is answered before [`App::run`].
+    ///
+    /// # Errors
+    /// [`StartError`]: the first thing that stands in the way, with what to do.
+    pub async fn build(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let stop = CancellationToken::new();
+        let data_dir = config.data_dir.clone();
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o750)
+            .create(&data_dir)
+            .map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
+        let store =
+            Store::open(&data_dir.join(DATABASE), master_key(&data_dir)?, Arc::new(wall_clock))?;
+        let (types, view) = Reloader::new(
+            config.server_types.clone(),
+            config.answer_templates_dir.clone(),
+            reload::COALESCE,
+        )
+        .map_err(|e| StartError::Config(format!("server types cannot be watched: {e}")))?;
+        let images = ImageStore::open(data_dir.join("images"), ImportLimits::default())
+            .await
+            .map_err(|e| StartError::Config(chain(&e)))?;
+        let context = Context {
+            config: Arc::clone(&config),
+            types: view.clone(),
+            images,
+            appliance: Appliance::read(),
+        };
+        let engine = Engine::new(store.clone(), context, stop.clone());
+        let keeps_strangers =
+            config.pxe.as_ref().is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
+        let (sink, recorder) = recorder::recorder(store.clone(), keeps_strangers);
+        let sink: Arc<dyn BootSink> = Arc::new(sink);
+        let boot_files = Arc::new(boot_files(&config)?);
+        let http = bind_http(&config).await?;
+        let control = bind_control(&data_dir.join(CONTROL_SOCKET))?;
+        let machine = MachineState {
+            engine: engine.clone(),
+            boot_files: Arc::clone(&boot_files),
+            sink: Arc::clone(&sink),
+            public_url: Arc::from(config.server.public_url.as_str()),
+        };
+        let (dhcp, tftp) = bind_boot(&config, &store, &boot_files, &sink).await?;
+        Ok(Self {
+            store,
+            engine,
+            config,
+            types,
+            view,
+            recorder,
+            http,
+            control,
+            machine,
+            dhcp,
+            tftp,
+            stop,
+        })
+    }
+
+    /// Ends everything when cancelled.
+    #[must_use]
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Where HTTP is really served; the port is the system's choice when 0 was configured.
+    ///
+    /// # Errors
+    /// When the system does not tell.
+    pub fn http_address(&self) -> std::io::Result<std::net::SocketAddr> {
+        self.http.local_addr()
+    }
+
+    /// The link that sets the operator's password, as long as there is none.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn setup_link(&self) -> Result<Option<String>, StoreError> {
+        web::setup_link(&self.store, &self.config.server.public_url).await
+    }
+
+    /// Tells the operator and the service manager that everything is up.
+    pub fn announce(&self) {
+        let dashboard = &self.config.server.public_url;
+        let boot = if self.dhcp.is_some() { "on" } else { "off" };
+        tracing::info!(
+            dashboard,
+            network_boot = boot,
+            version = env!("CARGO_PKG_VERSION"),
+            "ironhatch is up"
+        );
+        // Without a service manager there is nobody to tell.
+        let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// Serves until the stop token is cancelled, then ends everything in order.
+    ///
+    /// # Errors
+    /// When tasks did not end within the grace period.
+    pub async fn run(self) -> Result<(), String> {
+        let stop = self.stop;
+        let mut tasks = tokio::task::JoinSet::new();
+        let engine = self.engine.clone();
+        tasks.spawn(async move {
+            if let Err(error) = engine.run().await {
+                tracing::error!(%error, "the job engine stopped");
+            }
+        });
+        // Observations made while the others stop are still written.
+        let recorder_stop = CancellationToken::new();
+        let recorder = tokio::spawn(self.recorder.run(recorder_stop.clone()));
+        tasks.spawn(Reporter::new(self.store.clone(), Arc::clone(&self.config)).run(stop.clone()));
+        tasks.spawn(self.types.run(stop.clone()));
+        let (list, types) = watch::channel(Arc::new(list_of(&self.view.borrow())));
+        tasks.spawn(follow_types(self.view, list, stop.clone()));
+        let operator = web::router(WebState::new(WebParts {
+            operations: Arc::new(self.engine),
+            store: self.store.clone(),
+            types,
+            version: env!("CARGO_PKG_VERSION"),
+            public_url: self.config.server.public_url.clone(),
+            cancel: stop.clone(),
+        }));
+        let router = operator
+            .clone()
+            .merge(web::machine::router(self.machine))
+            .fallback(web::not_found)
+            .layer(tower_http::catch_panic::CatchPanicLayer::new());
+        tasks.spawn(web::serve::tcp(self.http, router, stop.clone()));
+        tasks.spawn(web::serve::unix(self.control, operator, stop.clone()));
+        if let Some(dhcp) = self.dhcp {
+            tasks.spawn(dhcp.run(stop.clone()));
+        }
+        if let Some(tftp) = self.tftp {
+            tasks.spawn(tftp.run(stop.clone()));
+        }
+        tasks.spawn(housekeeping(self.store.clone(), stop.clone()));
+
+        stop.cancelled().await;
+        let ended =
+            tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
+        recorder_stop.cancel();
+        let _ = recorder.await;
+        let store = self.store;
+        let _ = tokio::task::spawn_blocking(move || store.close()).await;
+        ended.map_err(|_| format!("some tasks did not end within {} s", GRACE.as_secs()))
+    }
+}
+
+fn boot_files(config: &Config) -> Result<BootFiles, StartError> {
+    let base = ScriptUrl::parse(&config.server.public_url)
+        .map_err(|e| StartError::Config(e.to_string()))?;
+    let mut files = BootFiles::embedded(&BootScript::Start(Start { base }).render());
+    if let Some(folder) = config.pxe.as_ref().and_then(|pxe| pxe.boot_files_dir.as_ref()) {
+        files.replace_from(folder).map_err(|e| StartError::Config(chain(&e)))?;
+    }
+    Ok(files)
+}
+
+async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {
+    let address = config.server.listen;
+    TcpListener::bind(address).await.map_err(|e| {
+        let mut reason = e.to_string();
+        if e.kind() == std::io::ErrorKind::AddrInUse
+            && let Some(owner) = port_owner::find(port_owner::Transport::Tcp, address.port())
+        {
+            reason = format!("the port is taken by {owner}");
+        }
+        StartError::Http { address: address.to_string(), reason }
+    })
+}
+
+fn bind_control(path: &Path) -> Result<UnixListener, StartError> {
+    let fail =
+        |e: std::io::Error| StartError::Control { path: path.to_owned(), reason: e.to_string() };
+    // The store's lock is held: whatever socket is there was left by a daemon that is gone.
+    match std::fs::remove_file(path) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(fail(e)),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path).map_err(fail)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(fail)?;
+    Ok(listener)
+}
+
+type BootServers = (Option<dhcp::Server>, Option<tftp::Server>);
+
+async fn bind_boot(
+    config: &Config,
+    store: &Store,
+    files: &Arc<BootFiles>,
+    sink: &Arc<dyn BootSink>,
+) -> Result<BootServers, StartError> {
+    let Some(pxe) = &config.pxe else { return Ok((None, None)) };
+    let base_url = BaseUrl::fixed(&config.server.public_url)
+        .map_err(|e| StartError::Config(format!("server.public_url: {e}")))?;
+    let policy = OfferPolicy {
+        unknown: match pxe.unknown {
+            UnknownPolicy::Enroll => UnknownMachines::Enroll,
+            UnknownPolicy::Ignore => UnknownMachines::Ignore,
+        },
+        base_url,
+    };
+    let settings = dhcp::DhcpConfig {
+        interfaces: dhcp::Interfaces::Named(pxe.interfaces.clone()),
+        policy,
+        ports: dhcp::Ports::default(),
+        advertised_address: None,
+    };
+    let mode = match &pxe.mode {
+        PxeMode::Proxy => dhcp::Mode::Beside,
+        PxeMode::Full(pool) => {
+            let leases: Vec<Lease> = store.snapshot()?.leases()?;
+            let own = addresses_of(&pxe.interfaces)
+                .into_iter()
+                .find(|a| pxe.subnet.contains(a))
+                .ok_or_else(|| {
+                    StartError::Config("pxe: no boot interface has an address in pxe.subnet".into())
+                })?;
+            let seconds = u32::try_from(pool.lease.as_secs()).unwrap_or(u32::MAX);
+            let pool = PoolConfig::new(pxe.subnet, (pool.first, pool.last), own, seconds)
+                .and_then(|p| p.with_routing(pool.gateway, pool.dns.clone()))
+                .map_err(|e| StartError::Config(format!("pxe: {e}")))?;
+            dhcp::Mode::Full {
+                pool,
+                leases,
+                store: Arc::new(Leases(store.clone())),
+                rival: dhcp::RivalPolicy::Refuse,
+            }
+        }
+    };
+    let directory: Arc<dyn BootDirectory> = Arc::new(store.clone());
+    let counters = dhcp::DhcpCounters::default();
+    let dhcp = dhcp::Server::bind(settings, mode, directory, Arc::clone(sink), counters).await?;
+    let addresses = addresses_of(&pxe.interfaces);
+    let tftp =
+        tftp::Server::bind(tftp::TftpConfig::on(addresses), Arc::clone(files), Arc::clone(sink))?;
+    Ok((Some(dhcp), Some(tftp)))
+}
+
+fn addresses_of(interfaces: &[String]) -> Vec<Ipv4Addr> {
+    let found = nix::ifaddrs::getifaddrs().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
+    found
+        .iter()
+        .filter(|i| interfaces.contains(&i.interface_name))
+        .filter_map(|i| i.address.as_ref()?.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip))
+        .collect()
+}
+
+/// Leases, durable before the acknowledgement leaves.
+struct Leases(Store);
+
+impl dhcp::LeaseStore for Leases {
+    fn persist<'a>(
+        &'a self,
+        leases: &'a [Lease],
+    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), dhcp::LeaseStoreError>> + Send + 'a>>
+    {
+        let leases = leases.to_vec();
+        Box::pin(async move {
+            self.0
+                .write::<_, StoreError, _>(move |tx| {
+                    for lease in &leases {
+                        tx.save_lease(lease.address, lease)?;
+                    }
+                    Ok(())
+                })
+                .await
+                .map_err(|e| dhcp::LeaseStoreError(Box::new(e)))
+        })
+    }
+}
+
+fn list_of(view: &ServerTypesView) -> ServerTypeList {
+    ServerTypeList {
+        types: view.types.values().cloned().collect(),
+        errors: view.errors.values().flatten().map(ToString::to_string).collect(),
+    }
+}
+
+async fn follow_types(
+    mut view: watch::Receiver<Arc<ServerTypesView>>,
+    list: watch::Sender<Arc<ServerTypeList>>,
+    stop: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            changed = view.changed() => if changed.is_err() { return },
+            () = stop.cancelled() => return,
+        }
+        let now = list_of(&view.borrow_and_update());
+        list.send_replace(Arc::new(now));
+    }
+}
+
+/// Drops the oldest events beyond what is kept, a few at a time.
+async fn housekeeping(store: Store, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_secs(600)) => {}
+            () = stop.cancelled() => return,
+        }
+        let pruned =
+            store.write::<_, StoreError, _>(|tx| tx.prune_events(EVENTS_KEPT, 2_000)).await;
+        if let Err(error) = pruned {
+            tracing::error!(%error, "old events could not be removed");
+        }
+    }
+}
+
+/// Cancels the token at SIGTERM or SIGINT.
+///
+/// # Errors
+/// When the signals cannot be received.
+pub fn stop_on_signals(stop: CancellationToken) -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping");
+        stop.cancel();
+    });
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! Takes what the boot services saw and writes it to the machines' boot logs, without ever making them wait.
+//!
+//! Fed by DHCP, TFTP and HTTP through a bounded queue; what does not fit is counted and dropped. Writes a few times per
+//! second in one transaction. Strangers are limited, so that a flood of forged MACs costs neither disk nor memory.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::boot::{BootObservation, BootSink, ClientFacts};
+use crate::domain::event::{EventKind, Level, Subject};
+use crate::domain::inventory::Inventory;
+use crate::domain::mac::Mac;
+use crate::domain::sighting::Sighting;
+use crate::domain::time::Timestamp;
+use crate::store::{HostReads as _, NewEvent, SightingReads as _, Store, StoreError, Tx};
+
+/// Observations that may wait: a second of a busy segment.
+const QUEUE: usize = 4096;
+/// Pause between two writes: what a person sees as "at once".
+const FLUSH_EVERY: Duration = Duration::from_millis(250);
+/// Unregistered machines that may be written per flush.
+const STRANGERS_PER_FLUSH: usize = 16;
+/// Addresses whose MAC is remembered, so that TFTP and HTTP transfers find their machine.
+const ADDRESSES: usize = 4096;
+
+/// The end that the boot services hold.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorder {
+    queue: mpsc::Sender<BootObservation>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl BootSink for Recorder {
+    fn observe(&self, observation: BootObservation) {
+        if self.queue.try_send(observation).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The end that writes.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    queue: mpsc::Receiver<BootObservation>,
+    store: Store,
+    keeps_strangers: bool,
+    macs: HashMap<Ipv4Addr, Mac>,
+    dropped: Arc<AtomicU64>,
+}
+
+/// Makes both ends. `keeps_strangers`: whether machines that nobody registered become sightings.
+pub(crate) fn recorder(store: Store, keeps_strangers: bool) -> (Recorder, Writer) {
+    let (sender, queue) = mpsc::channel(QUEUE);
+    let dropped = Arc::new(AtomicU64::new(0));
+    let writer = Writer {
+        queue,
+        store,
+        keeps_strangers,
+        macs: HashMap::new(),
+        dropped: Arc::clone(&dropped),
+    };
+    (Recorder { queue: sender, dropped }, writer)
+}
+
+/// The same thing seen several times in a row counts once with its number.
+#[derive(Debug)]
+struct Counted {
+    mac: Mac,
+    observation: BootObservation,
+    times: u64,
+}
+
+impl Writer {
+    /// Writes until the stop, and then what is left.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let stopped = stop.is_cancelled();
+            let batch = self.collect();
+            if !batch.is_empty() {
+                self.write(batch).await;
+            }
+            if stopped {
+                return;
+            }
+            let lost = self.dropped.swap(0, Ordering::Relaxed);
+            if lost > 0 {
+                tracing::warn!(lost, "boot observations came faster than they can be written");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(FLUSH_EVERY) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    fn collect(&mut self) -> Vec<Counted> {
+        let mut batch: Vec<Counted> = Vec::new();
+        while let Ok(observation) = self.queue.try_recv() {
+            let Some(mac) = self.machine_of(&observation) else {
+                tracing::debug!(message = %observation.message, "seen from an unknown address");
+                continue;
+            };
+            let known = batch.iter_mut().rev().find(|c| c.mac == mac);
+            match known {
+                Some(same)
+                    if same.observation.stage == observation.stage
+                        && same.observation.message == observation.message =>
+                {
+                    same.times += 1;
+                }
+                _ => batch.push(Counted { mac, observation, times: 1 }),
+            }
+            if batch.len() >= QUEUE {
+                break;
+            }
+        }
+        batch
+    }
+
+    /// The machine of an observation: told, or the one that had this address last.
+    fn machine_of(&mut self, observation: &BootObservation) -> Option<Mac> {
+        match (observation.mac, observation.address) {
+            (Some(mac), Some(address)) => {
+                if self.macs.len() >= ADDRESSES && !self.macs.contains_key(&address) {
+                    self.macs.clear();
+                }
+                self.macs.insert(address, mac);
+                Some(mac)
+            }
+            (Some(mac), None) => Some(mac),
+            (None, Some(address)) => self.macs.get(&address).copied(),
+            (None, None) => None,
+        }
+    }
+
+    async fn write(&self, batch: Vec<Counted>) {
+        let keeps_strangers = self.keeps_strangers;
+        let written = self
+            .store
+            .write::<_, StoreError, _>(move |tx| {
+                let mut strangers = 0;
+                for counted in batch {
+                    record(tx, counted, keeps_strangers, &mut strangers)?;
+                }
+                Ok(())
+            })
+            .await;
+        if let Err(error) = written {
+            tracing::error!(%error, "boot observations were lost");
+        }
+    }
+}
+
+fn record(
+    tx: &mut Tx<'_, '_>,
+    counted: Counted,
+    keeps_strangers: bool,
+    strangers: &mut usize,
+) -> Result<(), StoreError> {
+    let Counted { mac, observation, times } = counted;
+    if tx.host_by_mac(mac)?.is_some() {
+        return tx.append_boot_log(mac, observation, times);
+    }
+    let known = tx.sighting(mac)?;
+    if known.is_none() {
+        // Only machines that were offered something become sightings: a laptop asking for an address does not.
+        if !keeps_strangers || !observation.answered || *strangers >= STRANGERS_PER_FLUSH {
+            return Ok(());
+        }
+        *strangers += 1;
+    }
+    let now = tx.now();
+    let is_new = known.is_none();
+    let mut sighting = known.unwrap_or_else(|| new_sighting(mac, now));
+    if let Some(facts) = &observation.client {
+        absorb(&mut sighting, facts);
+    }
+    sighting.address = observation.address.or(sighting.address);
+    sighting.last_seen = now;
+    sighting.times_seen = sighting.times_seen.saturating_add(times);
+    tx.save_sighting(&sighting)?;
+    tx.append_boot_log(mac, observation, times)?;
+    if is_new {
+        tx.emit(NewEvent {
+            level: Level::Info,
+            subject: Subject { mac: Some(mac), ..Subject::default() },
+            kind: EventKind::Sighting,
+            message: format!("a machine that is not registered was heard: {mac}"),
+        })?;
+    }
+    Ok(())
+}
+
+fn new_sighting(mac: Mac, now: Timestamp) -> Sighting {
+    Sighting {
+        mac,
+        inventory: Inventory::default(),
+        architecture: None,
+        address: None,
+        first_seen: now,
+        last_seen: now,
+        times_seen: 0,
+        ignored: false,
+    }
+}
+
+fn absorb(sighting: &mut Sighting, facts: &ClientFacts) {
+    sighting.inventory.uuid = facts.uuid.or(sighting.inventory.uuid);
+    sighting.inventory.firmware = facts.firmware.or(sighting.inventory.firmware);
+    if facts.architecture.is_some() {
+        sighting.architecture.clone_from(&facts.architecture);
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::domain::boot::BootStage;
+    use crate::store::{BootLogReads as _, MasterKey};
+
+    fn store(dir: &tempfile::TempDir) -> Store {
+        let clock = Arc::new(|| Timestamp(5));
+        Store::open(&dir.path().join("db.redb"), MasterKey::from_bytes(&[1; 32]), clock).unwrap()
+    }
+
+    fn seen(mac: Mac, answered: bool, message: &str) -> BootObservation {
+        BootObservation {
+            at: Timestamp(1),
+            mac: Some(mac),
+            address: Some(Ipv4Addr::new(192, 0, 2, mac.0[5])),
+            stage: BootStage::Dhcp,
+            answered,
+            message: message.to_owned(),
+            client: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_strangers_costs_a_bounded_number_of_records() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let (sink, writer) = recorder(store.clone(), true);
+        for n in 0..50_000u32 {
+            let [_, a, b, c] = n.to_be_bytes();
+            sink.observe(seen(Mac([0x52, 0x54, 0, a, b, c]), true, "offered"));
+        }
+        let stop = CancellationToken::new();
+        stop.cancel();
+        writer.run(stop).await;
+        assert_eq!(store.snapshot().unwrap().sightings().unwrap().len(), STRANGERS_PER_FLUSH);
+    }
+
+    #[tokio::test]
+    async fn a_transfer_that_knows_only_its_address_finds_its_machine_and_repeats_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let (sink, writer) = recorder(store.clone(), true);
+        let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
+        for _ in 0..3 {
+            sink.observe(seen(mac, true, "offered snponly.efi"));
+        }
+        let tftp = BootObservation { mac: None, stage: BootStage::Tftp, ..seen(mac, true, "sent") };
+        sink.observe(tftp);
+        sink.observe(seen(Mac([0x52, 0x54, 0, 0, 0, 8]), false, "silent: not a network boot"));
+        let stop = CancellationToken::new();
+        stop.cancel();
+        writer.run(stop).await;
+        let read = store.snapshot().unwrap();
+        let log = read.boot_log(mac, 10).unwrap();
+        let told: Vec<_> = log.iter().map(|e| (e.observation.message.as_str(), e.count)).collect();
+        assert_eq!(told, [("sent", 1), ("offered snponly.efi", 3)]);
+        assert_eq!(read.sightings().unwrap().len(), 1, "who was met with silence is no sighting");
+    }
+}

@@ -1,0 +1,102 @@
+//! Counts of what became of packets, for metrics.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::plan::offer::Decision;
+use crate::proto::dhcp::MessageType;
+
+macro_rules! counted {
+    ($($name:ident $label:literal $doc:literal;)*) => {
+        /// What is counted. Labels are a contract with dashboards: never renamed.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Counted {
+            $(#[doc = $doc] $name,)*
+        }
+
+        impl Counted {
+            /// Everything that is counted.
+            pub const ALL: &'static [Self] = &[$(Self::$name),*];
+
+            /// Name for metrics.
+            #[must_use]
+            pub fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+        }
+    };
+}
+
+counted! {
+    Received "received" "Datagrams taken from a socket.";
+    Junk "junk" "Datagrams that are no DHCP request of an Ethernet client, or too long, or our own.";
+    OtherInterface "other_interface" "Requests from an interface that is not served.";
+    NoLocalAddress "no_local_address" "Requests on an interface that has no IPv4 address.";
+    Offer "offer" "OFFERs decided on.";
+    Ack "ack" "ACKs decided on.";
+    Nak "nak" "NAKs decided on.";
+    Silent "silent" "Requests met with silence; by reason in [`DhcpCounters::silences`].";
+    LeaseNotStored "lease_not_stored" "Batches whose leases could not be made durable.";
+    ReceiveError "receive_error" "Failures to receive.";
+    SendError "send_error" "Replies that could not be sent.";
+}
+
+/// Counters that the service writes and metrics read. Clones share the same numbers.
+#[derive(Debug, Clone, Default)]
+pub struct DhcpCounters {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    counts: [AtomicU64; Counted::ALL.len()],
+    // Written by one task, read when metrics are scraped: never contended for long.
+    silences: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+impl DhcpCounters {
+    /// All zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How often this happened since the start.
+    #[must_use]
+    pub fn get(&self, what: Counted) -> u64 {
+        self.cell(what).map_or(0, |cell| cell.load(Ordering::Relaxed))
+    }
+
+    /// Silences by the reason's label (`plan::offer::Reason::label`).
+    #[must_use]
+    pub fn silences(&self) -> BTreeMap<&'static str, u64> {
+        self.shared.silences.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn count(&self, what: Counted) {
+        if let Some(cell) = self.cell(what) {
+            cell.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn count_decision(&self, decision: &Decision) {
+        match decision {
+            Decision::Silent(reason) => {
+                self.count(Counted::Silent);
+                let mut silences =
+                    self.shared.silences.lock().unwrap_or_else(PoisonError::into_inner);
+                *silences.entry(reason.label()).or_default() += 1;
+            }
+            Decision::Reply(answer) => self.count(match answer.reply.message {
+                MessageType::Offer => Counted::Offer,
+                MessageType::Nak => Counted::Nak,
+                _ => Counted::Ack,
+            }),
+        }
+    }
+
+    fn cell(&self, what: Counted) -> Option<&AtomicU64> {
+        self.shared.counts.get(Counted::ALL.iter().position(|&c| c == what)?)
+    }
+}

@@ -1,0 +1,360 @@
+//! The command line: the only place that parses arguments. Commands that act on a running appliance go through
+//! [`run_client`]; the others are the caller's.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+mod call;
+mod client;
+mod command;
+mod print;
+
+pub use client::ClientError;
+
+/// Exit codes of every command.
+pub mod exit {
+    /// Done.
+    pub const OK: u8 = 0;
+    /// It failed: an error on our side, or a job that did not succeed.
+    pub const FAILED: u8 = 1;
+    /// The arguments are wrong (as clap says it).
+    pub const USAGE: u8 = 2;
+    /// The appliance refused, with the reason.
+    pub const REFUSED: u8 = 3;
+    /// There is no such host, job or image.
+    pub const NOT_FOUND: u8 = 4;
+    /// The appliance cannot be reached.
+    pub const UNREACHABLE: u8 = 5;
+    /// The configuration is wrong (`EX_USAGE` family, as other appliances do).
+    pub const CONFIGURATION: u8 = 64;
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  ironhatch image import /srv/iso/proxmox-ve_9.2-1.iso --wait
+  ironhatch sighting list
+  ironhatch host add --name pve1 --mac 52:54:00:aa:bb:01 --type lab
+  ironhatch host rebuild pve1 --confirm pve1 --wait
+  ironhatch job list
+
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 refused, 4 not found, 5 appliance not reachable, 64 wrong configuration";
+
+/// Turns a blank machine on the LAN into a working Proxmox VE node.
+#[derive(Debug, Parser)]
+#[command(name = "ironhatch", version, about, after_help = EXAMPLES, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Configuration file
+    #[arg(
+        long,
+        global = true,
+        value_name = "PATH",
+        default_value = "/etc/ironhatch/ironhatch.toml",
+        env = "IRONHATCH_CONFIG"
+    )]
+    pub config: PathBuf,
+    /// How to reach the appliance
+    #[command(flatten)]
+    pub reach: Reach,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How a client command reaches the appliance, and how it answers.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Reach {
+    /// Control socket; normally `control.sock` in the configured data directory
+    #[arg(long, global = true, value_name = "PATH", env = "IRONHATCH_SOCKET")]
+    pub socket: Option<PathBuf>,
+    /// Address of a remote appliance (http://…); the password is read from IRONHATCH_PASSWORD
+    #[arg(
+        long,
+        global = true,
+        value_name = "URL",
+        conflicts_with = "socket",
+        env = "IRONHATCH_URL"
+    )]
+    pub url: Option<String>,
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+impl Reach {
+    /// Whether the configuration is needed to find the appliance.
+    #[must_use]
+    pub fn needs_data_dir(&self) -> bool {
+        self.socket.is_none() && self.url.is_none()
+    }
+}
+
+/// Everything that can be asked for.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the appliance
+    Serve,
+    /// Check the configuration without starting, and print what is in effect (secrets masked)
+    Check {
+        /// Print only what is wrong
+        #[arg(long)]
+        quiet: bool,
+    },
+    /// Import, list and delete Proxmox VE images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Register, list, rebuild and delete hosts
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// Watch and steer jobs
+    #[command(subcommand)]
+    Job(JobCommand),
+    /// Machines that were heard on the network and are not registered
+    #[command(subcommand)]
+    Sighting(SightingCommand),
+    /// Server types as the appliance read them
+    #[command(subcommand, name = "server-type")]
+    ServerType(ServerTypeCommand),
+    /// Back up and restore the database
+    #[command(subcommand)]
+    Db(DbCommand),
+}
+
+/// `ironhatch image …`
+#[derive(Debug, Subcommand)]
+pub enum ImageCommand {
+    /// Import an installer ISO
+    #[command(
+        after_help = "Example:\n  ironhatch image import https://192.0.2.9/proxmox-ve_9.2-1.iso --sha256 4e88… --wait"
+    )]
+    Import {
+        /// Path on the appliance, or http(s) URL
+        source: String,
+        /// SHA-256 that the file must have
+        #[arg(long, value_name = "HEX")]
+        sha256: Option<String>,
+        /// Wait for the end and show progress
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List images
+    List,
+    /// Delete an image and its file
+    Delete {
+        /// The image's id
+        id: String,
+    },
+}
+
+/// What can be said about a host's disk and network.
+#[derive(Debug, Clone, Default, Args)]
+pub struct HostSettings {
+    /// Serial number of the disk to be erased (ID_SERIAL_SHORT)
+    #[arg(long, value_name = "SERIAL", conflicts_with_all = ["disk_property", "disk_device"])]
+    pub disk_serial: Option<String>,
+    /// Disk to be erased by another exact property, as NAME=VALUE
+    #[arg(long, value_name = "NAME=VALUE", conflicts_with = "disk_device")]
+    pub disk_property: Option<String>,
+    /// Disk to be erased by kernel name; may be given several times
+    #[arg(long, value_name = "NAME")]
+    pub disk_device: Vec<String>,
+    /// Fixed address of the installed node with its prefix
+    #[arg(long, value_name = "CIDR", requires = "gateway", requires = "dns")]
+    pub address: Option<String>,
+    /// Default gateway
+    #[arg(long, value_name = "IP", requires = "address")]
+    pub gateway: Option<String>,
+    /// DNS server
+    #[arg(long, value_name = "IP", requires = "address")]
+    pub dns: Option<String>,
+}
+
+/// `ironhatch host …`
+#[derive(Debug, Subcommand)]
+pub enum HostCommand {
+    /// Register a host
+    #[command(
+        after_help = "Example:\n  ironhatch host add --name pve1 --mac 52:54:00:aa:bb:01 --type lab --disk-serial S6B0NX0T1"
+    )]
+    Add {
+        /// Its name, later the node's name
+        #[arg(long)]
+        name: String,
+        /// Its MAC address; several times for several, the one it boots from first
+        #[arg(long, required = true)]
+        mac: Vec<String>,
+        /// Its server type
+        #[arg(long = "type", value_name = "TYPE")]
+        server_type: String,
+        /// Disk and network
+        #[command(flatten)]
+        settings: HostSettings,
+    },
+    /// List hosts
+    List,
+    /// Show one host
+    Show {
+        /// Name or id
+        host: String,
+    },
+    /// Erase a host's disk and make it a node
+    #[command(after_help = "Example:\n  ironhatch host rebuild pve1 --confirm pve1 --wait")]
+    Rebuild {
+        /// Name or id
+        host: String,
+        /// Image; the newest one when left out
+        #[arg(long)]
+        image: Option<String>,
+        /// The host's name once more: its disk is going to be erased
+        #[arg(long, value_name = "NAME")]
+        confirm: String,
+        /// Remove a dead node of the same name from the cluster first
+        #[arg(long)]
+        replace_node: bool,
+        /// Wait for the end and show the log
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Change a host
+    Edit {
+        /// Name or id
+        host: String,
+        /// New MAC addresses, all of them
+        #[arg(long)]
+        mac: Vec<String>,
+        /// New server type
+        #[arg(long = "type", value_name = "TYPE")]
+        server_type: Option<String>,
+        /// Disk and network
+        #[command(flatten)]
+        settings: HostSettings,
+        /// Choose the disk by server type again
+        #[arg(long, conflicts_with_all = ["disk_serial", "disk_property", "disk_device"])]
+        no_disk: bool,
+        /// Keep the address that DHCP gives
+        #[arg(long, conflicts_with = "address")]
+        no_address: bool,
+        /// The mainboard was replaced
+        #[arg(long)]
+        forget_uuid: bool,
+    },
+    /// Forget a host
+    Delete {
+        /// Name or id
+        host: String,
+    },
+}
+
+/// `ironhatch job …`
+#[derive(Debug, Subcommand)]
+pub enum JobCommand {
+    /// List jobs, newest first
+    List {
+        /// How many
+        #[arg(long, default_value_t = 20)]
+        limit: u16,
+    },
+    /// Show one job with its steps
+    Show {
+        /// The job's id
+        job: String,
+    },
+    /// Print the job's log until it ends; the exit code is 0 when it succeeded
+    Follow {
+        /// The job's id
+        job: String,
+    },
+    /// Ask a job to stop
+    Cancel {
+        /// The job's id
+        job: String,
+    },
+    /// Do the work of a failed job again
+    Retry {
+        /// The job's id
+        job: String,
+        /// For a rebuild: the host's name
+        #[arg(long, default_value = "", value_name = "NAME")]
+        confirm: String,
+        /// Wait for the end and show the log
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+/// `ironhatch sighting …`
+#[derive(Debug, Subcommand)]
+pub enum SightingCommand {
+    /// List machines that are not registered
+    List,
+    /// Stay silent towards a machine
+    Ignore {
+        /// Its MAC address
+        mac: String,
+        /// Show it again
+        #[arg(long)]
+        undo: bool,
+    },
+}
+
+/// `ironhatch server-type …`
+#[derive(Debug, Subcommand)]
+pub enum ServerTypeCommand {
+    /// List server types and what is wrong with broken ones
+    List,
+}
+
+/// `ironhatch db …`
+#[derive(Debug, Subcommand)]
+pub enum DbCommand {
+    /// Copy the database of the running appliance to a new file
+    Backup {
+        /// Where to
+        path: PathBuf,
+    },
+    /// Put a backup in place; the appliance must not run
+    Restore {
+        /// The backup
+        path: PathBuf,
+    },
+    /// Print all records as JSON lines; the appliance must not run
+    Dump,
+    /// Check a backup
+    Verify {
+        /// The backup
+        path: PathBuf,
+    },
+}
+
+impl Command {
+    /// Whether the command acts on a running appliance, and so belongs to [`run_client`].
+    #[must_use]
+    pub fn is_client(&self) -> bool {
+        !matches!(
+            self,
+            Self::Serve
+                | Self::Check { .. }
+                | Self::Db(DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. })
+        )
+    }
+}
+
+/// Carries out a command on a running appliance and prints what came of it. `data_dir` is where the control socket is
+/// looked for, unless `reach` names it.
+pub async fn run_client(reach: &Reach, data_dir: &Path, command: &Command) -> ExitCode {
+    let ended = match client::Client::connect(reach, data_dir).await {
+        Ok(client) => command::run(&client, reach.json, command).await,
+        Err(error) => Err(error),
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            print::error(&error, reach.json);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+#[cfg(test)]
+mod test;

@@ -1,0 +1,242 @@
+//! What commands print: tables for people, JSON for programs. A closed pipe is not an error.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+
+use super::client::ClientError;
+use super::{Command, DbCommand, HostCommand, ImageCommand, JobCommand, SightingCommand};
+
+fn line(text: &str) {
+    // `ironhatch job list | head` closes the pipe early.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// Prints an error with what to do about it.
+pub(super) fn error(error: &ClientError, json: bool) {
+    let mut out = std::io::stderr();
+    if let (ClientError::Refused { problem, .. }, true) = (error, json) {
+        let _ = writeln!(out, "{problem}");
+        return;
+    }
+    let _ = writeln!(out, "ironhatch: {error}");
+    let hint = match error {
+        ClientError::Refused { hint, .. } => hint.as_str(),
+        ClientError::Unreachable { .. } => {
+            "is it running, and may this user read its data directory? (systemctl status ironhatch)"
+        }
+        ClientError::Usage(_) => "see --help",
+        ClientError::Broken(_) => "see the appliance's log",
+    };
+    if !hint.is_empty() {
+        let _ = writeln!(out, "  {hint}");
+    }
+    if let ClientError::Refused { problem, .. } = error
+        && let Some(job) = problem.get("job").and_then(Value::as_str)
+    {
+        let _ = writeln!(out, "  ironhatch job follow {job}");
+    }
+}
+
+/// A value at a path like `failure.reason`, as text; control characters of hostile names do not reach the terminal.
+fn text(value: &Value, path: &str) -> String {
+    let found = path.split('.').try_fold(value, |v, name| v.get(name));
+    let text = match found {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(Value::String(text)) if text.is_empty() => "-".to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(all)) => all
+            .iter()
+            .map(|v| v.as_str().map_or(v.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(" "),
+        Some(other) => other.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// A table with aligned columns.
+pub(super) fn table(rows: &[Value], columns: &[(&str, &str)]) -> String {
+    let mut cells: Vec<Vec<String>> =
+        vec![columns.iter().map(|(title, _)| (*title).to_owned()).collect()];
+    cells.extend(rows.iter().map(|row| columns.iter().map(|(_, path)| text(row, path)).collect()));
+    let width = |n: usize| {
+        cells.iter().filter_map(|row| row.get(n)).map(|c| c.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width).collect();
+    let mut out = String::new();
+    for row in &cells {
+        let padded: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        out.push_str(padded.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+fn list(value: &Value, key: &str, columns: &[(&str, &str)], nothing: &str) {
+    match value.get(key).and_then(Value::as_array) {
+        Some(rows) if !rows.is_empty() => line(table(rows, columns).trim_end()),
+        _ => line(nothing),
+    }
+}
+
+fn facts(value: &Value, paths: &[&str]) {
+    for path in paths {
+        let shown = text(value, path);
+        if shown != "-" {
+            line(&format!("{:14} {shown}", path.replace('_', " ")));
+        }
+    }
+}
+
+/// Prints the answer to a command.
+pub(super) fn answer(command: &Command, value: &Value, json: bool) {
+    if json {
+        line(&if value.is_null() { "{}".to_owned() } else { value.to_string() });
+        return;
+    }
+    match command {
+        Command::Host(HostCommand::List) => list(
+            value,
+            "hosts",
+            &[
+                ("NAME", "hostname"),
+                ("STATE", "state"),
+                ("SINCE", "state_since"),
+                ("TYPE", "server_type"),
+                ("ADDRESS", "address"),
+                ("MAC", "macs"),
+                ("REASON", "failure.reason"),
+            ],
+            "no host is registered; see `ironhatch sighting list` and `ironhatch host add --help`",
+        ),
+        Command::Host(HostCommand::Delete { host }) => line(&format!("{host} is forgotten")),
+        Command::Host(HostCommand::Rebuild { .. }) | Command::Job(JobCommand::Retry { .. }) => {
+            started(value);
+        }
+        Command::Host(_) => facts(
+            value,
+            &[
+                "hostname",
+                "state",
+                "state_since",
+                "server_type",
+                "address",
+                "macs",
+                "uuid",
+                "job",
+                "failure.reason",
+                "failure.hint",
+                "overrides.boot_disk",
+                "overrides.network",
+                "id",
+            ],
+        ),
+        Command::Job(JobCommand::List { .. }) => list(
+            value,
+            "jobs",
+            &[("JOB", "id"), ("STATUS", "status"), ("CREATED", "created"), ("WHAT", "title")],
+            "no job yet",
+        ),
+        Command::Job(JobCommand::Cancel { .. }) => line("the job was asked to stop"),
+        Command::Job(_) => {
+            facts(
+                value,
+                &["title", "status", "created", "finished", "failure.reason", "failure.hint"],
+            );
+            list(
+                value,
+                "steps",
+                &[
+                    ("STEP", "title"),
+                    ("STATUS", "status"),
+                    ("TRIES", "attempts"),
+                    ("DETAIL", "detail"),
+                ],
+                "no steps",
+            );
+        }
+        Command::Image(ImageCommand::List) => list(
+            value,
+            "images",
+            &[
+                ("IMAGE", "id"),
+                ("PRODUCT", "product"),
+                ("RELEASE", "release"),
+                ("BYTES", "size"),
+                ("IMPORTED", "imported_at"),
+            ],
+            "no image yet; see `ironhatch image import --help`",
+        ),
+        Command::Image(ImageCommand::Import { .. }) => started(value),
+        Command::Image(ImageCommand::Delete { id }) => line(&format!("{id} is deleted")),
+        Command::Sighting(SightingCommand::List) => list(
+            value,
+            "sightings",
+            &[
+                ("MAC", "mac"),
+                ("VENDOR", "inventory.vendor"),
+                ("PRODUCT", "inventory.product"),
+                ("SERIAL", "inventory.serial"),
+                ("LAST SEEN", "last_seen"),
+                ("IGNORED", "ignored"),
+            ],
+            "no unregistered machine was heard",
+        ),
+        Command::Sighting(SightingCommand::Ignore { mac, undo }) => {
+            line(&format!("{mac} is {}", if *undo { "shown again" } else { "ignored" }));
+        }
+        Command::ServerType(_) => {
+            list(
+                value,
+                "server_types",
+                &[
+                    ("TYPE", "name"),
+                    ("NAME", "display_name"),
+                    ("PREFIX", "hostname_prefix"),
+                    ("DISK", "boot_disk"),
+                ],
+                "no server type; put a file into server-types/",
+            );
+            for wrong in value.get("errors").and_then(Value::as_array).into_iter().flatten() {
+                line(&format!("not usable: {}", wrong.as_str().unwrap_or_default()));
+            }
+        }
+        Command::Db(DbCommand::Backup { .. }) => {
+            line(&format!("{} records in {}", text(value, "records"), text(value, "path")));
+        }
+        Command::Serve | Command::Check { .. } | Command::Db(_) => {}
+    }
+}
+
+fn started(value: &Value) {
+    let job = text(value, "job");
+    line(&format!("job {job}\nfollow it with: ironhatch job follow {job}"));
+}
+
+/// Prints one line of a followed job's log.
+pub(super) fn log_line(entry: &Value, json: bool) {
+    if json {
+        line(&entry.to_string());
+        return;
+    }
+    let mark = match entry.get("level").and_then(Value::as_str) {
+        Some("warn") => "! ",
+        Some("error") => "!! ",
+        _ => "",
+    };
+    line(&format!("{} {mark}{}", text(entry, "at"), text(entry, "message")));
+}
+
+/// Prints how a followed job ended.
+pub(super) fn job_end(job: &Value, json: bool) {
+    if json {
+        line(&job.to_string());
+        return;
+    }
+    line(&format!("{}: {}", text(job, "title"), text(job, "status")));
+    if job.get("failure").is_some_and(|f| !f.is_null()) {
+        line(&format!("  {}\n  {}", text(job, "failure.reason"), text(job, "failure.hint")));
+    }
+}

@@ -1,0 +1,110 @@
+//! Who we are: the machine this daemon runs on must never be the machine that gets wiped.
+
+use std::net::Ipv4Addr;
+
+use crate::domain::host::Host;
+use crate::domain::identity::DmiUuid;
+use crate::domain::mac::Mac;
+
+/// Identity of the machine the daemon runs on.
+#[derive(Debug, Clone, Default)]
+pub struct Appliance {
+    /// Hardware addresses of all its interfaces.
+    pub macs: Vec<Mac>,
+    /// Its system UUID, when it could be read.
+    pub uuid: Option<DmiUuid>,
+    /// Its IPv4 addresses.
+    pub addresses: Vec<Ipv4Addr>,
+}
+
+impl Appliance {
+    /// Reads the identity from the kernel. What cannot be read is left out: each property alone is enough to refuse.
+    #[must_use]
+    pub fn read() -> Self {
+        let mut macs = Vec::new();
+        if let Ok(interfaces) = std::fs::read_dir("/sys/class/net") {
+            for interface in interfaces.flatten() {
+                let text = std::fs::read_to_string(interface.path().join("address"));
+                macs.extend(text.ok().and_then(|t| t.trim().parse::<Mac>().ok()));
+            }
+        }
+        let uuid = std::fs::read_to_string("/sys/class/dmi/id/product_uuid")
+            .ok()
+            .and_then(|text| text.parse().ok());
+        let mut addresses = Vec::new();
+        if let Ok(found) = nix::ifaddrs::getifaddrs() {
+            for interface in found {
+                let ip =
+                    interface.address.as_ref().and_then(|a| a.as_sockaddr_in()).map(|a| a.ip());
+                addresses.extend(ip.filter(|ip| !ip.is_loopback()));
+            }
+        }
+        Self { macs, uuid, addresses }
+    }
+
+    /// Why a host is this very machine; `None` when nothing says so.
+    #[must_use]
+    pub fn recognises(&self, host: &Host) -> Option<String> {
+        if let Some(mac) = host.macs.iter().find(|m| self.macs.contains(m)) {
+            return Some(format!("its MAC {mac} is on this machine"));
+        }
+        let uuid = host.uuid.or(host.inventory.uuid);
+        if let Some(uuid) = uuid.filter(|u| self.uuid == Some(*u)) {
+            return Some(format!("its system UUID {uuid} is this machine's"));
+        }
+        let address = host.address.filter(|a| self.addresses.contains(a))?;
+        Some(format!("its address {address} is on this machine"))
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+    use crate::domain::host::HostState;
+    use crate::domain::id::HostId;
+    use crate::domain::time::Timestamp;
+
+    fn host() -> Host {
+        Host {
+            id: HostId(uuid::Uuid::from_u128(1)),
+            hostname: "pve1".parse().unwrap(),
+            macs: vec!["52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap()],
+            uuid: None,
+            server_type: "lab".parse().unwrap(),
+            overrides: Default::default(),
+            state: HostState::Registered,
+            state_since: Timestamp(0),
+            failure: None,
+            active_job: None,
+            address: None,
+            ssh_host_keys: vec![],
+            inventory: Default::default(),
+            boot: Default::default(),
+            created: Timestamp(0),
+        }
+    }
+
+    #[test]
+    fn one_matching_property_is_enough() {
+        let uuid: DmiUuid = "4c4c4544-0042-3010-8054-b5c04f4e5932".parse().unwrap();
+        let me = Appliance {
+            macs: vec!["52:54:00:00:00:02".parse().unwrap()],
+            uuid: Some(uuid),
+            addresses: vec![Ipv4Addr::new(192, 0, 2, 10)],
+        };
+        assert!(me.recognises(&host()).unwrap().contains("52:54:00:00:00:02"));
+        let mut other = host();
+        other.macs.truncate(1);
+        assert_eq!(me.recognises(&other), None);
+        other.inventory.uuid = Some(uuid);
+        assert!(me.recognises(&other).is_some());
+        other.inventory.uuid = None;
+        other.address = Some(Ipv4Addr::new(192, 0, 2, 10));
+        assert!(me.recognises(&other).is_some());
+    }
+
+    #[test]
+    fn an_unreadable_own_identity_matches_nobody_by_accident() {
+        assert_eq!(Appliance::default().recognises(&host()), None);
+    }
+}

@@ -1,0 +1,249 @@
+//! Everything that must be true before a disk is wiped, and the answer that does it. Asked when a rebuild is requested,
+//! again by its first step, and a last time when the answer is about to leave.
+
+use std::time::Duration;
+
+use rand::Rng as _;
+
+use super::engine::Engine;
+use super::join;
+use super::rebuild::{PASSWORD_SECRET, StepFailure, log};
+use crate::domain::event::Level;
+use crate::domain::host::Host;
+use crate::domain::image::Image;
+use crate::domain::inventory::Firmware;
+use crate::domain::job::{Job, Work};
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::secret::{InstallToken, Secret};
+use crate::plan::answer::access::{RootPassword, generated_password};
+use crate::plan::answer::{AnswerInputs, Callback, Dialect, Enforced, Ordering, prepare};
+use crate::plan::rebuild::memory_needed_mib;
+use crate::store::{Tx, of_job};
+
+/// An answer on its way to the installer.
+#[derive(Debug)]
+pub struct ServedAnswer {
+    /// TOML or JSON.
+    pub text: String,
+    /// Its media type.
+    pub content_type: &'static str,
+}
+
+fn refuse(detail: impl Into<String>, hint: impl Into<String>) -> Refusal {
+    Refusal::new(RefusalKind::Unprocessable, detail, hint)
+}
+
+/// What can be told at once when a rebuild is asked for.
+///
+/// # Errors
+/// The appliance itself, an answer the installer would reject, too little memory.
+pub(super) fn before_arming(engine: &Engine, host: &Host, image: &Image) -> Result<(), Refusal> {
+    if let Some(why) = engine.context().appliance.recognises(host) {
+        return Err(refuse(
+            format!("{} is the machine that Ironhatch runs on: {why}", host.hostname),
+            "run Ironhatch on another machine to rebuild this one",
+        ));
+    }
+    memory(host, image).map_err(|(reason, hint)| refuse(reason, hint))?;
+    // The same composition as later, with stand-ins for the secrets that do not exist yet.
+    let specimen = Specimen {
+        token: InstallToken::from_random([0; 16]),
+        public_key: SPECIMEN_KEY.to_owned(),
+        password_hash: Secret::new(SPECIMEN_HASH.to_owned()),
+    };
+    answer_text(engine, host, image, &specimen, None).map(drop)
+}
+
+/// A syntactically right public key that opens nothing: its private half was never made.
+const SPECIMEN_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA specimen";
+/// A syntactically right hash of nothing.
+const SPECIMEN_HASH: &str = "$6$specimenspecimen$specimenspecimenspecimenspecimenspecimenspecimenspecimenspecimenspecimenspeci1";
+
+struct Specimen {
+    token: InstallToken,
+    public_key: String,
+    password_hash: Secret<String>,
+}
+
+/// Whether the memory that iPXE saw is enough for the image; unknown memory passes.
+///
+/// # Errors
+/// Reason and hint.
+pub(super) fn memory(host: &Host, image: &Image) -> Result<(), (String, &'static str)> {
+    let Some(seen) = host.inventory.memory_mib else { return Ok(()) };
+    let firmware = host.inventory.firmware.unwrap_or(Firmware::Bios);
+    let needed = memory_needed_mib(image.size, image.initrd_size, firmware);
+    // iPXE counts what firmware leaves over: up to a few percent below what is plugged in.
+    if seen + seen / 16 >= needed {
+        return Ok(());
+    }
+    Err((
+        format!(
+            "{} has {seen} MiB of memory, installing {} over the network needs about {needed} MiB",
+            host.hostname, image.id
+        ),
+        "the whole ISO is loaded into memory: add memory, or install this machine from a medium",
+    ))
+}
+
+fn answer_text(
+    engine: &Engine,
+    host: &Host,
+    image: &Image,
+    secrets: &Specimen,
+    accept: Option<&str>,
+) -> Result<ServedAnswer, Refusal> {
+    let view = engine.context().types.borrow().clone();
+    let config = &engine.context().config;
+    let release = &image.release.release;
+    let dialect = Dialect::for_release(release)
+        .map_err(|e| refuse(e.to_string(), "import a supported image"))?;
+    let server_type = view.types.get(&host.server_type).ok_or_else(|| {
+        let why =
+            engine.type_problem(&host.server_type).unwrap_or_else(|| "its file is gone".to_owned());
+        refuse(
+            format!("the server type '{}' cannot be used: {why}", host.server_type),
+            "correct its file, or give the host another type",
+        )
+    })?;
+    let template = view.templates.get(&server_type.answer_template).ok_or_else(|| {
+        refuse(
+            format!("there is no answer template '{}'", server_type.answer_template),
+            "correct answer_template in the server type",
+        )
+    })?;
+    let base = &config.server.public_url;
+    let token = secrets.token.reveal();
+    let callback = |what: &str| Callback {
+        url: format!("{base}/api/hosts/{}/{what}?token={token}", host.id),
+        cert_fingerprint: None,
+    };
+    let mut ssh_keys = vec![secrets.public_key.clone()];
+    ssh_keys.extend(config.credentials.ssh_keys.iter().cloned());
+    let enforced = Enforced {
+        ssh_keys,
+        root_password: RootPassword::Configured(secrets.password_hash.clone()),
+        webhook: callback("installed"),
+        first_boot: callback("first-boot-script"),
+        ordering: Ordering::NetworkOnline,
+    };
+    let inputs = AnswerInputs {
+        dialect,
+        host,
+        server_type,
+        template,
+        time_zones: view.time_zones.as_ref(),
+        enforced: &enforced,
+    };
+    let prepared = prepare(&inputs, accept).map_err(|problems| {
+        let all: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        refuse(
+            format!(
+                "the installer would reject the answer for {}: {}",
+                host.hostname,
+                all.join("; ")
+            ),
+            "correct the server type, the template or the host's own values",
+        )
+    })?;
+    if let Some(missing) = prepared.composed.omitted.iter().find(|o| o.section == "first-boot") {
+        return Err(refuse(
+            format!(
+                "release {release} has no first-boot script, so the installed node could not call back"
+            ),
+            format!("import an image of release {} or newer", missing.since),
+        ));
+    }
+    Ok(ServedAnswer { text: prepared.text, content_type: prepared.format.content_type() })
+}
+
+/// The answer of a live rebuild, composed and checked inside the write that releases it.
+///
+/// # Errors
+/// A rule of the installer, or secrets that are gone.
+pub(super) fn answer_for(
+    engine: &Engine,
+    tx: &Tx<'_, '_>,
+    job: &Job,
+    host: &Host,
+    image: &Image,
+    token: &InstallToken,
+    accept: Option<&str>,
+) -> Result<ServedAnswer, Refusal> {
+    let gone = |what: &str| {
+        Refusal::new(
+            RefusalKind::Conflict,
+            format!("{what} of this rebuild is gone from the database"),
+            "start a new rebuild",
+        )
+    };
+    let Work::Rebuild(work) = &job.work else { return Err(gone("the record")) };
+    let hash =
+        tx.open_secret(&of_job(job.id, PASSWORD_SECRET))?.ok_or_else(|| gone("the password"))?;
+    let secrets = Specimen {
+        token: token.clone(),
+        public_key: work.public_key.clone().ok_or_else(|| gone("the ephemeral key"))?,
+        password_hash: Secret::new(hash.to_string()),
+    };
+    answer_text(engine, host, image, &secrets, accept)
+}
+
+/// Root's password hash for one rebuild: the configured one, or that of a random password that nobody ever sees.
+pub(super) fn root_password_hash(engine: &Engine) -> Result<Secret<String>, StepFailure> {
+    if let Some(hash) = &engine.context().config.credentials.root_password_hash {
+        return Ok(hash.clone());
+    }
+    let mut password = [0u8; 24];
+    let mut salt = [0u8; 12];
+    rand::rng().fill_bytes(&mut password);
+    rand::rng().fill_bytes(&mut salt);
+    generated_password(password, salt).map(|made| made.hash).map_err(|e| StepFailure {
+        reason: e.to_string(),
+        hint: "this is a bug; report it".to_owned(),
+        is_transient: false,
+    })
+}
+
+/// The first step of a rebuild: everything that can be looked at is looked at, and each look is a line of the log.
+///
+/// # Errors
+/// What is wrong, and what to do.
+pub(super) async fn preflight(
+    engine: &Engine,
+    job: &Job,
+    host: &Host,
+) -> Result<String, StepFailure> {
+    let Work::Rebuild(work) = &job.work else {
+        return Err(refuse("not a rebuild", "").into());
+    };
+    let id = work.image.clone();
+    let image = engine
+        .store()
+        .read::<_, Refusal, _>(move |r| Ok(crate::store::ImageReads::image(r, &id)?))
+        .await?
+        .ok_or_else(|| refuse(format!("the image {} is gone", work.image), "import it again"))?;
+    engine.open_image(&image).await?;
+    tell(engine, job, format!("image {} is readable ({} MiB)", image.id, image.size >> 20)).await?;
+    before_arming(engine, host, &image)?;
+    tell(engine, job, "the answer passes every rule of this release's installer".to_owned())
+        .await?;
+    match host.inventory.memory_mib {
+        Some(seen) => tell(engine, job, format!("memory is enough: {seen} MiB were seen")).await?,
+        None => {
+            let text =
+                "the machine's memory is not known yet; it is checked when it boots".to_owned();
+            tell(engine, job, text).await?;
+        }
+    }
+    let cluster = join::look_ahead(engine, job, host, LOOK_TIMEOUT).await?;
+    tell(engine, job, cluster.clone()).await?;
+    Ok(format!("image, answer, memory and cluster are in order; {cluster}"))
+}
+
+/// A look at the cluster before anything is touched must not take long.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(20);
+
+async fn tell(engine: &Engine, job: &Job, text: String) -> Result<(), Refusal> {
+    log(engine, job.id, "preflight".parse().ok(), Level::Info, text).await
+}

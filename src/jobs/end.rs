@@ -1,0 +1,94 @@
+//! The end of a job, in one place: its lock is released and its secrets are gone in the same write.
+
+use crate::domain::event::{EventKind, Level, Subject};
+use crate::domain::host::{Failure, Host};
+use crate::domain::job::{Job, JobStatus, StepStatus, Work};
+use crate::domain::refusal::Refusal;
+use crate::domain::secret::TokenHash;
+use crate::store::{HostReads as _, NewEvent, Tx};
+
+/// Ends a job. For a rebuild: the token opens nothing any more, the sealed key and token are destroyed, and the host's
+/// lock is released.
+///
+/// # Errors
+/// When the database fails.
+pub(super) fn end_job(
+    tx: &mut Tx<'_, '_>,
+    job: &mut Job,
+    status: JobStatus,
+    failure: Option<Failure>,
+) -> Result<(), Refusal> {
+    if let Some(open) =
+        job.steps.iter().find(|s| s.status == StepStatus::Running).map(|s| s.id.clone())
+    {
+        let detail = failure.as_ref().map_or_else(String::new, |f| f.reason.clone());
+        let ended =
+            if status == JobStatus::Succeeded { StepStatus::Succeeded } else { StepStatus::Failed };
+        tx.set_step(job, open.as_str(), ended, &detail)?;
+    }
+    job.status = status;
+    job.finished = Some(tx.now());
+    job.failure = failure;
+    if let Work::Rebuild(rebuild) = &job.work {
+        if let Some(hash) = rebuild.token_hash.as_deref().and_then(parse_hash) {
+            tx.delete_token(hash);
+        }
+        if let Some(mut host) = tx.host(rebuild.host)? {
+            release(tx, &mut host, job)?;
+        }
+    }
+    tx.delete_job_secrets(job.id)?;
+    tx.save_job(job)?;
+    let (level, text) = match status {
+        JobStatus::Succeeded => (Level::Info, "done".to_owned()),
+        JobStatus::Cancelled => (Level::Warn, "cancelled".to_owned()),
+        _ => {
+            let reason = job.failure.as_ref().map_or("", |f| f.reason.as_str());
+            (Level::Error, format!("failed: {reason}"))
+        }
+    };
+    let message = format!("{}: {text}", job.title());
+    tx.log(job, None, level, &message)?;
+    tx.emit(NewEvent {
+        level,
+        subject: Subject { host: job.host(), job: Some(job.id), ..Subject::default() },
+        kind: EventKind::JobFinished { status },
+        message,
+    })?;
+    Ok(())
+}
+
+/// Releases the host's lock; a host that is still on its way becomes `failed`, one that never left stays what it was.
+fn release(tx: &mut Tx<'_, '_>, host: &mut Host, job: &Job) -> Result<(), Refusal> {
+    if host.active_job != Some(job.id) {
+        return Ok(());
+    }
+    if host.state.is_busy() {
+        let (reason, hint) = match &job.failure {
+            Some(f) => (f.reason.clone(), f.hint.clone()),
+            None => ("the rebuild ended".to_owned(), String::new()),
+        };
+        // `is_busy` states are exactly those that the table lets stop.
+        let _ = tx.fail_host(host, &reason, &hint)?;
+    }
+    host.active_job = None;
+    tx.save_host(host)?;
+    Ok(())
+}
+
+/// The stored hex form of a token hash.
+pub(super) fn hash_text(hash: TokenHash) -> String {
+    hash.0.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// Reads [`hash_text`] back.
+pub(super) fn parse_hash(text: &str) -> Option<TokenHash> {
+    let mut hash = [0u8; 32];
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    for (i, byte) in hash.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * i..2 * i + 2)?, 16).ok()?;
+    }
+    Some(TokenHash(hash))
+}

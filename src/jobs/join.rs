@@ -1,0 +1,441 @@
+//! The join as part of a rebuild: who is the member, which key opens it, and one join at a time.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::engine::Engine;
+use super::member_key;
+use super::rebuild::{KEY_SECRET, StepDone, StepFailure, log};
+use crate::domain::event::Level;
+use crate::domain::host::{Host, HostEvent, HostState};
+use crate::domain::id::{HostId, JobId, StepId};
+use crate::domain::job::{Job, StepClass, StepStatus, Work};
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::secret::Secret;
+use crate::node::ClusterGuard;
+use crate::node::join::{Join, JoinContext, JoinLimits, JoinLog, StepOutcome};
+use crate::node::key::EphemeralKey;
+use crate::node::ssh::{ErrorClass, Limits, Session, Target};
+use crate::plan::join::{JoinStep, Kind, pvecm};
+use crate::plan::rebuild as plan;
+use crate::store::{HostReads as _, JobReads as _, SecretReads as _, of_job};
+
+const SSH_PORT: u16 = 22;
+
+/// The join of one job while its driver lives: sessions and the cluster's lock.
+#[derive(Debug, Default)]
+pub(super) struct Running {
+    join: Option<Join>,
+    lock: Option<ClusterGuard>,
+}
+
+/// The steps of a kind of join, as a job stores them.
+pub(super) fn steps(kind: Kind) -> Vec<(StepId, String, StepClass)> {
+    kind.steps().iter().map(|s| (s.id(), s.title().to_owned(), s.class())).collect()
+}
+
+/// Whether there is a cluster to join, seen from now. `host` is not counted as a member of it.
+pub(super) async fn kind(engine: &Engine, host: Option<HostId>) -> Result<Kind, Refusal> {
+    Ok(if member(engine, host).await?.is_some() { Kind::Joining } else { Kind::Founding })
+}
+
+/// The member that joins go through: the configured one, or a ready host of ours when we founded the cluster.
+pub(super) async fn member(
+    engine: &Engine,
+    except: Option<HostId>,
+) -> Result<Option<Target>, Refusal> {
+    let proxmox = &engine.context().config.proxmox;
+    if let Some(name) = &proxmox.existing_node {
+        let address: IpAddr = name.parse().map_err(|_| {
+            Refusal::new(
+                RefusalKind::Unprocessable,
+                format!("proxmox.existing_node is '{name}'"),
+                "give the member's address as an IP literal",
+            )
+        })?;
+        let host_keys = proxmox.member_host_key.iter().cloned().collect();
+        return Ok(Some(target(address, host_keys)));
+    }
+    engine
+        .store()
+        .read(move |r| {
+            let ready = r.hosts()?.into_iter().filter(|h| h.state == HostState::Ready);
+            let member = ready.filter(|h| Some(h.id) != except).find_map(|h| {
+                let address = h.address?;
+                Some(target(IpAddr::V4(address), h.ssh_host_keys))
+            });
+            Ok(member)
+        })
+        .await
+}
+
+fn target(address: IpAddr, host_keys: Vec<String>) -> Target {
+    Target { address: SocketAddr::new(address, SSH_PORT), user: "root".to_owned(), host_keys }
+}
+
+/// Looks at the cluster before anything is touched: the member answers, has quorum, and the name is free or its removal
+/// is confirmed. Returns one sentence.
+///
+/// # Errors
+/// What stands in the way.
+pub(super) async fn look_ahead(
+    engine: &Engine,
+    job: &Job,
+    host: &Host,
+    timeout: Duration,
+) -> Result<String, StepFailure> {
+    let Some(member) = member(engine, Some(host.id)).await? else {
+        let name = &engine.context().config.proxmox.cluster_name;
+        return Ok(format!("there is no cluster yet: {} will found '{name}'", host.hostname));
+    };
+    let Work::Rebuild(work) = &job.work else { return Ok(String::new()) };
+    let key = member_key::open(engine).await?;
+    let address = member.address;
+    let failed = |reason: String, hint: &str, is_transient| StepFailure {
+        reason: format!("the cluster's member {} {reason}", address.ip()),
+        hint: hint.to_owned(),
+        is_transient,
+    };
+    let hint = "put Ironhatch's public key (ironhatch cluster key) into root's authorized_keys of the member, and its \
+                SSH host key into proxmox.member_host_key";
+    let session = Session::connect(&member, &key, timeout)
+        .await
+        .map_err(|e| failed(chain(&e), hint, e.class() == ErrorClass::Transient))?;
+    let limits = Limits { timeout, ..Limits::default() };
+    let status = session
+        .exec(&["pvecm", "status"], None, limits)
+        .await
+        .map_err(|e| failed(chain(&e), "read its journal", true))?;
+    let Some(state) = pvecm::status(&status.text()) else {
+        let hint = "name a member of the cluster in proxmox.existing_node, or leave it empty to found a new one";
+        return Err(failed("is in no cluster".to_owned(), hint, false));
+    };
+    if !state.quorate {
+        return Err(failed(
+            "has no quorum".to_owned(),
+            "bring the cluster's other nodes back first",
+            true,
+        ));
+    }
+    let known = session
+        .exec(&["cat", "/etc/pve/corosync.conf"], None, limits)
+        .await
+        .map_err(|e| failed(chain(&e), "read its journal", true))?;
+    session.close().await;
+    let known = pvecm::corosync_conf(&known.text());
+    if known.node(host.hostname.as_str()).is_some() && !work.replace_node && !work.join_started {
+        return Err(failed(
+            format!("knows a node '{}' already", host.hostname),
+            "if that node is this machine or is dead for good, rebuild again and confirm that it is replaced",
+            false,
+        ));
+    }
+    Ok(format!("cluster '{}' is quorate and takes {}", state.name, host.hostname))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+impl Running {
+    /// Runs one step of the join. The first one waits for the cluster's lock and moves the host to `joining`.
+    pub(super) async fn run_step(
+        &mut self,
+        engine: &Engine,
+        job: &Job,
+        host: &Host,
+        step: &StepId,
+    ) -> Result<StepDone, StepFailure> {
+        if self.lock.is_none() {
+            self.take_turn(engine, job).await?;
+            let Some(settled) = settle_steps(engine, job.id, host.id).await? else {
+                return Ok(StepDone::Recorded);
+            };
+            if settled {
+                // The list of steps changed under this one: look again.
+                return Ok(StepDone::Recorded);
+            }
+        }
+        let Some(step) = JoinStep::from_id(step.as_str()) else {
+            return Err(StepFailure {
+                reason: format!("the step '{step}' is not known"),
+                hint: "the job was made by another version; cancel it and rebuild again".to_owned(),
+                is_transient: false,
+            });
+        };
+        if self.join.is_none() {
+            self.join = Some(Join::new(context(engine, job, host).await?, JoinLimits::default()));
+        }
+        let Some(join) = &mut self.join else { return Ok(StepDone::Recorded) };
+        if matches!(step, JoinStep::Add | JoinStep::Create) {
+            note_started(engine, job.id).await?;
+            join.mark_started();
+        }
+        let outcome = logged(engine, job.id, join, step).await?;
+        match outcome {
+            Ok(StepOutcome::Done { detail }) => {
+                if step == JoinStep::Proof {
+                    self.end().await;
+                }
+                Ok(StepDone::Done(detail))
+            }
+            Ok(StepOutcome::GoTo { step, detail }) => Ok(StepDone::GoTo(step.id(), detail)),
+            Err(error) => {
+                // The next try begins with fresh sessions.
+                if let Some(mut join) = self.join.take() {
+                    join.close().await;
+                }
+                Err(StepFailure {
+                    reason: error.reason(),
+                    hint: error.hint(),
+                    is_transient: error.class() == ErrorClass::Transient,
+                })
+            }
+        }
+    }
+
+    async fn end(&mut self) {
+        if let Some(mut join) = self.join.take() {
+            join.close().await;
+        }
+        self.lock = None;
+    }
+
+    /// Waits until this join may run: joins that were under way before a restart go first.
+    async fn take_turn(&mut self, engine: &Engine, job: &Job) -> Result<(), StepFailure> {
+        let locks = &engine.inner.cluster_locks;
+        let mut told = false;
+        loop {
+            if let Some(guard) = locks.try_acquire(CLUSTER) {
+                if !others_first(engine, job).await? {
+                    self.lock = Some(guard);
+                    return Ok(());
+                }
+                drop(guard);
+            }
+            if !told {
+                let text = "waiting: another host is being joined, one at a time".to_owned();
+                log(engine, job.id, None, Level::Info, text).await?;
+                told = true;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(500)) => {}
+                () = engine.inner.stop.cancelled() => return Err(stopping()),
+            }
+            if super::rebuild::cancel_requested(engine, job.id).await? {
+                return Err(stopping());
+            }
+        }
+    }
+
+    /// After a failure or cancel with the key already on a node: takes the public key off it while the private one still
+    /// exists. What cannot be reached is said in the log.
+    pub(super) async fn forget_key_on_node(&mut self, engine: &Engine, job: &Job, host: &Host) {
+        if !matches!(host.state, HostState::FirstBoot | HostState::Joining) {
+            return;
+        }
+        let removed = self.try_forget(engine, job, host).await;
+        self.end().await;
+        let (level, text) = match removed {
+            Ok(detail) => (Level::Info, detail),
+            Err(failure) => (
+                Level::Warn,
+                format!(
+                    "the ephemeral public key may still be on {}: {}; its private half is destroyed now",
+                    host.hostname, failure.reason
+                ),
+            ),
+        };
+        if let Err(error) = log(engine, job.id, None, level, text).await {
+            tracing::error!(job = %job.id, %error, "job log could not be written");
+        }
+    }
+
+    async fn try_forget(
+        &mut self,
+        engine: &Engine,
+        job: &Job,
+        host: &Host,
+    ) -> Result<String, StepFailure> {
+        let mut join = match self.join.take() {
+            Some(join) => join,
+            None => {
+                let limits = JoinLimits {
+                    reconnect: Duration::from_secs(10),
+                    refused: Duration::from_secs(5),
+                    ..JoinLimits::default()
+                };
+                Join::new(context(engine, job, host).await?, limits)
+            }
+        };
+        let outcome = logged(engine, job.id, &mut join, JoinStep::CleanUp).await?;
+        join.close().await;
+        outcome.map(|done| done.detail().to_owned()).map_err(|error| StepFailure {
+            reason: error.reason(),
+            hint: error.hint(),
+            is_transient: false,
+        })
+    }
+}
+
+/// The lock's name: one appliance serves one cluster.
+const CLUSTER: &str = "cluster";
+
+fn stopping() -> StepFailure {
+    StepFailure { reason: "stopping".to_owned(), hint: String::new(), is_transient: true }
+}
+
+async fn others_first(engine: &Engine, job: &Job) -> Result<bool, Refusal> {
+    let me = job.host();
+    engine
+        .store()
+        .read(move |r| {
+            let hosts = r.hosts()?;
+            let mine = hosts.iter().any(|h| Some(h.id) == me && h.state == HostState::Joining);
+            Ok(!mine && hosts.iter().any(|h| Some(h.id) != me && h.state == HostState::Joining))
+        })
+        .await
+}
+
+/// Fits the list of steps to the cluster as it is when the join begins, and moves the host to `joining`. `None` when the
+/// job is gone; true when the list was changed.
+async fn settle_steps(engine: &Engine, id: JobId, host: HostId) -> Result<Option<bool>, Refusal> {
+    let kind = kind(engine, Some(host)).await?;
+    engine
+        .store()
+        .write(move |tx| {
+            let Some(mut job) = tx.job(id)? else { return Ok(None) };
+            let Some(mut host) = tx.host(host)? else { return Ok(None) };
+            let begun = host.state == HostState::Joining;
+            let message = match kind {
+                Kind::Joining => format!("{} is being joined to the cluster", host.hostname),
+                Kind::Founding => format!("{} founds the cluster", host.hostname),
+            };
+            tx.move_host(&mut host, HostEvent::JoinStarted, &message)?.map_err(|denied| {
+                Refusal::new(RefusalKind::Conflict, denied.to_string(), "").because_of(Some(id))
+            })?;
+            let planned = plan::steps(steps(kind));
+            let same = planned.len() == job.steps.len()
+                && planned.iter().zip(&job.steps).all(|(a, b)| a.id == b.id);
+            if begun || same {
+                return Ok(Some(false));
+            }
+            let done = job.steps;
+            job.steps = planned
+                .into_iter()
+                .map(|new| done.iter().find(|old| old.id == new.id).cloned().unwrap_or(new))
+                .collect();
+            for step in &mut job.steps {
+                if step.status == StepStatus::Running {
+                    step.status = StepStatus::Pending;
+                }
+            }
+            tx.save_job(&job)?;
+            tx.log(&job, None, Level::Info, &message)?;
+            Ok(Some(true))
+        })
+        .await
+}
+
+async fn note_started(engine: &Engine, id: JobId) -> Result<(), Refusal> {
+    engine
+        .store()
+        .write(move |tx| {
+            if let Some(mut job) = tx.job(id)?
+                && let Work::Rebuild(work) = &mut job.work
+            {
+                work.join_started = true;
+                tx.save_job(&job)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+async fn context(engine: &Engine, job: &Job, host: &Host) -> Result<JoinContext, StepFailure> {
+    let broken = |reason: String| StepFailure {
+        reason,
+        hint: "rebuild the host again".to_owned(),
+        is_transient: false,
+    };
+    let Work::Rebuild(work) = &job.work else { return Err(broken("not a rebuild".to_owned())) };
+    let Some(address) = host.address else {
+        return Err(broken(format!("{} told no address", host.hostname)));
+    };
+    let key = engine.store().master_key();
+    let name = of_job(job.id, KEY_SECRET);
+    let pem = engine
+        .store()
+        .read::<_, Refusal, _>(move |r| Ok(r.secret(&key, &name)?))
+        .await?
+        .ok_or_else(|| broken("the ephemeral key is gone from the database".to_owned()))?;
+    let ephemeral =
+        EphemeralKey::from_pem(&Secret::new(pem.to_string())).map_err(|e| broken(e.to_string()))?;
+    let lasting = member_key::open(engine).await?;
+    let member = member(engine, Some(host.id)).await?;
+    let proxmox = &engine.context().config.proxmox;
+    Ok(JoinContext {
+        node: target(IpAddr::V4(address), host.ssh_host_keys.clone()),
+        name: host.hostname.clone(),
+        address: IpAddr::V4(address),
+        // A founded cluster must stay reachable for the next join; in one that existed the operator put the key there.
+        lasting_key: member.is_none().then(|| lasting.public_line().to_owned()),
+        member,
+        ephemeral,
+        member_key: Some(lasting),
+        cluster_name: proxmox.cluster_name.clone(),
+        replace_node: work.replace_node,
+        join_started: work.join_started,
+    })
+}
+
+/// Collects the lines of a step; they are written while the step goes on.
+struct Lines(mpsc::UnboundedSender<(Level, String)>);
+
+impl JoinLog for Lines {
+    fn started(&self, _step: JoinStep) {}
+
+    fn line(&self, _step: JoinStep, level: Level, message: &str) {
+        // The receiver lives as long as the step.
+        let _ = self.0.send((level, message.to_owned()));
+    }
+
+    fn finished(&self, _step: JoinStep, _detail: &str) {}
+}
+
+async fn logged(
+    engine: &Engine,
+    id: JobId,
+    join: &mut Join,
+    step: JoinStep,
+) -> Result<Result<StepOutcome, crate::node::join::JoinError>, Refusal> {
+    // Unbounded, because the sender cannot wait; the step's own limits on output bound it.
+    let (sender, mut lines) = mpsc::unbounded_channel();
+    let sink = Lines(sender);
+    let outcome = {
+        let running = join.run_step(step, &sink);
+        tokio::pin!(running);
+        loop {
+            tokio::select! {
+                outcome = &mut running => break outcome,
+                Some((level, text)) = lines.recv() => {
+                    log(engine, id, Some(step.id()), level, text).await?;
+                }
+            }
+        }
+    };
+    drop(sink);
+    while let Some((level, text)) = lines.recv().await {
+        log(engine, id, Some(step.id()), level, text).await?;
+    }
+    Ok(outcome)
+}

@@ -1,0 +1,376 @@
+//! Drives one rebuild: asks `plan::rebuild` what is next, runs it, records it.
+
+use rand::Rng as _;
+use tokio::sync::Notify;
+
+use super::engine::Engine;
+use super::{check, end, join};
+use crate::domain::event::Level;
+use crate::domain::host::{Failure, Host, HostEvent};
+use crate::domain::id::{JobId, StepId};
+use crate::domain::job::{Job, JobStatus, Step, StepStatus, Work};
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::secret::InstallToken;
+use crate::node::key::EphemeralKey;
+use crate::plan::rebuild::{self as plan, Next, step};
+use crate::report;
+use crate::store::{HostReads as _, JobReads as _, SecretReads as _, of_job};
+
+/// Sealed secret of a job: the install token.
+pub(super) const TOKEN_SECRET: &str = "install-token";
+/// Sealed secret of a job: the ephemeral private key.
+pub(super) const KEY_SECRET: &str = "ssh-key";
+/// Sealed secret of a job: the crypt(3) hash of the root password of this installation.
+pub(super) const PASSWORD_SECRET: &str = "root-password-hash";
+
+/// Why a step did not succeed.
+#[derive(Debug)]
+pub(super) struct StepFailure {
+    pub(super) reason: String,
+    pub(super) hint: String,
+    /// Worth trying again by itself.
+    pub(super) is_transient: bool,
+}
+
+impl From<Refusal> for StepFailure {
+    fn from(refusal: Refusal) -> Self {
+        let is_transient = matches!(refusal.kind, RefusalKind::Unavailable | RefusalKind::Internal);
+        Self { reason: refusal.detail, hint: refusal.hint, is_transient }
+    }
+}
+
+/// How a step ended well.
+#[derive(Debug)]
+pub(super) enum StepDone {
+    /// Done; one sentence.
+    Done(String),
+    /// Done, and its success was written by the step itself together with what it changed.
+    Recorded,
+    /// Done, and the steps before this one are not needed.
+    GoTo(StepId, String),
+}
+
+/// Tries of a step that fails for reasons that pass: with the pauses below about five minutes.
+const TRIES: u32 = 6;
+const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// The steps of a rebuild as things are now; the join's part is settled when the join begins.
+pub(super) async fn steps(engine: &Engine) -> Result<Vec<Step>, Refusal> {
+    let kind = join::kind(engine, None).await?;
+    Ok(plan::steps(join::steps(kind)))
+}
+
+/// Runs until the job is over or the daemon stops.
+///
+/// # Errors
+/// When the database fails; the records are as the last write left them.
+pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<(), Refusal> {
+    let mut join = join::Running::default();
+    loop {
+        if engine.inner.stop.is_cancelled() {
+            return Ok(());
+        }
+        let Some((job, host)) = load(engine, id).await? else { return Ok(()) };
+        if job.status.is_terminal() {
+            return Ok(());
+        }
+        if job.cancel_requested {
+            join.forget_key_on_node(engine, &job, &host).await;
+            let failure = Failure {
+                from: None,
+                reason: "cancelled by the operator".to_owned(),
+                hint: "rebuild the host again when you are ready".to_owned(),
+            };
+            return finish(engine, id, JobStatus::Cancelled, Some(failure)).await;
+        }
+        match plan::next(&job, &host, engine.store().now()) {
+            Next::Run(step) => {
+                if let Some(failure) = run_recorded(engine, &mut join, &job, &host, &step).await? {
+                    join.forget_key_on_node(engine, &job, &host).await;
+                    return finish(engine, id, JobStatus::Failed, Some(failure)).await;
+                }
+            }
+            Next::Wait { until, .. } => {
+                let pause = until.since(engine.store().now());
+                tokio::select! {
+                    () = waker.notified() => {}
+                    () = tokio::time::sleep(pause) => {}
+                    () = engine.inner.stop.cancelled() => {}
+                }
+            }
+            Next::TimedOut { reason, hint, .. } => {
+                join.forget_key_on_node(engine, &job, &host).await;
+                let failure = Failure { from: None, reason, hint: hint.to_owned() };
+                return finish(engine, id, JobStatus::Failed, Some(failure)).await;
+            }
+            Next::Finished => return finish(engine, id, JobStatus::Succeeded, None).await,
+            Next::Lost(reason) => {
+                let failure =
+                    Failure { from: None, reason, hint: "rebuild the host again".to_owned() };
+                return finish(engine, id, JobStatus::Failed, Some(failure)).await;
+            }
+        }
+    }
+}
+
+async fn load(engine: &Engine, id: JobId) -> Result<Option<(Job, Host)>, Refusal> {
+    engine
+        .store()
+        .read(move |r| {
+            let Some(job) = r.job(id)? else { return Ok(None) };
+            let Some(host) = job.host() else { return Ok(None) };
+            Ok(r.host(host)?.map(|host| (job, host)))
+        })
+        .await
+}
+
+async fn finish(
+    engine: &Engine,
+    id: JobId,
+    status: JobStatus,
+    failure: Option<Failure>,
+) -> Result<(), Refusal> {
+    engine
+        .store()
+        .write(move |tx| match tx.job(id)? {
+            Some(mut job) if !job.status.is_terminal() => {
+                end::end_job(tx, &mut job, status, failure)
+            }
+            _ => Ok(()),
+        })
+        .await
+}
+
+/// Runs one step with its record before and after, and again when it failed for a reason that may pass.
+async fn run_recorded(
+    engine: &Engine,
+    join: &mut join::Running,
+    job: &Job,
+    host: &Host,
+    step: &StepId,
+) -> Result<Option<Failure>, Refusal> {
+    let mut pause = FIRST_PAUSE;
+    for attempt in 1..=TRIES {
+        set_step(engine, job.id, step, StepStatus::Running, String::new()).await?;
+        let failed = match run(engine, join, job, host, step).await {
+            Ok(StepDone::Recorded) => return Ok(None),
+            Ok(StepDone::Done(detail)) => {
+                set_step(engine, job.id, step, StepStatus::Succeeded, detail).await?;
+                return Ok(None);
+            }
+            Ok(StepDone::GoTo(target, detail)) => {
+                skip_to(engine, job.id, step, target, detail).await?;
+                return Ok(None);
+            }
+            Err(failed) => failed,
+        };
+        if engine.inner.stop.is_cancelled() || cancel_requested(engine, job.id).await? {
+            return Ok(None);
+        }
+        if !failed.is_transient || attempt == TRIES {
+            set_step(engine, job.id, step, StepStatus::Failed, failed.reason.clone()).await?;
+            let failure = Failure { from: None, reason: failed.reason, hint: failed.hint };
+            return Ok(Some(failure));
+        }
+        let text = format!("{}; trying again in {} s", failed.reason, pause.as_secs());
+        log(engine, job.id, Some(step.clone()), Level::Warn, text).await?;
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = engine.inner.stop.cancelled() => return Ok(None),
+        }
+        pause *= 2;
+    }
+    Ok(None)
+}
+
+async fn run(
+    engine: &Engine,
+    join: &mut join::Running,
+    job: &Job,
+    host: &Host,
+    step: &StepId,
+) -> Result<StepDone, StepFailure> {
+    match step.as_str() {
+        step::PREFLIGHT => check::preflight(engine, job, host).await.map(StepDone::Done),
+        step::ARM => arm(engine, job.id).await,
+        step::KEYS => destroy_key(engine, job.id).await,
+        step::REPORT => mark_ready(engine, job.id).await,
+        _ => join.run_step(engine, job, host, step).await,
+    }
+}
+
+/// Makes the rebuild's secrets and arms the host, in one write. Repeating it keeps what is there.
+async fn arm(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure> {
+    let fresh_token = {
+        let mut bytes = [0u8; 16];
+        rand::rng().fill_bytes(&mut bytes);
+        InstallToken::from_random(bytes)
+    };
+    let broken = |reason: String| StepFailure {
+        reason,
+        hint: "this is a bug; report it".to_owned(),
+        is_transient: false,
+    };
+    let comment = format!("ironhatch rebuild {id}");
+    let key =
+        EphemeralKey::generate(&mut rand::rng(), &comment).map_err(|e| broken(e.to_string()))?;
+    let private = key.private_pem().map_err(|e| broken(e.to_string()))?;
+    let password_hash = check::root_password_hash(engine)?;
+    engine
+        .store()
+        .write::<_, Refusal, _>(move |tx| {
+            let Some(mut job) = tx.job(id)? else { return Ok(()) };
+            let Some(mut host) = job.host().map(|h| tx.host(h)).transpose()?.flatten() else {
+                return Ok(());
+            };
+            // A cancel that came in between wins: nothing is armed.
+            if job.cancel_requested || job.status.is_terminal() {
+                return Ok(());
+            }
+            let Work::Rebuild(work) = &mut job.work else { return Ok(()) };
+            work.token_hash = Some(end::hash_text(fresh_token.hash()));
+            work.public_key = Some(key.public_line().to_owned());
+            tx.save_token(fresh_token.hash(), id);
+            tx.put_secret(&of_job(id, TOKEN_SECRET), &fresh_token.reveal());
+            tx.put_secret(&of_job(id, KEY_SECRET), private.expose());
+            tx.put_secret(&of_job(id, PASSWORD_SECRET), password_hash.expose());
+            host.ssh_host_keys.clear();
+            host.address = None;
+            let message = format!("{} is armed: its next network boot installs it", host.hostname);
+            tx.move_host(&mut host, HostEvent::Armed, &message)?.map_err(|denied| {
+                Refusal::new(RefusalKind::Conflict, denied.to_string(), "").because_of(Some(id))
+            })?;
+            let detail = "token and key are made and sealed; switch the machine on";
+            tx.set_step(&mut job, step::ARM, StepStatus::Succeeded, detail)?;
+            for (waiting, status) in plan::steps_after(HostEvent::Armed) {
+                tx.set_step(&mut job, waiting, *status, "")?;
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(StepDone::Recorded)
+}
+
+/// Destroys what was sealed for this rebuild, and checks that it is gone.
+async fn destroy_key(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure> {
+    let left = engine
+        .store()
+        .write::<_, Refusal, _>(move |tx| {
+            if let Some(job) = tx.job(id)?
+                && let Work::Rebuild(work) = &job.work
+                && let Some(hash) = work.token_hash.as_deref().and_then(end::parse_hash)
+            {
+                tx.delete_token(hash);
+            }
+            tx.delete_job_secrets(id)?;
+            Ok(tx.secret_names(&of_job(id, ""))?.len())
+        })
+        .await?;
+    if left != 0 {
+        return Err(StepFailure {
+            reason: format!("{left} sealed secrets of this rebuild are still in the database"),
+            hint: "this is a bug; report it".to_owned(),
+            is_transient: false,
+        });
+    }
+    Ok(StepDone::Done("token and private key are destroyed; the database holds neither".to_owned()))
+}
+
+/// Marks the host ready and queues the reports, in one write.
+async fn mark_ready(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure> {
+    let config = engine.context().config.clone();
+    engine
+        .store()
+        .write::<_, Refusal, _>(move |tx| {
+            let Some(mut job) = tx.job(id)? else { return Ok(()) };
+            let Some(mut host) = job.host().map(|h| tx.host(h)).transpose()?.flatten() else {
+                return Ok(());
+            };
+            let message = format!("{} is ready", host.hostname);
+            tx.move_host(&mut host, HostEvent::JoinVerified, &message)?.map_err(|denied| {
+                Refusal::new(RefusalKind::Conflict, denied.to_string(), "").because_of(Some(id))
+            })?;
+            let told = report::queue_host_ready(tx, &config, &host, id)?;
+            let detail = if told.is_empty() {
+                "the host is ready; no reporter is configured".to_owned()
+            } else {
+                format!("the host is ready; being told: {}", told.join(", "))
+            };
+            tx.set_step(&mut job, step::REPORT, StepStatus::Succeeded, &detail)?;
+            end::end_job(tx, &mut job, JobStatus::Succeeded, None)
+        })
+        .await?;
+    Ok(StepDone::Recorded)
+}
+
+async fn set_step(
+    engine: &Engine,
+    id: JobId,
+    step: &StepId,
+    status: StepStatus,
+    detail: String,
+) -> Result<(), Refusal> {
+    let step = step.clone();
+    engine
+        .store()
+        .write(move |tx| {
+            if let Some(mut job) = tx.job(id)?.filter(|j| !j.status.is_terminal()) {
+                tx.set_step(&mut job, step.as_str(), status, &detail)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+async fn skip_to(
+    engine: &Engine,
+    id: JobId,
+    from: &StepId,
+    to: StepId,
+    detail: String,
+) -> Result<(), Refusal> {
+    let from = from.clone();
+    engine
+        .store()
+        .write(move |tx| {
+            let Some(mut job) = tx.job(id)? else { return Ok(()) };
+            tx.set_step(&mut job, from.as_str(), StepStatus::Succeeded, &detail)?;
+            let between: Vec<StepId> = job
+                .steps
+                .iter()
+                .map(|s| s.id.clone())
+                .skip_while(|s| *s != from)
+                .skip(1)
+                .take_while(|s| *s != to)
+                .collect();
+            for step in between {
+                tx.set_step(&mut job, step.as_str(), StepStatus::Skipped, "not needed")?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Appends to the job's log.
+pub(super) async fn log(
+    engine: &Engine,
+    id: JobId,
+    step: Option<StepId>,
+    level: Level,
+    message: String,
+) -> Result<(), Refusal> {
+    engine
+        .store()
+        .write(move |tx| {
+            if let Some(job) = tx.job(id)? {
+                tx.log(&job, step.as_ref(), level, &message)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Whether the operator asked the job to stop.
+pub(super) async fn cancel_requested(engine: &Engine, id: JobId) -> Result<bool, Refusal> {
+    Ok(load(engine, id).await?.is_none_or(|(job, _)| job.cancel_requested))
+}

@@ -1,0 +1,148 @@
+//! HTTP(S) to the outside world: names resolved without libc, the machine's own CA store, ring as the only crypto library.
+//!
+//! Used by image downloads and by reporters. Connections to nodes with pinned certificates are not made here.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use hickory_resolver::TokioResolver;
+use http_body_util::Full;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::{Method, Request};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::dns::Name;
+use hyper_util::rt::TokioExecutor;
+use rustls::{ClientConfig, RootCertStore};
+
+/// What an HTTP client of ours connects with.
+pub type Connector = HttpsConnector<HttpConnector<Names>>;
+
+/// A connector for `http` and `https`. Reads the CA store and the resolver's files: call it where blocking is allowed.
+///
+/// # Errors
+/// When rustls cannot be set up.
+pub fn connector(connect_timeout: Duration) -> Result<Connector, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    // An unreadable store fails each https request with an unknown issuer; plain http needs none of it.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let tls = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut http = HttpConnector::new_with_resolver(Names::new());
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(connect_timeout));
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(http))
+}
+
+/// Why a request did not come to a good end; one line, without the URL's query.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The URL or a header cannot be sent.
+    #[error("the request cannot be made: {0}")]
+    Malformed(String),
+    /// No TLS.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Nobody answered in time.
+    #[error("no answer within {0} s")]
+    Timeout(u64),
+    /// The connection failed.
+    #[error("the connection failed: {0}")]
+    Connection(String),
+    /// The other side said no.
+    #[error("the answer was status {0}")]
+    Status(u16),
+}
+
+/// Sends a JSON document once. Any 2xx is success; redirects are not followed, a report goes where it was told to go.
+///
+/// # Errors
+/// [`RequestError`].
+pub async fn send_json(
+    method: Method,
+    url: &str,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    body: Vec<u8>,
+    timeout: Duration,
+) -> Result<(), RequestError> {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(url)
+        .header("content-type", "application/json")
+        .header("user-agent", "ironhatch")
+        .body(Full::new(Bytes::from(body)))
+        .map_err(|e| RequestError::Malformed(e.to_string()))?;
+    request.headers_mut().extend(headers);
+    let connector = tokio::task::spawn_blocking(move || connector(timeout))
+        .await
+        .map_err(|e| RequestError::Connection(e.to_string()))??;
+    let client: legacy::Client<Connector, Full<Bytes>> =
+        legacy::Client::builder(TokioExecutor::new()).build(connector);
+    let response = tokio::time::timeout(timeout, client.request(request))
+        .await
+        .map_err(|_| RequestError::Timeout(timeout.as_secs()))?
+        .map_err(|e| RequestError::Connection(cause(&e)))?;
+    let status = response.status();
+    if status.is_success() { Ok(()) } else { Err(RequestError::Status(status.as_u16())) }
+}
+
+/// The innermost reason of an error: "connection refused" says more than "client error".
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut last: &dyn std::error::Error = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    last.to_string()
+}
+
+/// Names to addresses without libc, whose resolver loads libraries of the host into a static program.
+#[derive(Debug, Clone)]
+pub struct Names {
+    /// Absent when the machine has no resolver configuration; IP literals work without it.
+    resolver: Option<TokioResolver>,
+}
+
+type Addresses = std::vec::IntoIter<SocketAddr>;
+/// Why a name was not found.
+type NameError = Box<dyn std::error::Error + Send + Sync>;
+
+impl Names {
+    fn new() -> Self {
+        let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build()).ok();
+        Self { resolver }
+    }
+}
+
+impl tower::Service<Name> for Names {
+    type Response = Addresses;
+    type Error = NameError;
+    type Future = Pin<Box<dyn Future<Output = Result<Addresses, NameError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), NameError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, name: Name) -> Self::Future {
+        let resolver = self.resolver.clone();
+        Box::pin(async move {
+            let resolver = resolver.ok_or(
+                "this machine has no usable /etc/resolv.conf; use an IP address in the URL",
+            )?;
+            let found = resolver.lookup_ip(name.as_str()).await?;
+            Ok(found.iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>().into_iter())
+        })
+    }
+}

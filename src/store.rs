@@ -1,0 +1,58 @@
+//! The database: typed records in redb, one writer with group commit, an append-only event log.
+//!
+//! ```text
+//!  callers ──write(closure)──> queue ──> writer thread: run closures on an overlay each, one commit for the batch
+//!                                                        │ committed
+//!                                                        ├──> directory (what a MAC may have; read by DHCP)
+//!                                                        ├──> broadcast of events (pages re-read by sequence number)
+//!                                                        └──> replies to the callers
+//!  callers ──read(closure)───> a snapshot on the caller's own blocking thread
+//! ```
+//!
+//! A closure sees its own writes, and either all of them become durable together with its events or none does. That
+//! is how "a crash loses nothing" holds: the state change, the job's step and the event are written by one closure.
+//!
+//! Only this module knows redb. Records are JSON inside the tables, so that a support case can read them.
+
+mod backup;
+mod boot_log;
+mod directory;
+mod error;
+mod event;
+mod host;
+mod image;
+mod job;
+mod lease;
+mod migrate;
+mod outbox;
+mod read;
+mod schema;
+mod seal;
+mod secret;
+mod session;
+mod setting;
+mod sighting;
+mod tx;
+mod writer;
+
+#[cfg(test)]
+mod test;
+
+pub use backup::{dump, dump_file, restore, verify};
+pub use boot_log::{BootLogEntry, BootLogReads};
+pub use error::StoreError;
+pub use event::{EventReads, NewEvent};
+pub use host::{HostReads, HostWriteError};
+pub use image::ImageReads;
+pub use job::JobReads;
+pub use lease::LeaseReads;
+pub use outbox::{OutboxReads, Report};
+pub use read::{Read, Snapshot};
+pub use schema::SCHEMA_VERSION;
+pub use seal::{MasterKey, MasterKeyError};
+pub use secret::{SecretReads, of_job};
+pub use session::{Session, SessionReads};
+pub use setting::SettingReads;
+pub use sighting::SightingReads;
+pub use tx::Tx;
+pub use writer::{Clock, Store};

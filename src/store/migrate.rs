@@ -1,0 +1,93 @@
+//! Schema versions: a new file gets the current one, an old one is brought forward step by step, a newer one is refused.
+
+use std::path::Path;
+
+use redb::{Database, WriteTransaction};
+
+use super::error::StoreError;
+use super::schema::{SCHEMA_VERSION, Table};
+use super::writer::create_tables;
+
+const VERSION_KEY: &[u8] = b"schema_version";
+
+/// Brings records from one version to the next, inside one transaction.
+pub(super) type Migration = fn(&WriteTransaction) -> Result<(), StoreError>;
+
+/// `MIGRATIONS[n]` goes from version `n + 1` to `n + 2`.
+const MIGRATIONS: &[Migration] = &[];
+
+/// Brings a database to [`SCHEMA_VERSION`].
+pub(super) fn migrate(database: &Database, path: &Path) -> Result<(), StoreError> {
+    migrate_with(database, path, MIGRATIONS, SCHEMA_VERSION)
+}
+
+/// As [`migrate`], with the list given. The old file is kept beside the new one before anything is changed.
+pub(super) fn migrate_with(
+    database: &Database,
+    path: &Path,
+    migrations: &[Migration],
+    target: u32,
+) -> Result<(), StoreError> {
+    let mut txn = database.begin_write()?;
+    txn.set_quick_repair(true);
+    create_tables(&txn)?;
+    let found = match read_version(&txn)? {
+        Some(found) => found,
+        None => {
+            write_version(&txn, target)?;
+            txn.commit()?;
+            return Ok(());
+        }
+    };
+    if found > target {
+        return Err(StoreError::Schema {
+            found,
+            supported: target,
+            hint: "install the newer ironhatch again, or restore a backup that this version made",
+        });
+    }
+    if found == target {
+        txn.commit()?;
+        return Ok(());
+    }
+    drop(txn);
+    keep_copy(database, path, found)?;
+    let mut txn = database.begin_write()?;
+    txn.set_quick_repair(true);
+    for version in found..target {
+        let step = usize::try_from(version.saturating_sub(1)).unwrap_or(usize::MAX);
+        let migration = migrations.get(step).ok_or(StoreError::Schema {
+            found,
+            supported: target,
+            hint: "this program has no way from that version; use the release in between",
+        })?;
+        migration(&txn)?;
+        tracing::info!(from = version, to = version + 1, "database schema was migrated");
+    }
+    write_version(&txn, target)?;
+    txn.commit()?;
+    Ok(())
+}
+
+fn keep_copy(database: &Database, path: &Path, version: u32) -> Result<(), StoreError> {
+    use redb::ReadableDatabase as _;
+    let copy = path.with_extension(format!("v{version}.bak"));
+    if copy.exists() {
+        return Ok(());
+    }
+    let snapshot = super::read::Snapshot { txn: database.begin_read()? };
+    super::backup::backup(&snapshot, &copy).map(drop)
+}
+
+/// The version a file carries; `None` for a new one.
+pub(super) fn read_version(txn: &WriteTransaction) -> Result<Option<u32>, StoreError> {
+    let table = txn.open_table(Table::Meta.definition())?;
+    let value = redb::ReadableTable::get(&table, VERSION_KEY)?;
+    Ok(value.and_then(|guard| guard.value().try_into().ok().map(u32::from_be_bytes)))
+}
+
+fn write_version(txn: &WriteTransaction, version: u32) -> Result<(), StoreError> {
+    let mut table = txn.open_table(Table::Meta.definition())?;
+    table.insert(VERSION_KEY, version.to_be_bytes().as_slice())?;
+    Ok(())
+}

@@ -1,0 +1,387 @@
+//! The store's handle and its writer thread.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock, mpsc};
+use std::thread::JoinHandle;
+
+use redb::{Database, Durability, ReadableDatabase as _};
+use tokio::sync::{broadcast, oneshot};
+
+use super::directory::Directory;
+use super::error::StoreError;
+use super::read::Snapshot;
+use super::schema::Table;
+use super::seal::MasterKey;
+use super::tx::{OpenTables, Tx};
+use super::{backup, migrate};
+use crate::domain::boot::{BootDirectory, Standing};
+use crate::domain::event::Event;
+use crate::domain::mac::Mac;
+use crate::domain::time::Timestamp;
+
+/// Reads the wall clock; a value so that tests can set the time.
+pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// Writes that may wait in the queue before callers wait: bounds memory when the disk is slow.
+const QUEUE: usize = 1024;
+/// Writes that share one commit: at 64 writers this is where two fsyncs stop being the bottleneck.
+const BATCH: usize = 256;
+/// Pages redb may keep; its default of 1 GiB would be most of a small appliance.
+const CACHE_BYTES: usize = 16 << 20;
+/// Events a slow reader may fall behind before it re-reads from the log.
+const EVENT_BACKLOG: usize = 1024;
+
+/// Handle to the database. Cheap to clone; the writer thread ends when the last one is dropped.
+#[derive(Clone)]
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: RwLock<Option<Arc<Database>>>,
+    queue: mpsc::SyncSender<Request>,
+    writer: std::sync::Mutex<Option<JoinHandle<()>>>,
+    directory: Arc<Directory>,
+    events: broadcast::Sender<Arc<Event>>,
+    key: Arc<MasterKey>,
+    clock: Clock,
+    path: PathBuf,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.shared.path.display())
+    }
+}
+
+enum Request {
+    Write(Box<dyn Pending>),
+    Stop,
+}
+
+/// A write in the queue, with its result type erased.
+trait Pending: Send {
+    /// Runs the closure; true when its changes are to be kept.
+    fn run(&mut self, tx: &mut Tx<'_, '_>) -> bool;
+    /// Answers the caller after the commit, or with the reason why there was none.
+    fn finish(self: Box<Self>, outcome: Result<(), StoreError>);
+}
+
+struct Write<R, E, F> {
+    closure: Option<F>,
+    result: Option<Result<R, E>>,
+    reply: oneshot::Sender<Result<R, E>>,
+}
+
+impl<R, E, F> Pending for Write<R, E, F>
+where
+    F: FnOnce(&mut Tx<'_, '_>) -> Result<R, E> + Send,
+    R: Send,
+    E: From<StoreError> + Send,
+{
+    fn run(&mut self, tx: &mut Tx<'_, '_>) -> bool {
+        let Some(closure) = self.closure.take() else { return false };
+        let result = closure(tx);
+        let keep = result.is_ok();
+        self.result = Some(result);
+        keep
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let result = match (self.result, outcome) {
+            (Some(Err(denied)), _) => Err(denied),
+            (_, Err(failed)) => Err(failed.into()),
+            (Some(Ok(value)), Ok(())) => Ok(value),
+            (None, Ok(())) => Err(StoreError::Closed.into()),
+        };
+        // A caller that went away does not need the answer; the write itself is done.
+        let _ = self.reply.send(result);
+    }
+}
+
+impl Store {
+    /// Opens or creates the database, brings it to the current schema and starts the writer.
+    ///
+    /// # Errors
+    /// When the file cannot be opened (another daemon holds it, no permission, corrupt) or is newer than this program.
+    pub fn open(path: &Path, key: MasterKey, clock: Clock) -> Result<Self, StoreError> {
+        let database = open_database(path)?;
+        migrate::migrate(&database, path)?;
+        let database = Arc::new(database);
+        let directory = Arc::new(Directory::default());
+        directory.load(&Snapshot { txn: database.begin_read()? })?;
+        let (events, _) = broadcast::channel(EVENT_BACKLOG);
+        let (queue, requests) = mpsc::sync_channel(QUEUE);
+        let shared = Arc::new(Shared {
+            database: RwLock::new(Some(database)),
+            queue,
+            writer: std::sync::Mutex::new(None),
+            directory,
+            events,
+            key: Arc::new(key),
+            clock,
+            path: path.to_owned(),
+        });
+        let worker = Arc::downgrade(&shared);
+        let thread = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || run_writer(&worker, &requests))
+            .map_err(|source| StoreError::File {
+                action: "start the writer for",
+                path: path.to_owned(),
+                source,
+            })?;
+        *shared.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(thread);
+        Ok(Self { shared })
+    }
+
+    /// Runs a closure as one atomic, durable write. When it returns an error nothing of it is kept.
+    ///
+    /// # Errors
+    /// The closure's own error, or the store's when the commit failed.
+    pub async fn write<R, E, F>(&self, closure: F) -> Result<R, E>
+    where
+        F: FnOnce(&mut Tx<'_, '_>) -> Result<R, E> + Send + 'static,
+        R: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let mut request =
+            Request::Write(Box::new(Write { closure: Some(closure), result: None, reply }));
+        loop {
+            match self.shared.queue.try_send(request) {
+                Ok(()) => break,
+                Err(mpsc::TrySendError::Disconnected(_)) => return Err(StoreError::Closed.into()),
+                Err(mpsc::TrySendError::Full(back)) => {
+                    request = back;
+                    tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                }
+            }
+        }
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// As [`Store::write`], for threads outside the runtime.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_blocking<R, E, F>(&self, closure: F) -> Result<R, E>
+    where
+        F: FnOnce(&mut Tx<'_, '_>) -> Result<R, E> + Send + 'static,
+        R: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        let write = Write { closure: Some(closure), result: None, reply };
+        self.shared
+            .queue
+            .send(Request::Write(Box::new(write)))
+            .map_err(|_| E::from(StoreError::Closed))?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// Reads from a consistent snapshot on a blocking thread; never waits for the writer.
+    ///
+    /// # Errors
+    /// The closure's own error, or the store's.
+    pub async fn read<R, E, F>(&self, closure: F) -> Result<R, E>
+    where
+        F: FnOnce(&Snapshot) -> Result<R, E> + Send + 'static,
+        R: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let store = self.clone();
+        tokio::task::spawn_blocking(move || closure(&store.snapshot()?))
+            .await
+            .unwrap_or_else(|_| Err(StoreError::Closed.into()))
+    }
+
+    /// A consistent snapshot, for threads that may block.
+    ///
+    /// # Errors
+    /// When the database is closed or cannot be read.
+    pub fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        let database = {
+            let guard =
+                self.shared.database.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+            guard.clone().ok_or(StoreError::Closed)?
+        };
+        Ok(Snapshot { txn: database.begin_read()? })
+    }
+
+    /// Events from now on. A reader that lags re-reads the log by sequence number.
+    #[must_use]
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.shared.events.subscribe()
+    }
+
+    /// The key that opens sealed secrets.
+    #[must_use]
+    pub fn master_key(&self) -> Arc<MasterKey> {
+        Arc::clone(&self.shared.key)
+    }
+
+    /// The wall clock this store stamps its records with.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.shared.clock)()
+    }
+
+    /// The database file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Copies a consistent state into a new file while the daemon goes on, and verifies the copy.
+    ///
+    /// # Errors
+    /// When the copy cannot be written or does not verify; then no file is left at `to`.
+    pub fn backup(&self, to: &Path) -> Result<backup::Verified, StoreError> {
+        backup::backup(&self.snapshot()?, to)
+    }
+
+    /// Writes what is queued and stops the writer. Later writes get [`StoreError::Closed`].
+    pub fn close(&self) {
+        let _ = self.shared.queue.send(Request::Stop);
+        let thread =
+            self.shared.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join();
+        }
+        self.shared.database.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    }
+}
+
+impl BootDirectory for Store {
+    fn standing(&self, mac: Mac) -> Standing {
+        self.shared.directory.standing(mac)
+    }
+}
+
+fn open_database(path: &Path) -> Result<Database, StoreError> {
+    let shown = path.to_owned();
+    Database::builder()
+        .set_cache_size(CACHE_BYTES)
+        .set_repair_callback(move |session| {
+            let percent = session.progress() * 100.0;
+            tracing::warn!(path = %shown.display(), percent, "database was not closed, repairing");
+        })
+        .create(path)
+        .map_err(|e| StoreError::Open { path: path.to_owned(), source: Box::new(e.into()) })
+}
+
+/// Opens a database file for offline work.
+pub(super) fn open_offline(path: &Path) -> Result<Database, StoreError> {
+    open_database(path)
+}
+
+fn run_writer(shared: &std::sync::Weak<Shared>, requests: &mpsc::Receiver<Request>) {
+    while let Ok(first) = requests.recv() {
+        let mut batch = Vec::new();
+        let mut stop = false;
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match request {
+                Request::Write(write) => batch.push(write),
+                Request::Stop => {
+                    stop = true;
+                    break;
+                }
+            }
+            next = if batch.len() < BATCH { requests.try_recv().ok() } else { None };
+        }
+        if let Some(shared) = shared.upgrade() {
+            write_batch(&shared, batch);
+        }
+        if stop {
+            return;
+        }
+    }
+}
+
+/// Runs a batch and answers every caller. A failed commit reopens the database: redb refuses to go on after an I/O
+/// error (a full disk), and the next write must work again once there is space.
+fn write_batch(shared: &Arc<Shared>, mut batch: Vec<Box<dyn Pending>>) {
+    if batch.is_empty() {
+        return;
+    }
+    match commit(shared, &mut batch) {
+        Ok((events, standings)) => {
+            shared.directory.publish(standings);
+            for event in events {
+                // No receiver is not an error: nobody is watching.
+                let _ = shared.events.send(Arc::new(event));
+            }
+            for write in batch {
+                write.finish(Ok(()));
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, "a write failed, nothing of it was kept");
+            reopen(shared);
+            let reason = error.to_string();
+            for write in batch {
+                write.finish(Err(StoreError::Database(reason.clone())));
+            }
+        }
+    }
+}
+
+type Committed = (Vec<Event>, Vec<(Mac, Standing)>);
+
+fn commit(shared: &Shared, batch: &mut [Box<dyn Pending>]) -> Result<Committed, StoreError> {
+    let database = writable(shared)?;
+    let mut txn = database.begin_write()?;
+    txn.set_durability(Durability::Immediate)?;
+    // Two fsyncs, and in exchange opening after a crash is instant and immune to torn one-phase commits.
+    txn.set_quick_repair(true);
+    let mut events = Vec::new();
+    let mut standings = Vec::new();
+    {
+        let mut tables = OpenTables::open(&txn)?;
+        for write in batch {
+            let mut tx = Tx::new(&tables, &shared.key, (shared.clock)());
+            let run = std::panic::AssertUnwindSafe(|| write.run(&mut tx));
+            // A panic in one write must not take the others down; the caller sees "not running".
+            let keep = std::panic::catch_unwind(run).unwrap_or(false);
+            if keep {
+                standings.extend(Directory::changes(&tx, &tx.touched)?);
+                events.append(&mut tx.events);
+                let changes = std::mem::take(&mut tx.changes);
+                tables.apply(changes)?;
+            }
+        }
+    }
+    txn.commit()?;
+    Ok((events, standings))
+}
+
+/// The open database; after a failed commit this is where it is opened again.
+fn writable(shared: &Shared) -> Result<Arc<Database>, StoreError> {
+    let open = shared.database.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+    if let Some(database) = open {
+        return Ok(database);
+    }
+    let database = Arc::new(open_database(&shared.path)?);
+    *shared.database.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
+        Some(Arc::clone(&database));
+    Ok(database)
+}
+
+/// Lets go of a handle that redb will not use again after an I/O error, and tries to open a new one. While that fails
+/// (the disk is still full) each later write tries again.
+fn reopen(shared: &Shared) {
+    shared.database.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+    if let Err(error) = writable(shared) {
+        tracing::error!(%error, "the database cannot be reopened yet");
+    }
+}
+
+/// Creates every table, so that read transactions never meet a missing one.
+pub(super) fn create_tables(txn: &redb::WriteTransaction) -> Result<(), StoreError> {
+    for table in Table::ALL {
+        txn.open_table(table.definition())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! The JSON API for operators: the same operations as the pages, for scripts and the command line.
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::WebState;
+use super::problem::Problem;
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::time::Timestamp;
+
+mod host;
+mod job;
+mod system;
+
+/// Routes that need an operator.
+pub(super) fn router() -> Router<WebState> {
+    Router::new()
+        .route("/api/hosts", get(host::list).post(host::register))
+        .route("/api/hosts/{id}", get(host::show).patch(host::change).delete(host::delete))
+        .route("/api/hosts/{id}/rebuild", post(host::rebuild))
+        .route("/api/jobs", get(job::list))
+        .route("/api/jobs/{id}", get(job::show))
+        .route("/api/jobs/{id}/logs", get(job::logs))
+        .route("/api/jobs/{id}/cancel", post(job::cancel))
+        .route("/api/jobs/{id}/retry", post(job::retry))
+        .route("/api/images", get(system::images).post(system::import))
+        .route("/api/images/{id}", axum::routing::delete(system::delete_image))
+        .route("/api/sightings", get(system::sightings))
+        .route("/api/sightings/{mac}/ignore", post(system::ignore))
+        .route("/api/server-types", get(system::server_types))
+        .route("/api/session", get(system::session))
+        .route("/api/db/backup", post(system::backup))
+}
+
+/// Routes that need nobody.
+pub(super) fn open_router() -> Router<WebState> {
+    Router::new().route("/api/health", get(system::health))
+}
+
+type Answer = Result<Response, Problem>;
+
+/// An instant in RFC 3339 with milliseconds, UTC.
+pub(super) fn time(at: Timestamp) -> String {
+    match jiff::Timestamp::from_millisecond(at.0) {
+        Ok(t) => format!("{t:.3}"),
+        Err(_) => at.to_string(),
+    }
+}
+
+fn ok(value: &impl Serialize) -> Response {
+    axum::Json(value).into_response()
+}
+
+fn created(status: StatusCode, value: &impl Serialize) -> Response {
+    (status, axum::Json(value)).into_response()
+}
+
+fn missing(what: &str, id: &str) -> Problem {
+    let id: String = id.chars().take(80).collect();
+    let detail = format!("There is no {what} '{id}'.");
+    Problem(Refusal::new(RefusalKind::NotFound, detail, "List them to see what there is."))
+}
+
+/// Parses a body: unknown fields and wrong types are refused by name.
+fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
+    serde_json::from_slice(text).map_err(|e| {
+        let hint = "A JSON object with the fields of this request is expected.";
+        Problem(Refusal::new(RefusalKind::Malformed, format!("The body is not valid: {e}."), hint))
+    })
+}
+
+/// A page of a list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PageQuery {
+    limit: Option<usize>,
+    before: Option<String>,
+    after: Option<u64>,
+}
+
+impl PageQuery {
+    /// Entries of this page: 100 unless told, 1000 at most.
+    fn limit(&self) -> usize {
+        self.limit.unwrap_or(100).clamp(1, 1000)
+    }
+}

@@ -1,0 +1,220 @@
+//! `/api/hosts`.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::{Answer, body, created, missing, ok, time};
+use crate::domain::boot::BootProfile;
+use crate::domain::host::{Failure, Host, HostOverrides};
+use crate::domain::inventory::Inventory;
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::server_type::DiskSelection;
+use crate::jobs::{HostChange, NewHost, RebuildRequest};
+use crate::store::{HostReads as _, StoreError};
+use crate::web::WebState;
+use crate::web::auth::Operator;
+use crate::web::form;
+use crate::web::page::find_host;
+use crate::web::problem::Problem;
+
+/// A host as the API shows it.
+#[derive(Serialize)]
+struct HostBody<'a> {
+    id: String,
+    hostname: &'a str,
+    state: &'static str,
+    state_since: String,
+    macs: Vec<String>,
+    uuid: Option<String>,
+    server_type: &'a str,
+    address: Option<String>,
+    job: Option<String>,
+    failure: Option<&'a Failure>,
+    overrides: &'a HostOverrides,
+    boot: &'a BootProfile,
+    inventory: &'a Inventory,
+    ssh_host_keys: &'a [String],
+    created: String,
+}
+
+impl<'a> HostBody<'a> {
+    fn new(host: &'a Host) -> Self {
+        Self {
+            id: host.id.to_string(),
+            hostname: host.hostname.as_str(),
+            state: host.state.as_str(),
+            state_since: time(host.state_since),
+            macs: host.macs.iter().map(ToString::to_string).collect(),
+            uuid: host.uuid.map(|u| u.to_string()),
+            server_type: host.server_type.as_str(),
+            address: host.address.map(|a| a.to_string()),
+            job: host.active_job.map(|j| j.to_string()),
+            failure: host.failure.as_ref(),
+            overrides: &host.overrides,
+            boot: &host.boot,
+            inventory: &host.inventory,
+            ssh_host_keys: &host.ssh_host_keys,
+            created: time(host.created),
+        }
+    }
+}
+
+async fn find(web: &WebState, id: &str) -> Result<Host, Problem> {
+    let wanted = id.to_owned();
+    let found = web.store().read(move |read| find_host(read, &wanted)).await?;
+    found.ok_or_else(|| missing("host", id))
+}
+
+pub(in crate::web) async fn list(State(web): State<WebState>, _: Operator) -> Answer {
+    let hosts: Result<Vec<Host>, StoreError> = web.store().read(|read| read.hosts()).await;
+    let hosts = hosts?;
+    let hosts: Vec<_> = hosts.iter().map(HostBody::new).collect();
+    Ok(ok(&serde_json::json!({ "hosts": hosts })))
+}
+
+pub(in crate::web) async fn show(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Answer {
+    Ok(ok(&HostBody::new(&find(&web, &id).await?)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NetworkBody {
+    cidr: String,
+    gateway: String,
+    dns: String,
+}
+
+impl NetworkBody {
+    fn parse(&self) -> Result<Option<crate::domain::host::StaticNetwork>, Refusal> {
+        form::network(&self.cidr, &self.gateway, &self.dns)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBody {
+    hostname: String,
+    macs: Vec<String>,
+    server_type: String,
+    #[serde(default)]
+    boot_disk: Option<DiskSelection>,
+    #[serde(default)]
+    network: Option<NetworkBody>,
+    #[serde(default)]
+    answer: serde_json::Map<String, serde_json::Value>,
+}
+
+pub(in crate::web) async fn register(
+    State(web): State<WebState>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let new: NewBody = body(&bytes)?;
+    let network = new.network.as_ref().map(NetworkBody::parse).transpose()?.flatten();
+    let new = NewHost {
+        hostname: form::hostname(&new.hostname)?,
+        macs: form::macs(new.macs.iter().map(String::as_str))?,
+        server_type: form::server_type(&new.server_type)?,
+        overrides: HostOverrides { boot_disk: new.boot_disk, network, answer: new.answer },
+    };
+    let host = web.operations().register_host(new).await?;
+    Ok(created(StatusCode::CREATED, &HostBody::new(&host)))
+}
+
+/// Tells "absent" from "null": the first leaves as it is, the second removes.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeBody {
+    macs: Option<Vec<String>>,
+    server_type: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    boot_disk: Option<Option<DiskSelection>>,
+    #[serde(default, deserialize_with = "given")]
+    network: Option<Option<NetworkBody>>,
+    answer: Option<serde_json::Map<String, serde_json::Value>>,
+    boot: Option<BootProfile>,
+    #[serde(default)]
+    forget_uuid: bool,
+}
+
+pub(in crate::web) async fn change(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: ChangeBody = body(&bytes)?;
+    let host = find(&web, &id).await?;
+    let mut overrides = host.overrides.clone();
+    if let Some(disk) = asked.boot_disk {
+        overrides.boot_disk = disk;
+    }
+    if let Some(network) = asked.network {
+        overrides.network = network.as_ref().map(NetworkBody::parse).transpose()?.flatten();
+    }
+    if let Some(answer) = asked.answer {
+        overrides.answer = answer;
+    }
+    let macs = asked.macs.map(|macs| form::macs(macs.iter().map(String::as_str))).transpose()?;
+    let change = HostChange {
+        macs,
+        server_type: asked.server_type.as_deref().map(form::server_type).transpose()?,
+        overrides: (overrides != host.overrides).then_some(overrides),
+        boot: asked.boot,
+        forget_uuid: asked.forget_uuid,
+    };
+    let host = web.operations().change_host(host.id, change).await?;
+    Ok(ok(&HostBody::new(&host)))
+}
+
+pub(in crate::web) async fn delete(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Answer {
+    let host = find(&web, &id).await?;
+    web.operations().delete_host(host.id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RebuildBody {
+    image: Option<String>,
+    confirm: String,
+    #[serde(default)]
+    replace_node: bool,
+}
+
+pub(in crate::web) async fn rebuild(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: RebuildBody = body(&bytes)?;
+    let host = find(&web, &id).await?;
+    let image = asked.image.as_deref().map(str::parse).transpose().map_err(
+        |e: crate::domain::id::InvalidId| {
+            let hint = "List the images to see what there is.";
+            Refusal::new(RefusalKind::Malformed, e.to_string(), hint).about("image")
+        },
+    )?;
+    let request =
+        RebuildRequest { image, confirm: asked.confirm, replace_node: asked.replace_node };
+    let job = web.operations().rebuild(host.id, request).await?;
+    Ok(super::job::accepted(job))
+}

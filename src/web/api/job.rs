@@ -1,0 +1,194 @@
+//! `/api/jobs`.
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, PageQuery, body, missing, ok, time};
+use crate::domain::host::Failure;
+use crate::domain::id::JobId;
+use crate::domain::job::{Job, JobStatus, LogLine, Step, StepStatus, Work};
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::store::{JobReads as _, StoreError};
+use crate::web::WebState;
+use crate::web::auth::Operator;
+use crate::web::problem::Problem;
+use crate::web::view::job_title;
+
+#[derive(Serialize)]
+struct StepBody<'a> {
+    id: &'a str,
+    title: &'a str,
+    status: StepStatus,
+    attempts: u32,
+    started: Option<String>,
+    finished: Option<String>,
+    detail: &'a str,
+}
+
+impl<'a> StepBody<'a> {
+    fn new(step: &'a Step) -> Self {
+        Self {
+            id: step.id.as_str(),
+            title: &step.title,
+            status: step.status,
+            attempts: step.attempts,
+            started: step.started.map(time),
+            finished: step.finished.map(time),
+            detail: &step.detail,
+        }
+    }
+}
+
+/// A job as the API shows it: no token, not even its hash.
+#[derive(Serialize)]
+struct JobBody<'a> {
+    id: String,
+    kind: &'static str,
+    title: String,
+    status: JobStatus,
+    host: Option<String>,
+    hostname: Option<&'a str>,
+    image: Option<&'a str>,
+    source: Option<&'a str>,
+    created: String,
+    started: Option<String>,
+    finished: Option<String>,
+    cancel_requested: bool,
+    failure: Option<&'a Failure>,
+    steps: Vec<StepBody<'a>>,
+}
+
+impl<'a> JobBody<'a> {
+    fn new(job: &'a Job) -> Self {
+        let (hostname, image, source) = match &job.work {
+            Work::Rebuild(work) => (Some(work.hostname.as_str()), Some(work.image.as_str()), None),
+            Work::ImportImage(work) => {
+                (None, work.image.as_ref().map(|i| i.as_str()), Some(work.source.as_str()))
+            }
+        };
+        Self {
+            id: job.id.to_string(),
+            kind: job.kind(),
+            title: job_title(job),
+            status: job.status,
+            host: job.host().map(|h| h.to_string()),
+            hostname,
+            image,
+            source,
+            created: time(job.created),
+            started: job.started.map(time),
+            finished: job.finished.map(time),
+            cancel_requested: job.cancel_requested,
+            failure: job.failure.as_ref(),
+            steps: job.steps.iter().map(StepBody::new).collect(),
+        }
+    }
+}
+
+/// 202 with the job's id and address.
+pub(super) fn accepted(job: JobId) -> Response {
+    let id = job.to_string();
+    let place = [(header::LOCATION, format!("/api/jobs/{id}"))];
+    let value = serde_json::json!({ "job": id, "operation_id": id });
+    (StatusCode::ACCEPTED, place, axum::Json(value)).into_response()
+}
+
+fn parse(id: &str) -> Result<JobId, Problem> {
+    id.parse().map_err(|_| missing("job", id))
+}
+
+pub(in crate::web) async fn list(
+    State(web): State<WebState>,
+    Query(query): Query<PageQuery>,
+    _: Operator,
+) -> Answer {
+    let limit = query.limit();
+    let before: Option<JobId> = query.before.as_deref().map(str::parse).transpose().map_err(
+        |e: crate::domain::id::InvalidId| {
+            Refusal::new(RefusalKind::Malformed, e.to_string(), "Give a job's id.").about("before")
+        },
+    )?;
+    let jobs: Result<Vec<Job>, StoreError> =
+        web.store().read(move |read| read.jobs(before, limit)).await;
+    let jobs = jobs?;
+    let bodies: Vec<_> = jobs.iter().map(JobBody::new).collect();
+    Ok(ok(&serde_json::json!({ "jobs": bodies })))
+}
+
+pub(in crate::web) async fn show(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Answer {
+    let wanted = parse(&id)?;
+    let job: Option<Job> = web.store().read(move |read| read.job(wanted)).await?;
+    Ok(ok(&JobBody::new(&job.ok_or_else(|| missing("job", &id))?)))
+}
+
+#[derive(Serialize)]
+struct LineBody<'a> {
+    seq: u64,
+    at: String,
+    level: crate::domain::event::Level,
+    step: Option<&'a str>,
+    message: &'a str,
+}
+
+pub(in crate::web) async fn logs(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    Query(query): Query<PageQuery>,
+    _: Operator,
+) -> Answer {
+    let (wanted, after, limit) = (parse(&id)?, query.after.unwrap_or(0), query.limit());
+    let found: Result<Option<Vec<LogLine>>, StoreError> = web
+        .store()
+        .read(move |read| {
+            let Some(job) = read.job(wanted)? else { return Ok(None) };
+            Ok(Some(read.job_log(job.id, after, limit)?))
+        })
+        .await;
+    let lines = found?.ok_or_else(|| missing("job", &id))?;
+    let lines: Vec<_> = lines
+        .iter()
+        .map(|line| LineBody {
+            seq: line.seq,
+            at: time(line.at),
+            level: line.level,
+            step: line.step.as_ref().map(|s| s.as_str()),
+            message: &line.message,
+        })
+        .collect();
+    Ok(ok(&serde_json::json!({ "lines": lines })))
+}
+
+pub(in crate::web) async fn cancel(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Answer {
+    let id = parse(&id)?;
+    web.operations().cancel(id).await?;
+    Ok(accepted(id))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryBody {
+    #[serde(default)]
+    confirm: String,
+}
+
+pub(in crate::web) async fn retry(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: RetryBody = body(&bytes)?;
+    let job = web.operations().retry(parse(&id)?, asked.confirm).await?;
+    Ok(accepted(job))
+}

@@ -1,0 +1,171 @@
+//! `/api/images`, `/api/sightings`, `/api/server-types`, `/api/health` and the backup.
+
+use std::path::PathBuf;
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Answer, body, missing, ok, time};
+use crate::domain::id::ImageId;
+use crate::domain::image::Image;
+use crate::domain::mac::Mac;
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::sighting::Sighting;
+use crate::jobs::ImportRequest;
+use crate::store::{ImageReads as _, SightingReads as _, StoreError};
+use crate::web::WebState;
+use crate::web::auth::Operator;
+use crate::web::problem::Problem;
+
+pub(in crate::web) async fn health(State(web): State<WebState>) -> Response {
+    ok(&json!({ "status": "ok", "version": web.parts.version }))
+}
+
+/// Who is asking, and the token that changing requests of a session must carry in `x-csrf-token`.
+pub(in crate::web) async fn session(State(web): State<WebState>, operator: Operator) -> Response {
+    ok(&json!({
+        "csrf": operator.csrf,
+        "control_socket": operator.local,
+        "public_url": web.parts.public_url,
+    }))
+}
+
+pub(in crate::web) async fn images(State(web): State<WebState>, _: Operator) -> Answer {
+    let images: Result<Vec<Image>, StoreError> = web.store().read(|read| read.images()).await;
+    let bodies: Vec<_> = images?
+        .iter()
+        .map(|image| {
+            json!({
+                "id": image.id,
+                "product": image.release.product_long,
+                "release": image.release.release,
+                "iso_release": image.release.iso_release,
+                "size": image.size,
+                "sha256": image.sha256,
+                "source": image.source,
+                "imported_at": time(image.imported_at),
+                "job": image.job,
+            })
+        })
+        .collect();
+    Ok(ok(&json!({ "images": bodies })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportBody {
+    source: String,
+    sha256: Option<String>,
+}
+
+pub(in crate::web) async fn import(
+    State(web): State<WebState>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: ImportBody = body(&bytes)?;
+    let sha256 = asked.sha256.map(|s| s.trim().to_ascii_lowercase());
+    let request = ImportRequest { source: asked.source, sha256 };
+    Ok(super::job::accepted(web.operations().import_image(request).await?))
+}
+
+pub(in crate::web) async fn delete_image(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Answer {
+    let id: ImageId = id.parse().map_err(|_| missing("image", &id))?;
+    web.operations().delete_image(id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(in crate::web) async fn sightings(State(web): State<WebState>, _: Operator) -> Answer {
+    let all: Result<Vec<Sighting>, StoreError> = web.store().read(|read| read.sightings()).await;
+    let bodies: Vec<_> = all?
+        .iter()
+        .map(|s| {
+            json!({
+                "mac": s.mac,
+                "inventory": s.inventory,
+                "architecture": s.architecture,
+                "address": s.address,
+                "first_seen": time(s.first_seen),
+                "last_seen": time(s.last_seen),
+                "times_seen": s.times_seen,
+                "ignored": s.ignored,
+            })
+        })
+        .collect();
+    Ok(ok(&json!({ "sightings": bodies })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IgnoreBody {
+    #[serde(default = "yes")]
+    ignored: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+pub(in crate::web) async fn ignore(
+    State(web): State<WebState>,
+    Path(mac): Path<String>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: IgnoreBody = body(&bytes)?;
+    let mac: Mac = mac.parse().map_err(|_| missing("sighting", &mac))?;
+    web.operations().set_sighting_ignored(mac, asked.ignored).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(in crate::web) async fn server_types(State(web): State<WebState>, _: Operator) -> Response {
+    let list = web.types();
+    ok(&json!({ "server_types": list.types, "errors": list.errors }))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BackupBody {
+    path: PathBuf,
+}
+
+/// Copies the database to a path on the appliance. Only over the control socket: the path is written with our rights.
+pub(in crate::web) async fn backup(
+    State(web): State<WebState>,
+    operator: Operator,
+    bytes: Bytes,
+) -> Answer {
+    if !operator.local {
+        return Err(Problem(Refusal::new(
+            RefusalKind::Forbidden,
+            "A backup can be asked for over the control socket only.",
+            "Run `ironhatch db backup` on the appliance.",
+        )));
+    }
+    let asked: BackupBody = body(&bytes)?;
+    if !asked.path.is_absolute() || asked.path.exists() {
+        let detail = format!("{} is not a new absolute path.", asked.path.display());
+        let hint = "Name a file that does not exist yet.";
+        let refusal = Refusal::new(RefusalKind::Unprocessable, detail, hint);
+        return Err(Problem(refusal.about("path")));
+    }
+    let store = web.store().clone();
+    let path = asked.path.clone();
+    let verified = tokio::task::spawn_blocking(move || store.backup(&path))
+        .await
+        .unwrap_or(Err(StoreError::Closed))?;
+    Ok(ok(&json!({
+        "path": asked.path,
+        "records": verified.records,
+        "schema": verified.schema,
+        "digest": verified.digest,
+    })))
+}

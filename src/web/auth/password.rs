@@ -1,0 +1,171 @@
+//! The operator's password: rules, hash, comparison, and the gate before it.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
+use tokio::sync::Semaphore;
+
+use super::limit::{Attempts, Wait};
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::secret::Secret;
+
+/// Setting that holds the password's argon2id hash.
+pub(super) const SETTING: &str = "operator_password";
+/// Shortest password, in characters.
+const SHORTEST: usize = 10;
+/// Longest password in bytes: a bound for the hash's input.
+const LONGEST: usize = 1024;
+/// Hashes computed at once: each takes 19 MiB and a core.
+const AT_ONCE: usize = 2;
+
+/// What stands between the network and the password's hash: attempts are counted, and only few are computed at once.
+pub(crate) struct LoginGate {
+    attempts: Mutex<Attempts>,
+    started: Instant,
+    computing: Semaphore,
+}
+
+impl LoginGate {
+    pub(crate) fn new() -> Self {
+        Self {
+            attempts: Mutex::new(Attempts::new()),
+            started: Instant::now(),
+            computing: Semaphore::new(AT_ONCE),
+        }
+    }
+
+    fn attempts(&self) -> std::sync::MutexGuard<'_, Attempts> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Whether `given` is the password with this hash. Without a hash the same work is done, and the answer is no: the time
+    /// does not tell whether a password is set.
+    ///
+    /// # Errors
+    /// When this address, or everybody together, tried too often.
+    pub(super) async fn check(
+        &self,
+        given: Secret<String>,
+        hash: Option<String>,
+        address: IpAddr,
+    ) -> Result<bool, Refusal> {
+        self.attempts().take(address, self.uptime()).map_err(too_often)?;
+        let right = {
+            // The semaphore is never closed.
+            let _permit = self.computing.acquire().await;
+            tokio::task::spawn_blocking(move || verify(&given, hash.as_deref()))
+                .await
+                .unwrap_or(false)
+        };
+        self.attempts().note(address, right, self.uptime());
+        Ok(right)
+    }
+
+    /// Hashes a new password.
+    ///
+    /// # Errors
+    /// When it breaks a rule, or the hash cannot be computed.
+    pub(super) async fn hash(&self, password: Secret<String>) -> Result<String, Refusal> {
+        check_rules(password.expose())?;
+        let _permit = self.computing.acquire().await;
+        let hashed = tokio::task::spawn_blocking(move || {
+            Argon2::default().hash_password(password.expose().as_bytes()).map(|h| h.to_string())
+        });
+        match hashed.await {
+            Ok(Ok(hash)) => Ok(hash),
+            _ => Err(Refusal::new(
+                RefusalKind::Internal,
+                "The password could not be hashed.",
+                "Try again; see the appliance's log if it stays so.",
+            )),
+        }
+    }
+}
+
+/// A password is long enough, and not one repeated character.
+pub(super) fn check_rules(password: &str) -> Result<(), Refusal> {
+    let refuse = |detail: String| {
+        let hint = "Four random words make a good password.";
+        Err(Refusal::new(RefusalKind::Unprocessable, detail, hint).about("password"))
+    };
+    let length = password.chars().count();
+    if length < SHORTEST {
+        return refuse(format!(
+            "The password has {length} characters; at least {SHORTEST} are needed."
+        ));
+    }
+    if password.len() > LONGEST {
+        return refuse(format!("The password is longer than {LONGEST} bytes."));
+    }
+    let first = password.chars().next();
+    if password.chars().all(|c| Some(c) == first) {
+        return refuse("The password is one character repeated.".to_owned());
+    }
+    Ok(())
+}
+
+/// A hash of nothing in particular with the usual parameters, so that a missing password costs the same time.
+const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$aXJvbmhhdGNoLW5vYm9keQ$\
+                            AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+fn verify(given: &Secret<String>, hash: Option<&str>) -> bool {
+    let too_long = given.expose().len() > LONGEST;
+    let text = if too_long { "" } else { given.expose() };
+    let right =
+        Argon2::default().verify_password(text.as_bytes(), hash.unwrap_or(NOBODYS_HASH)).is_ok();
+    right && hash.is_some() && !too_long
+}
+
+fn too_often(Wait(wait): Wait) -> Refusal {
+    let secs = wait.as_secs().max(1);
+    Refusal::new(
+        RefusalKind::TooMany,
+        "Too many wrong passwords.",
+        format!("Wait {secs} seconds. On the appliance itself the command line needs no password."),
+    )
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    fn secret(text: &str) -> Secret<String> {
+        Secret::new(text.to_owned())
+    }
+
+    #[tokio::test]
+    async fn only_the_right_password_opens() {
+        let gate = LoginGate::new();
+        let here = IpAddr::from([192, 0, 2, 1]);
+        let hash = gate.hash(secret("correct horse battery")).await.unwrap();
+        assert!(hash.starts_with("$argon2id$"));
+        let check = |text| gate.check(secret(text), Some(hash.clone()), here);
+        assert_eq!(check("correct horse battery").await, Ok(true));
+        assert_eq!(check("correct horse batterz").await, Ok(false));
+        assert_eq!(gate.check(secret(""), None, here).await, Ok(false));
+    }
+
+    #[test]
+    fn a_missing_password_costs_a_whole_hash() {
+        // It parses with the same parameters as a new hash, so the same work is done before the answer is no.
+        let parsed = argon2::PasswordHash::new(NOBODYS_HASH).unwrap();
+        let params = argon2::Params::try_from(&parsed).unwrap();
+        assert_eq!(params.m_cost(), argon2::Params::default().m_cost());
+        assert_eq!(params.t_cost(), argon2::Params::default().t_cost());
+        assert!(!verify(&secret(""), None));
+    }
+
+    #[test]
+    fn short_and_trivial_passwords_are_refused_with_the_rule() {
+        assert!(check_rules("short").unwrap_err().detail.contains("at least 10"));
+        assert!(check_rules("aaaaaaaaaaaa").is_err());
+        assert!(check_rules(&"ab".repeat(600)).is_err());
+        assert!(check_rules("four random words").is_ok());
+    }
+}

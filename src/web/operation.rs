@@ -1,0 +1,63 @@
+//! What the pages and the API ask of the job engine, as a trait: handlers are tested without a running engine.
+
+use futures_util::future::BoxFuture;
+
+use crate::domain::host::Host;
+use crate::domain::id::{HostId, ImageId, JobId};
+use crate::domain::mac::Mac;
+use crate::domain::refusal::Refusal;
+use crate::jobs::{Engine, HostChange, ImportRequest, NewHost, RebuildRequest};
+
+type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
+
+/// Everything that an operator can change. Each method is the [`Engine`]'s of the same name.
+pub trait Operations: Send + Sync + 'static {
+    /// Registers a host.
+    fn register_host(&self, new: NewHost) -> Answer<'_, Host>;
+    /// Changes a host that no rebuild is running for.
+    fn change_host(&self, host: HostId, change: HostChange) -> Answer<'_, Host>;
+    /// Forgets a host that no rebuild is running for.
+    fn delete_host(&self, host: HostId) -> Answer<'_, ()>;
+    /// Queues a rebuild: the host's disk will be wiped.
+    fn rebuild(&self, host: HostId, request: RebuildRequest) -> Answer<'_, JobId>;
+    /// Asks a job to stop.
+    fn cancel(&self, job: JobId) -> Answer<'_, ()>;
+    /// Queues the same work again after a failure.
+    fn retry(&self, job: JobId, confirm: String) -> Answer<'_, JobId>;
+    /// Queues an image import.
+    fn import_image(&self, request: ImportRequest) -> Answer<'_, JobId>;
+    /// Removes an image.
+    fn delete_image(&self, image: ImageId) -> Answer<'_, ()>;
+    /// Hides a sighting, or shows it again.
+    fn set_sighting_ignored(&self, mac: Mac, ignored: bool) -> Answer<'_, ()>;
+}
+
+impl Operations for Engine {
+    fn register_host(&self, new: NewHost) -> Answer<'_, Host> {
+        Box::pin(self.register_host(new))
+    }
+    fn change_host(&self, host: HostId, change: HostChange) -> Answer<'_, Host> {
+        Box::pin(self.change_host(host, change))
+    }
+    fn delete_host(&self, host: HostId) -> Answer<'_, ()> {
+        Box::pin(self.delete_host(host))
+    }
+    fn rebuild(&self, host: HostId, request: RebuildRequest) -> Answer<'_, JobId> {
+        Box::pin(self.rebuild(host, request))
+    }
+    fn cancel(&self, job: JobId) -> Answer<'_, ()> {
+        Box::pin(self.cancel(job))
+    }
+    fn retry(&self, job: JobId, confirm: String) -> Answer<'_, JobId> {
+        Box::pin(async move { self.retry(job, &confirm).await })
+    }
+    fn import_image(&self, request: ImportRequest) -> Answer<'_, JobId> {
+        Box::pin(self.import_image(request))
+    }
+    fn delete_image(&self, image: ImageId) -> Answer<'_, ()> {
+        Box::pin(async move { self.delete_image(&image).await })
+    }
+    fn set_sighting_ignored(&self, mac: Mac, ignored: bool) -> Answer<'_, ()> {
+        Box::pin(self.set_sighting_ignored(mac, ignored))
+    }
+}

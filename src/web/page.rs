@@ -1,0 +1,182 @@
+//! Pages for browsers. Each works without JavaScript; the script only replaces elements of the page that is shown by the
+//! same elements of a newer rendering.
+
+use askama::Template;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse as _, Response};
+use axum::routing::{get, post};
+
+use super::WebState;
+use super::asset;
+use super::auth::Operator;
+use super::problem::PageProblem;
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::store::{EventReads as _, SightingReads as _, Snapshot, StoreError};
+
+mod host;
+mod host_view;
+mod hosts;
+mod image;
+mod job;
+mod register;
+mod sighting;
+
+/// Routes of the pages; all need a login.
+pub(super) fn router() -> Router<WebState> {
+    Router::new()
+        .route("/", get(hosts::grid))
+        .route("/fragments/tile/{id}", get(hosts::tile))
+        .route("/fragments/counts", get(hosts::counts))
+        .route("/hosts/new", get(register::show).post(register::register))
+        .route("/hosts/{id}", get(host::show))
+        .route("/hosts/{id}/edit", post(host::edit))
+        .route("/hosts/{id}/rebuild", post(host::rebuild))
+        .route("/hosts/{id}/delete", post(host::delete))
+        .route("/jobs", get(job::list))
+        .route("/jobs/{id}", get(job::show))
+        .route("/jobs/{id}/cancel", post(job::cancel))
+        .route("/jobs/{id}/retry", post(job::retry))
+        .route("/ops/{id}", get(job::show))
+        .route("/sightings", get(sighting::list))
+        .route("/sightings/{mac}/ignore", post(sighting::ignore))
+        .route("/images", get(image::list).post(image::import))
+        .route("/images/{id}/delete", post(image::delete))
+}
+
+/// What surrounds every page.
+#[derive(Debug, Clone)]
+pub(super) struct Frame {
+    pub(super) title: String,
+    /// Which entry of the navigation is the present one.
+    pub(super) active: &'static str,
+    /// The session's token; empty when nobody is logged in.
+    pub(super) csrf: String,
+    /// Machines that wait to be registered.
+    pub(super) sightings: usize,
+    /// The appliance's clock in milliseconds, so that the script shows right ages on a machine with another clock.
+    pub(super) now: i64,
+    /// Newest event that this rendering knows: the stream goes on from here, nothing in between is missed.
+    pub(super) last_event: u64,
+    /// Seconds after which a browser without JavaScript loads the page again; 0: never.
+    pub(super) reload_secs: u32,
+    pub(super) style: &'static str,
+    pub(super) script: &'static str,
+    pub(super) icon: &'static str,
+}
+
+impl Frame {
+    fn bare(title: &str) -> Self {
+        Self {
+            title: title.to_owned(),
+            active: "",
+            csrf: String::new(),
+            sightings: 0,
+            now: 0,
+            last_event: 0,
+            reload_secs: 0,
+            style: asset::style(),
+            script: asset::script(),
+            icon: asset::icon(),
+        }
+    }
+
+    fn new(
+        web: &WebState,
+        read: &Snapshot,
+        operator: &Operator,
+        active: &'static str,
+        title: impl Into<String>,
+    ) -> Result<Self, StoreError> {
+        let waiting = read.sightings()?.iter().filter(|s| !s.ignored).count();
+        Ok(Self {
+            active,
+            csrf: operator.csrf.clone(),
+            sightings: waiting,
+            now: web.store().now().0,
+            last_event: read.last_event()?,
+            title: title.into(),
+            ..Self::bare("")
+        })
+    }
+}
+
+/// Renders a page with a status.
+pub(super) fn render_with(status: StatusCode, page: &impl Template) -> Response {
+    match page.render() {
+        Ok(html) => (status, Html(html)).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a page could not be rendered");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+pub(super) use host::find as find_host;
+
+type Page = Result<Response, PageProblem>;
+
+fn render(page: &impl Template) -> Page {
+    Ok(render_with(StatusCode::OK, page))
+}
+
+fn missing(what: &str) -> Refusal {
+    let hint = "It may have been deleted; the lists show what there is.";
+    Refusal::new(RefusalKind::NotFound, format!("There is no such {what}."), hint)
+}
+
+/// A refusal as a page.
+#[derive(Template)]
+#[template(path = "error.html")]
+pub(super) struct ErrorPage {
+    frame: Frame,
+    status: u16,
+    detail: String,
+    hint: String,
+    job: Option<String>,
+    log_in: bool,
+}
+
+impl ErrorPage {
+    pub(super) fn new(refusal: &Refusal) -> Self {
+        Self {
+            frame: Frame::bare(refusal.kind.title()),
+            status: super::problem::status(refusal.kind).as_u16(),
+            detail: refusal.detail.clone(),
+            hint: refusal.hint.clone(),
+            job: refusal.job.map(|j| j.to_string()),
+            log_in: refusal.kind == RefusalKind::Unauthenticated,
+        }
+    }
+}
+
+/// The login.
+#[derive(Template)]
+#[template(path = "login.html")]
+pub(super) struct LoginPage {
+    frame: Frame,
+    next: String,
+    has_password: bool,
+    refusal: Option<Refusal>,
+}
+
+impl LoginPage {
+    pub(super) fn new(next: String, has_password: bool, refusal: Option<Refusal>) -> Self {
+        Self { frame: Frame::bare("Log in"), next, has_password, refusal }
+    }
+}
+
+/// The first visit.
+#[derive(Template)]
+#[template(path = "setup.html")]
+pub(super) struct SetupPage {
+    frame: Frame,
+    token: String,
+    refusal: Option<Refusal>,
+}
+
+impl SetupPage {
+    pub(super) fn new(token: String, refusal: Option<Refusal>) -> Self {
+        Self { frame: Frame::bare("Set the operator password"), token, refusal }
+    }
+}

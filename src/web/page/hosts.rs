@@ -1,0 +1,200 @@
+//! The host grid.
+
+use std::collections::HashMap;
+
+use askama::Template;
+use axum::extract::{Path, Query, State};
+use serde::Deserialize;
+
+use super::{Frame, Page, missing, render};
+use crate::domain::host::{Host, HostState};
+use crate::domain::id::{HostId, JobId};
+use crate::domain::job::{Job, StepStatus};
+use crate::domain::time::Timestamp;
+use crate::store::{
+    HostReads as _, ImageReads as _, JobReads as _, SightingReads as _, Snapshot, StoreError,
+};
+use crate::web::WebState;
+use crate::web::auth::Operator;
+use crate::web::problem::PageProblem;
+use crate::web::view::{When, state_label, state_tone};
+
+/// One host in the grid.
+pub(super) struct Tile {
+    id: String,
+    hostname: String,
+    state: &'static str,
+    label: &'static str,
+    tone: &'static str,
+    since: When,
+    server_type: String,
+    address: String,
+    /// What the running job does, or why it failed.
+    line: String,
+    /// Steps done and all steps of the running job.
+    done: usize,
+    steps: usize,
+}
+
+impl Tile {
+    fn new(host: &Host, job: Option<&Job>, now: Timestamp) -> Self {
+        let running = |job: &Job| {
+            let running = job.steps.iter().find(|s| s.status == StepStatus::Running);
+            running.map(|s| s.title.clone()).unwrap_or_default()
+        };
+        let over = |s: &StepStatus| matches!(s, StepStatus::Succeeded | StepStatus::Skipped);
+        let line = match &host.failure {
+            Some(failure) => failure.reason.clone(),
+            None => job.map(running).unwrap_or_default(),
+        };
+        Self {
+            id: host.id.to_string(),
+            hostname: host.hostname.to_string(),
+            state: host.state.as_str(),
+            label: state_label(host.state),
+            tone: state_tone(host.state),
+            since: When::new(host.state_since, now),
+            server_type: host.server_type.to_string(),
+            address: host.address.map(|a| a.to_string()).unwrap_or_default(),
+            line,
+            done: job.map_or(0, |j| j.steps.iter().filter(|s| over(&s.status)).count()),
+            steps: job.map_or(0, |j| j.steps.len()),
+        }
+    }
+}
+
+/// How many hosts there are of each family.
+pub(super) struct Counts {
+    show: &'static str,
+    all: usize,
+    ready: usize,
+    busy: usize,
+    failed: usize,
+    registered: usize,
+}
+
+impl Counts {
+    fn new(hosts: &[Host], show: &'static str) -> Self {
+        let of = |tone| hosts.iter().filter(|h| state_tone(h.state) == tone).count();
+        Self {
+            show,
+            all: hosts.len(),
+            ready: of("good"),
+            busy: of("busy"),
+            failed: of("bad"),
+            registered: of("idle"),
+        }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct GridQuery {
+    show: String,
+}
+
+/// The filter, when it is one that exists.
+fn filter(query: &GridQuery) -> (&'static str, fn(HostState) -> bool) {
+    match query.show.as_str() {
+        "ready" => ("ready", |s| state_tone(s) == "good"),
+        "busy" => ("busy", |s| state_tone(s) == "busy"),
+        "failed" => ("failed", |s| state_tone(s) == "bad"),
+        "registered" => ("registered", |s| state_tone(s) == "idle"),
+        _ => ("", |_| true),
+    }
+}
+
+struct Waiting {
+    mac: String,
+    what: String,
+    passed: String,
+}
+
+#[derive(Template)]
+#[template(path = "hosts.html")]
+struct GridPage {
+    frame: Frame,
+    counts: Counts,
+    tiles: Vec<Tile>,
+    waiting: Vec<Waiting>,
+    more_waiting: usize,
+    has_image: bool,
+    type_errors: Vec<String>,
+}
+
+pub(crate) async fn grid(
+    State(web): State<WebState>,
+    Query(query): Query<GridQuery>,
+    operator: Operator,
+) -> Page {
+    let state = web.clone();
+    let page = web.store().read(move |read| grid_page(&state, read, &operator, &query)).await;
+    render(&page?)
+}
+
+fn grid_page(
+    web: &WebState,
+    read: &Snapshot,
+    operator: &Operator,
+    query: &GridQuery,
+) -> Result<GridPage, StoreError> {
+    let now = web.store().now();
+    let hosts = read.hosts()?;
+    let jobs: HashMap<JobId, Job> = read.active_jobs()?.into_iter().map(|j| (j.id, j)).collect();
+    let (show, wanted) = filter(query);
+    let tiles = hosts
+        .iter()
+        .filter(|h| wanted(h.state))
+        .map(|h| Tile::new(h, h.active_job.and_then(|id| jobs.get(&id)), now))
+        .collect();
+    let sightings: Vec<_> = read.sightings()?.into_iter().filter(|s| !s.ignored).collect();
+    let waiting = sightings.iter().take(3).map(|s| Waiting {
+        mac: s.mac.to_string(),
+        what: super::sighting::describe(s),
+        passed: When::new(s.last_seen, now).passed,
+    });
+    Ok(GridPage {
+        frame: Frame { reload_secs: 15, ..Frame::new(web, read, operator, "hosts", "Hosts")? },
+        counts: Counts::new(&hosts, show),
+        tiles,
+        waiting: waiting.collect(),
+        more_waiting: sightings.len().saturating_sub(3),
+        has_image: !read.images()?.is_empty(),
+        type_errors: web.types().errors.clone(),
+    })
+}
+
+#[derive(Template)]
+#[template(path = "fragment/tile.html")]
+struct TileFragment {
+    tile: Tile,
+}
+
+pub(crate) async fn tile(State(web): State<WebState>, Path(id): Path<String>, _: Operator) -> Page {
+    let id: HostId = id.parse().map_err(|_| PageProblem(missing("host")))?;
+    let now = web.store().now();
+    let found = web
+        .store()
+        .read(move |read| {
+            let Some(host) = read.host(id)? else { return Ok(None) };
+            let job = host.active_job.map(|job| read.job(job)).transpose()?.flatten();
+            Ok::<_, StoreError>(Some(Tile::new(&host, job.as_ref(), now)))
+        })
+        .await?;
+    render(&TileFragment { tile: found.ok_or_else(|| missing("host"))? })
+}
+
+#[derive(Template)]
+#[template(path = "fragment/counts.html")]
+struct CountsFragment {
+    counts: Counts,
+}
+
+pub(crate) async fn counts(
+    State(web): State<WebState>,
+    Query(query): Query<GridQuery>,
+    _: Operator,
+) -> Page {
+    let hosts = web.store().read(|read| read.hosts()).await?;
+    render(&CountsFragment { counts: Counts::new(&hosts, filter(&query).0) })
+}

@@ -1,0 +1,163 @@
+//! Accept loops: one task per connection under a limit, header time-outs, a drain with an end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, Uri};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+use super::ControlSocket;
+use super::file::limit_stall;
+
+/// Connections at a time; each costs a task and two small buffers. A fleet of 1,000 machines and 500 screens fits.
+const CONNECTIONS: usize = 4096;
+/// A request's head must be here by then: a slow-loris holds its connection no longer.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+/// A peer that takes no byte for this long is gone: machines are switched off in the middle of a download.
+const STALL: Duration = Duration::from_secs(120);
+/// What open requests get to finish at a stop.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Pause after a failed accept, usually out of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves HTTP on a TCP listener until the stop, then drains.
+pub async fn tcp(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        while tasks.try_join_next().is_some() {}
+        let permit = tokio::select! {
+            permit = Arc::clone(&permits).acquire_owned() => permit,
+            () = stop.cancelled() => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let _ = stream.set_nodelay(true);
+        let _ = limit_stall(&stream, STALL);
+        let watched = graceful.watch(connection(stream, router.clone(), Some(peer)));
+        tasks.spawn(async move {
+            // A broken connection is the peer's matter.
+            let _ = watched.await;
+            drop(permit);
+        });
+    }
+    drop(listener);
+    drain(graceful).await;
+}
+
+/// Serves HTTP on the control socket: who may open the file is the operator.
+pub async fn unix(listener: UnixListener, router: Router, stop: CancellationToken) {
+    let graceful = GracefulShutdown::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    let router = router.layer(axum::Extension(ControlSocket));
+    loop {
+        while tasks.try_join_next().is_some() {}
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let watched = graceful.watch(connection(stream, router.clone(), None));
+                tasks.spawn(async move {
+                    let _ = watched.await;
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the control socket could not accept");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    drain(graceful).await;
+}
+
+async fn drain(graceful: GracefulShutdown) {
+    if tokio::time::timeout(DRAIN, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were still open at the end of the drain and were cut");
+    }
+}
+
+/// One connection, as a future that can be asked to finish its request and stop.
+fn connection<S>(
+    stream: S,
+    router: Router,
+    peer: Option<SocketAddr>,
+) -> impl GracefulConnection<Error = hyper::Error, Output = Result<(), hyper::Error>> + Send
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        if let Some(peer) = peer {
+            request.extensions_mut().insert(ConnectInfo(peer));
+        }
+        collapse_slashes(request.uri_mut());
+        router.clone().oneshot(request)
+    });
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .keep_alive(true)
+        .serve_connection(TokioIo::new(stream), service)
+}
+
+/// Firmware builds paths like `//boot/x`, and cannot follow a redirect to the clean one (`pxe-netboot` 9).
+fn collapse_slashes(uri: &mut Uri) {
+    if !uri.path().contains("//") {
+        return;
+    }
+    let mut path = String::with_capacity(uri.path().len());
+    for c in uri.path().chars() {
+        if !(c == '/' && path.ends_with('/')) {
+            path.push(c);
+        }
+    }
+    if let Some(query) = uri.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    if let Ok(clean) = path.parse() {
+        *uri = clean;
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn doubled_slashes_are_one_and_the_query_stays() {
+        for (given, want) in
+            [("//boot///x?a=//b", "/boot/x?a=//b"), ("/boot/x", "/boot/x"), ("//", "/")]
+        {
+            let mut uri: Uri = given.parse().unwrap();
+            collapse_slashes(&mut uri);
+            assert_eq!(uri.to_string(), want);
+        }
+    }
+}

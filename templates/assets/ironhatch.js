@@ -1,0 +1,119 @@
+// Keeps the shown page up to date. Every page works without this file: it only replaces elements that carry `data-live`
+// by the same elements of a newer rendering, when an event of the stream concerns them.
+"use strict";
+
+(() => {
+  const skew = Date.now() - Number(document.body.dataset.now || Date.now());
+  const WAIT_MS = 120; // events come in bursts: one rendering for all of them
+  const wanted = new Map(); // address -> ids of elements to be replaced
+  let timer = 0;
+
+  // Running times, in the words of the server's `duration`.
+  function words(ms) {
+    const secs = Math.max(0, Math.floor(ms / 1000));
+    const two = (n) => String(n).padStart(2, "0");
+    const [d, h, m, s] = [Math.floor(secs / 86400), Math.floor(secs / 3600) % 24, Math.floor(secs / 60) % 60, secs % 60];
+    if (d) return `${d} d ${h} h`;
+    if (h) return `${h} h ${two(m)} min`;
+    if (m) return `${m} min ${two(s)} s`;
+    return `${s} s`;
+  }
+
+  function tick() {
+    const now = Date.now() - skew;
+    for (const el of document.querySelectorAll("[data-since]")) {
+      const text = words(now - Number(el.dataset.since));
+      if (el.textContent !== text) el.textContent = text;
+    }
+  }
+
+  // A form that is being filled in is left alone.
+  function isBusy(el) {
+    const at = document.activeElement;
+    if (at && el.contains(at) && at.matches("input, textarea, select")) return true;
+    return [...el.querySelectorAll("input:not([type=hidden]), textarea")].some((f) => f.value !== f.defaultValue);
+  }
+
+  function replace(old, fresh) {
+    if (old.isEqualNode(fresh) || isBusy(old)) return;
+    const follows = old.hasAttribute("data-follow") && old.scrollTop + old.clientHeight >= old.scrollHeight - 40;
+    const scroll = old.scrollTop;
+    const focused = old === document.activeElement;
+    const next = document.importNode(fresh, true);
+    for (const open of old.querySelectorAll("details[open]")) {
+      const same = [...old.querySelectorAll("details")].indexOf(open);
+      next.querySelectorAll("details")[same]?.setAttribute("open", "");
+    }
+    old.replaceWith(next);
+    if (next.hasAttribute("data-follow")) next.scrollTop = follows ? next.scrollHeight : scroll;
+    if (focused) next.focus({ preventScroll: true });
+  }
+
+  async function refresh() {
+    timer = 0;
+    const work = [...wanted];
+    wanted.clear();
+    await Promise.all(work.map(async ([address, ids]) => {
+      try {
+        const answer = await fetch(address, { headers: { accept: "text/html" }, cache: "no-store" });
+        if (answer.status === 401 || answer.redirected) return location.reload();
+        if (!answer.ok) return undefined;
+        const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+        for (const id of ids) {
+          const [old, next] = [document.getElementById(id), fresh.getElementById(id)];
+          if (old && next) replace(old, next);
+        }
+      } catch {
+        // The appliance cannot be reached: the stream says so, and everything is read again when it is back.
+      }
+      return undefined;
+    }));
+    tick();
+  }
+
+  function ask(el) {
+    const address = el.dataset.src || location.href.split("#")[0];
+    if (!wanted.has(address)) wanted.set(address, new Set());
+    wanted.get(address).add(el.id);
+    if (!timer) timer = setTimeout(refresh, WAIT_MS);
+  }
+
+  function heard(event) {
+    const about = new Set([`type:${event.type}`]);
+    if (event.host) about.add(`host:${event.host}`);
+    if (event.job) about.add(`job:${event.job}`);
+    for (const el of document.querySelectorAll("[data-live]")) {
+      if ((el.dataset.on || "").split(" ").some((word) => about.has(word))) ask(el);
+    }
+  }
+
+  function listen(address) {
+    const link = document.getElementById("link");
+    const say = (live) => {
+      document.documentElement.dataset.live = live ? "yes" : "no";
+      if (!link) return;
+      link.className = live ? "link live" : "link lost";
+      link.textContent = live ? "Live" : "Reconnecting";
+    };
+    let wasLost = false;
+    const stream = new EventSource(address);
+    stream.onopen = () => {
+      say(true);
+      if (wasLost) document.querySelectorAll("[data-live]").forEach(ask);
+      wasLost = false;
+    };
+    stream.onerror = () => {
+      say(false);
+      wasLost = true;
+      // Refused for good (log-in over, too many streams): try again as a new stream, not at once.
+      if (stream.readyState === EventSource.CLOSED) setTimeout(() => listen(address), 5000);
+    };
+    stream.onmessage = (message) => heard(JSON.parse(message.data));
+    addEventListener("pagehide", () => stream.close());
+  }
+
+  for (const el of document.querySelectorAll("[data-follow]")) el.scrollTop = el.scrollHeight;
+  tick();
+  setInterval(tick, 1000);
+  if (document.body.dataset.events) listen(document.body.dataset.events);
+})();

@@ -1,0 +1,4 @@
+//! What the stories share: the real daemon as a child process, its control socket, and a machine that plays its part.
+
+pub(crate) mod daemon;
+pub(crate) mod machine;

@@ -1,0 +1,162 @@
+//! The real daemon as a child process, reached over its control socket.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// How long anything may take before the story fails.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The daemon's address; stories run in a network namespace of their own.
+pub(crate) const ADDRESS: &str = "192.0.2.10";
+
+pub(crate) struct Daemon {
+    dir: PathBuf,
+    process: Child,
+}
+
+/// An answer of the control socket.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Daemon {
+    /// Starts the daemon with its state below `dir`; `more` is added to its configuration.
+    pub(crate) fn start(dir: &Path, more: &str) -> Self {
+        fs::create_dir_all(dir.join("server-types")).unwrap();
+        let config = format!(
+            "data_dir = \"{dir}/data\"\n[server]\nlisten = \"{ADDRESS}:8080\"\npublic_url = \"http://{ADDRESS}:8080\"\n\
+             [pxe]\nenabled = false\n{more}",
+            dir = dir.display()
+        );
+        fs::write(dir.join("ironhatch.toml"), config).unwrap();
+        fs::write(
+            dir.join("server-types/lab.toml"),
+            "display_name = \"Lab machine\"\nboot_disk = { property = \"ID_SERIAL_SHORT\", value = \"DISK1\" }\n\
+             hostname_prefix = \"pve\"\nanswer_template = \"ext4-lvm\"\ndomain = \"lab.test\"\n",
+        )
+        .unwrap();
+        let daemon = Self { dir: dir.to_owned(), process: spawn(dir) };
+        daemon.wait_for_socket();
+        daemon
+    }
+
+    /// SIGKILL, as a power cut would be for the process, and a start on what is on the disk.
+    pub(crate) fn kill_and_restart(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+        self.process = spawn(&self.dir);
+        self.wait_for_socket();
+    }
+
+    /// SIGTERM; the exit status tells whether everything ended in order.
+    pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.process.id()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        self.process.wait().unwrap()
+    }
+
+    fn wait_for_socket(&self) {
+        let begun = Instant::now();
+        while UnixStream::connect(self.socket()).is_err() {
+            assert!(begun.elapsed() < PATIENCE, "the daemon does not start:\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir.join("data/control.sock")
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.join("data")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir.join("daemon.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Value {
+        let answer = self.request("GET", path, None);
+        assert_eq!(answer.status, 200, "GET {path}: {answer:?}");
+        answer.body
+    }
+
+    pub(crate) fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self.request("POST", path, Some(body));
+        assert!(answer.status < 300, "POST {path}: {answer:?}");
+        answer.body
+    }
+
+    pub(crate) fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let body = body.map(Value::to_string).unwrap_or_default();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        )
+        .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer");
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Answer { status, body: serde_json::from_str(body).unwrap_or(Value::String(body.into())) }
+    }
+
+    /// Waits until the host is in this state.
+    pub(crate) fn wait_for_state(&self, host: &str, state: &str) -> Value {
+        self.wait_for(&format!("/api/hosts/{host}"), state, |value| {
+            let now = value["state"].as_str().unwrap_or_default();
+            assert!(now != "failed" || state == "failed", "{value:#}\n{}", self.log());
+            now == state
+        })
+    }
+
+    /// Waits until the job has this status.
+    pub(crate) fn wait_for_job(&self, job: &str, status: &str) -> Value {
+        self.wait_for(&format!("/api/jobs/{job}"), status, |value| value["status"] == status)
+    }
+
+    fn wait_for(&self, path: &str, what: &str, done: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let value = self.get(path);
+            if done(&value) {
+                return value;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{path} never became {what}: {value:#}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn spawn(dir: &Path) -> Child {
+    let log =
+        fs::OpenOptions::new().create(true).append(true).open(dir.join("daemon.log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_ironhatch"))
+        .arg("--config")
+        .arg(dir.join("ironhatch.toml"))
+        .arg("serve")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().unwrap())
+        .stderr(log)
+        .spawn()
+        .unwrap()
+}
