@@ -116,6 +116,9 @@ pub enum Command {
     /// Server types as the appliance read them
     #[command(subcommand, name = "server-type")]
     ServerType(ServerTypeCommand),
+    /// The cluster that hosts join
+    #[command(subcommand)]
+    Cluster(ClusterCommand),
     /// Back up and restore the database
     #[command(subcommand)]
     Db(DbCommand),
@@ -303,6 +306,16 @@ pub enum SightingCommand {
 pub enum ServerTypeCommand {
     /// List server types and what is wrong with broken ones
     List,
+}
+
+/// `ironhatch cluster …`
+#[derive(Debug, Subcommand)]
+pub enum ClusterCommand {
+    /// Print the public key that an existing member must have in /etc/pve/priv/authorized_keys
+    #[command(
+        after_help = "Example:\n  ironhatch cluster key | ssh root@192.0.2.5 'cat >>/etc/pve/priv/authorized_keys'"
+    )]
+    Key,
 }
 
 /// `ironhatch db …`

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 
 use super::client::ClientError;
 use super::{
-    Command, DbCommand, HostCommand, HostSettings, ImageCommand, JobCommand, SightingCommand,
+    ClusterCommand, Command, DbCommand, HostCommand, HostSettings, ImageCommand, JobCommand,
+    SightingCommand,
 };
 
 /// One request.
@@ -157,6 +158,7 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
             json!({ "ignored": !undo }),
         ),
         Command::ServerType(_) => Call::get("/api/server-types"),
+        Command::Cluster(ClusterCommand::Key) => Call::get("/api/cluster/key"),
         Command::Db(DbCommand::Backup { path }) => {
             let path = absolute(&path.to_string_lossy());
             Call::post("/api/db/backup", json!({ "path": path }))

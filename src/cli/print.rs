@@ -203,6 +203,7 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
                 line(&format!("not usable: {}", wrong.as_str().unwrap_or_default()));
             }
         }
+        Command::Cluster(_) => line(&text(value, "public_key")),
         Command::Db(DbCommand::Backup { .. }) => {
             line(&format!("{} records in {}", text(value, "records"), text(value, "path")));
         }

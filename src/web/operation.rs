@@ -30,6 +30,8 @@ pub trait Operations: Send + Sync + 'static {
     fn delete_image(&self, image: ImageId) -> Answer<'_, ()>;
     /// Hides a sighting, or shows it again.
     fn set_sighting_ignored(&self, mac: Mac, ignored: bool) -> Answer<'_, ()>;
+    /// The public key that opens the cluster's members.
+    fn member_public_key(&self) -> Answer<'_, String>;
 }
 
 impl Operations for Engine {
@@ -59,5 +61,8 @@ impl Operations for Engine {
     }
     fn set_sighting_ignored(&self, mac: Mac, ignored: bool) -> Answer<'_, ()> {
         Box::pin(self.set_sighting_ignored(mac, ignored))
+    }
+    fn member_public_key(&self) -> Answer<'_, String> {
+        Box::pin(self.member_public_key())
     }
 }

@@ -1,6 +1,6 @@
 //! The cluster join over a real OpenSSH server, with a stand-in for `pvecm` that behaves as recorded.
 
-mod lab;
+pub(crate) mod lab;
 
 use ironhatch::node::{ClusterLocks, EphemeralKey, ErrorClass, Join, Session};
 use ironhatch::plan::join::JoinStep;

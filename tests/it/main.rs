@@ -1,3 +1,8 @@
 //! The one integration binary: everything that needs the whole library or a real program.
 
+mod dhcp;
 mod first_boot;
+mod iso;
+mod join;
+mod rebuild;
+mod support;

@@ -57,6 +57,8 @@ struct JobBody<'a> {
     started: Option<String>,
     finished: Option<String>,
     cancel_requested: bool,
+    /// The ephemeral public key of a rebuild, so that anybody can check that it is gone.
+    public_key: Option<&'a str>,
     failure: Option<&'a Failure>,
     steps: Vec<StepBody<'a>>,
 }
@@ -82,6 +84,10 @@ impl<'a> JobBody<'a> {
             started: job.started.map(time),
             finished: job.finished.map(time),
             cancel_requested: job.cancel_requested,
+            public_key: match &job.work {
+                Work::Rebuild(work) => work.public_key.as_deref(),
+                Work::ImportImage(_) => None,
+            },
             failure: job.failure.as_ref(),
             steps: job.steps.iter().map(StepBody::new).collect(),
         }

@@ -34,6 +34,12 @@ pub(in crate::web) async fn session(State(web): State<WebState>, operator: Opera
     }))
 }
 
+/// The public key that opens the cluster's members for Ironhatch.
+pub(in crate::web) async fn cluster_key(State(web): State<WebState>, _: Operator) -> Answer {
+    let key = web.operations().member_public_key().await?;
+    Ok(ok(&json!({ "public_key": key })))
+}
+
 pub(in crate::web) async fn images(State(web): State<WebState>, _: Operator) -> Answer {
     let images: Result<Vec<Image>, StoreError> = web.store().read(|read| read.images()).await;
     let bodies: Vec<_> = images?

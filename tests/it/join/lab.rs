@@ -58,6 +58,15 @@ impl Lab {
         self.fresh_with(name, last, "")
     }
 
+    /// A freshly installed node that booted once, with the key that its answer carried.
+    pub(crate) fn installed(&self, name: &str, last: u8, authorized_key: &str) -> Node {
+        let node = self.fresh_with(name, last, "");
+        node.sh(&format!(
+            "echo '{authorized_key}' > /run/k; cat /run/k > /root/.ssh/authorized_keys; rm /run/k"
+        ));
+        node
+    }
+
     /// The same with knobs of the stand-in (shell assignments, one per line).
     pub(crate) fn fresh_with(&self, name: &str, last: u8, knobs: &str) -> Node {
         let machine = fs::read_dir(self.dir.path()).unwrap().count();
@@ -165,6 +174,18 @@ impl Node {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The node's SSH host keys, as the installer reports them.
+    pub(crate) fn host_keys(&self) -> Vec<String> {
+        ["ed25519", "rsa"]
+            .into_iter()
+            .map(|kind| {
+                let file = self.dir.join(format!("etc/ssh/ssh_host_{kind}_key.pub"));
+                let line = fs::read_to_string(file).unwrap();
+                line.split(' ').take(2).collect::<Vec<_>>().join(" ")
+            })
+            .collect()
     }
 
     /// The node as an SSH target with its host keys pinned.

@@ -134,7 +134,11 @@ impl Daemon {
             if done(&value) {
                 return value;
             }
-            assert!(begun.elapsed() < PATIENCE, "{path} never became {what}: {value:#}\n{}", self.log());
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "{path} never became {what}: {value:#}\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(25));
         }
     }

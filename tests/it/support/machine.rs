@@ -51,7 +51,8 @@ pub(crate) fn http(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8
     let path = url.strip_prefix(&format!("http://{ADDRESS}:8080")).unwrap_or(url);
     let mut stream = TcpStream::connect((ADDRESS, 8080)).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    let mut head = format!("{method} {path} HTTP/1.1\r\nhost: {ADDRESS}:8080\r\nconnection: close\r\n");
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nhost: {ADDRESS}:8080\r\nconnection: close\r\n");
     if method == "POST" {
         head += &format!("content-length: {}\r\n", body.len());
     }
@@ -91,7 +92,8 @@ impl Machine {
         let reply = self.script();
         let text = reply.text();
         assert!(text.contains("proxmox-start-auto-installer"), "{text}");
-        let url = text.split_whitespace().find(|w| w.ends_with("/proxmox.iso")).expect("an ISO URL");
+        let url =
+            text.split_whitespace().find(|w| w.ends_with("/proxmox.iso")).expect("an ISO URL");
         let base = url.trim_end_matches("/proxmox.iso").to_owned();
         for file in ["linux26", "initrd.img"] {
             let reply = http("GET", &format!("{base}/{file}"), &[], b"");
@@ -166,7 +168,12 @@ impl Machine {
     }
 
     /// The installer's report of schema 1.2.
-    pub(crate) fn report(&self, installed: &Installed, address: &str, host_keys: &[String]) -> Reply {
+    pub(crate) fn report(
+        &self,
+        installed: &Installed,
+        address: &str,
+        host_keys: &[String],
+    ) -> Reply {
         let keys: serde_json::Map<String, Value> = host_keys
             .iter()
             .map(|key| {
@@ -192,14 +199,25 @@ impl Machine {
     }
 
     /// The installed system calls back.
-    pub(crate) fn phone_home(&self, host: &str, token: &str, address: &str, host_keys: &[String]) -> Reply {
+    pub(crate) fn phone_home(
+        &self,
+        host: &str,
+        token: &str,
+        address: &str,
+        host_keys: &[String],
+    ) -> Reply {
         let body = json!({
             "address": address, "hostname": "node", "machine_id": "x", "uuid": self.uuid, "serial": "S1",
             "booted_from": "efi", "macs": [self.mac], "ssh_host_keys": host_keys,
         });
         let bearer = format!("Bearer {token}");
         let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
-        http("POST", &format!("/api/hosts/{host}/phone-home"), &headers, body.to_string().as_bytes())
+        http(
+            "POST",
+            &format!("/api/hosts/{host}/phone-home"),
+            &headers,
+            body.to_string().as_bytes(),
+        )
     }
 }
 
