@@ -91,8 +91,6 @@ check() { # name, command...
     fi
 }
 
-first_console() { sed -n '1,/ == power off$/p' "$RUN/$1.console"; }
-
 shows() { # name, pattern: anywhere on its console
     grep -qE "$2" "$RUN/$1.console"
 }
@@ -134,7 +132,8 @@ member_has_no_ephemeral_key() {
     local keys
     keys=$(member_run cat /etc/pve/priv/authorized_keys)
     echo "$keys"
-    # Only the appliance's lasting keys and the nodes' own keys may be left.
+    # The appliance's lasting key is there: proof that the right file was read. Besides it only the nodes' own keys may be left.
+    grep -F "$(appliance_public_keys)" <<<"$keys" >/dev/null || return 1
     keys=$(grep -v '^$' <<<"$keys" | grep -vF "$(appliance_public_keys)" | grep -vE ' root@pve-[a-z]+$' || true)
     [ -z "$keys" ]
 }
