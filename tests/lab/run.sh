@@ -111,7 +111,6 @@ for kind in "${kinds[@]}"; do
     machine "$name" "$kind" "$number"
 done
 machine stranger bios 99
-NODE_COUNT=${#NODES[@]}
 
 for release in $(printf '%s\n' "${RELEASE[@]}" | sort -u); do appliance_import "$(iso_path "$release")" "$release"; done
 for name in "${NODES[@]}"; do
