@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Everything that the lab asks of the appliance, sourced by run.sh: its configuration, its start, its command line.
 # $LAB_APPLIANCE can name another file with the same functions, to try the lab itself with another appliance.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What a run needs before it starts, sourced by run.sh. Everything is kept in $TOP and only made again when its inputs changed.
 
 CACHE=$TOP/cache

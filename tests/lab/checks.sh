@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Following the machines, and what must be true at the end; sourced by run.sh.
 
 # Power-on to ready. A machine's QEMU ends when the installer reboots; the next power-on has the NIC first again, and must
@@ -38,10 +39,10 @@ follow() { # name
     fi
     case ${STAGE[$name]} in
     installing)
-        if since_power_on "$name" | grep -q 'installer: aborted'; then
+        if shows_since_power_on "$name" 'installer: aborted'; then
             give_up "$name" "the installer aborted"
         elif ! is_running "$name"; then
-            if since_power_on "$name" | grep -q 'installer: done'; then
+            if shows_since_power_on "$name" 'installer: done'; then
                 power_off "$name"
                 STAGE[$name]=booting
                 power_on "$name"
@@ -68,7 +69,7 @@ meet_the_stranger() {
     local until=$((SECONDS + STRANGER_DEADLINE))
     power_on stranger
     while [ "$SECONDS" -lt "$until" ]; do
-        appliance_sightings | grep -qi "${MAC[stranger]}" && break
+        appliance_sightings | grep -i "${MAC[stranger]}" >/dev/null && break
         sleep 0.5
     done
     say "the stranger is a sighting: $(appliance_sightings | grep -i "${MAC[stranger]}" || echo no)"
@@ -90,13 +91,11 @@ check() { # name, command...
     fi
 }
 
-first_console() { sed -n '1,/ == power off$/p' "$RUN/$1.console"; }
-
 shows() { # name, pattern: anywhere on its console
     grep -qE "$2" "$RUN/$1.console"
 }
 
-booted_from_disk() { since_power_on "$1" | grep -q 'node: .* up at .* root is /dev/vda3'; }
+booted_from_disk() { shows_since_power_on "$1" 'node: .* up at .* root is /dev/vda3'; }
 
 # Between the second power-on and the node being up, the appliance must not have handed out anything to this MAC: no
 # answer to its DHCP broadcast other than the router's, no TFTP, no HTTP from its address other than the callbacks.
@@ -115,7 +114,7 @@ disk_is_empty() { # name: no byte was ever written to the sparse file
 }
 
 member_sees() { # node name
-    member_run pvecm nodes | grep -qw "$1"
+    member_run pvecm nodes | grep -w "$1"
 }
 
 member_run() {
@@ -133,8 +132,10 @@ member_has_no_ephemeral_key() {
     local keys
     keys=$(member_run cat /etc/pve/priv/authorized_keys)
     echo "$keys"
-    # Only the appliance's lasting keys and the nodes' own keys may be left.
-    ! echo "$keys" | grep -v '^$' | grep -vF "$(appliance_public_keys)" | grep -vqE ' root@pve-[a-z]+$'
+    # The appliance's lasting key is there: proof that the right file was read. Besides it only the nodes' own keys may be left.
+    grep -F "$(appliance_public_keys)" <<<"$keys" >/dev/null || return 1
+    keys=$(grep -v '^$' <<<"$keys" | grep -vF "$(appliance_public_keys)" | grep -vE ' root@pve-[a-z]+$' || true)
+    [ -z "$keys" ]
 }
 
 run_checks() {

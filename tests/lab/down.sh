@@ -14,7 +14,7 @@ for RUN in "$@"; do
     id=$(cat "$RUN/id")
     end_all
     for name in sw rt ap m; do
-        if ip netns list | grep -q "^$id-$name\b"; then ip netns del "$id-$name"; fi
+        if [ -e "/run/netns/$id-$name" ]; then ip netns del "$id-$name"; fi
     done
     rm -f "$RUN"/*.disk
     rm -rf "$RUN/member-root"

@@ -1,6 +1,7 @@
+# shellcheck shell=bash
 # The lab's machines, sourced by run.sh. A machine is a name with settings in associative arrays; its serial console goes,
-# with time stamps, to $RUN/NAME.console. QEMU runs without -no-reboot handling of its own: each power-on ends where the
-# machine would reboot, and the harness decides what follows, as somebody at the power button would.
+# with time stamps, to $RUN/NAME.console. QEMU runs with -no-reboot: each power-on ends where the machine would reboot, and the
+# harness decides what follows, as somebody at the power button would.
 
 declare -A FIRMWARE MAC UUID SERIAL MEMORY
 
@@ -24,6 +25,14 @@ acceleration() {
 power_on() { # name
     local name=$1 netdev nic
     local -a arguments
+    local nic_index=,bootindex=0 disk_index=,bootindex=1
+    # After its first start a UEFI machine keeps its own boot order, as it was set in the firmware: one network entry, disk.
+    if [[ ${FIRMWARE[$name]} == uefi* && -f $RUN/$name.console ]]; then
+        local network="UEFI PXEv4"
+        [ "${FIRMWARE[$name]}" = uefi ] || network="UEFI HTTPv4"
+        mark "$name" "boot order $(python3 "$LAB/host/boot_order.py" "$RUN/$name.vars" "$network")"
+        nic_index="" disk_index=""
+    fi
     # shellcheck disable=SC2207
     arguments=(-name "$name" -machine "q35,graphics=off" -accel $(acceleration) -smp 1 -m "${MEMORY[$name]}"
         -display none -vga none -monitor none -serial stdio -no-reboot -nodefaults -no-user-config
@@ -31,9 +40,9 @@ power_on() { # name
         -smbios "type=1,manufacturer=Ironhatch,product=Lab machine,serial=LAB-${name^^},uuid=${UUID[$name]}"
         -device virtio-rng-pci
         -drive "if=none,id=disk,file=$RUN/$name.disk,format=raw,discard=unmap,cache=unsafe"
-        -device "virtio-blk-pci,drive=disk,serial=${SERIAL[$name]},bootindex=1")
+        -device "virtio-blk-pci,drive=disk,serial=${SERIAL[$name]}$disk_index")
     netdev="tap,id=n0,ifname=tap-$name,script=no,downscript=no"
-    nic="virtio-net-pci,netdev=n0,mac=${MAC[$name]},bootindex=0"
+    nic="virtio-net-pci,netdev=n0,mac=${MAC[$name]}$nic_index"
     case ${FIRMWARE[$name]} in
     bios)
         rm -f "$RUN/$name.out" "$RUN/$name.in"
@@ -64,13 +73,12 @@ power_off() { # name
     mark "$1" "power off"
 }
 
-# Waits for a text on the console after the last power-on; fails when the machine stops, aborts, or time is up.
+# Waits for a text on the console after the last power-on; fails when the machine stops or time is up.
 console_shows() { # name, pattern, seconds
     local name=$1 until=$((SECONDS + $3))
     while [ "$SECONDS" -lt "$until" ]; do
-        if since_power_on "$name" | grep -qE "$2"; then return 0; fi
-        if ! is_running "$name"; then since_power_on "$name" | grep -qE "$2"; return; fi
-        if since_power_on "$name" | grep -q 'installer: aborted'; then return 1; fi
+        if shows_since_power_on "$name" "$2"; then return 0; fi
+        if ! is_running "$name"; then shows_since_power_on "$name" "$2"; return; fi
         sleep 0.3
     done
     return 1
@@ -88,6 +96,9 @@ stopped_by_itself() { # name, seconds
         sleep 0.3
     done
 }
+
+# Without -q: a grep that leaves early would end the others by SIGPIPE, and pipefail would call that a failure.
+shows_since_power_on() { since_power_on "$1" | grep -E "$2" >/dev/null; } # name, pattern
 
 # One line of our own into a machine's log.
 mark() { # name, text

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The cluster's first member, sourced by run.sh: real OpenSSH and the cluster commands' double in namespaces of their own
 # (network, mounts, host name, processes), running in a copy of the installed node's root tree. No virtual machine.
 

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # The lab's network, sourced by run.sh. Needs RUN_ID and RUN (the run's directory).
 #
 #   namespace   $RUN_ID-sw   switch: bridge br0, the machines' taps, QEMU

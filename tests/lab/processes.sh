@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Long-running programs of a run, sourced by run.sh. Each is recorded by process id, and only those are ever ended.
 
 # Starts a program with its output in $RUN/NAME.log and its id in $RUN/pids.

@@ -1,6 +1,6 @@
 #!/bin/bash
 # The virtual bare-metal lab: a LAN with its own DHCP server, the appliance, a cluster of one, and machines with empty disks that
-# are to become its nodes. Runs as root, or unprivileged where the kernel allows user namespaces. See README.md beside this file.
+# are to become its nodes. Needs root. See README.md beside this file.
 set -euo pipefail
 
 usage() {
@@ -34,7 +34,7 @@ LAB=$(cd "$(dirname "$0")" && pwd)
 REPOSITORY=$(cd "$LAB/../.." && pwd)
 TOP=$(realpath -m "${IRONHATCH_LAB_DIR:-$REPOSITORY/target/lab}")
 IRONHATCH_BIN=${IRONHATCH_BIN:-$REPOSITORY/target/x86_64-unknown-linux-gnu/debug/ironhatch}
-[ "$(id -u)" -eq 0 ] || { echo "lab: needs root (network namespaces, loop-free image building, QEMU taps)" >&2; exit 1; }
+[ "$(id -u)" -eq 0 ] || { echo "lab: needs root, for network namespaces and the machines' root trees" >&2; exit 1; }
 
 RUN_ID=ih$(od -An -N2 -tx1 /dev/urandom | tr -d ' \n')
 RUN=$TOP/runs/$(date +%Y%m%d-%H%M%S)-$RUN_ID
@@ -111,7 +111,6 @@ for kind in "${kinds[@]}"; do
     machine "$name" "$kind" "$number"
 done
 machine stranger bios 99
-NODE_COUNT=${#NODES[@]}
 
 for release in $(printf '%s\n' "${RELEASE[@]}" | sort -u); do appliance_import "$(iso_path "$release")" "$release"; done
 for name in "${NODES[@]}"; do

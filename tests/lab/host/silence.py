@@ -39,8 +39,9 @@ def main() -> None:
             if target == appliance:
                 bad.append(f"{when - float(epoch):.1f}: the machine spoke to the appliance, protocol {protocol}")
         elif source == appliance:
+            # TCP from the appliance alone is the echo of a connection that the installer's reboot cut off.
             is_dhcp_reply = protocol == 17 and frame[header + 2 : header + 4] == b"\x00\x44"
-            if frame[0:6] == mac or (is_dhcp_reply and frame[header + 36 : header + 42] == mac):
+            if protocol == 17 and (frame[0:6] == mac or (is_dhcp_reply and frame[header + 36 : header + 42] == mac)):
                 bad.append(f"{when - float(epoch):.1f}: the appliance spoke to the machine, protocol {protocol}")
     for line in bad[:10]:
         print(line)

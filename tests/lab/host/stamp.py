@@ -8,7 +8,7 @@ import re
 import sys
 import time
 
-ESCAPES = re.compile(rb"\x1b(\[[0-9;?]*[A-Za-z]|[()][A-Z0-9]|[=>78cM])|[\x00-\x08\x0b-\x0c\x0e-\x1f]")
+ESCAPES = re.compile(rb"\x1b(\[[0-9;?=]*[A-Za-z]|[()][A-Z0-9]|[=>78cM])|[\x00-\x08\x0b-\x0c\x0e-\x1f]")
 
 
 def main() -> None:

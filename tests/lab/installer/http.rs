@@ -128,7 +128,7 @@ impl Reader {
         } else if let Some(length) = response.header("content-length") {
             self.exactly(length.parse().map_err(|_| format!("content-length {length:?}"))?)?
         } else {
-            self.to_the_end()?
+            self.until_closed()?
         };
         Ok(response)
     }
@@ -179,7 +179,7 @@ impl Reader {
         Ok(self.buffer.drain(..length).collect())
     }
 
-    fn to_the_end(&mut self) -> Result<Vec<u8>, String> {
+    fn until_closed(&mut self) -> Result<Vec<u8>, String> {
         while self.fill()? != 0 {
             if self.buffer.len() > BODY_LIMIT {
                 return Err("body over 10 MB".to_owned());
