@@ -30,6 +30,12 @@ fn fail(code: u8, text: &impl std::fmt::Display) -> ExitCode {
     ExitCode::from(code)
 }
 
+fn say(text: &str) {
+    use std::io::Write as _;
+    // A closed pipe (`| head`) is the reader's choice.
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
 /// Loads the configuration, or says everything that is wrong with it.
 fn load(cli: &Cli) -> Result<Config, ExitCode> {
     match Config::load(&cli.config, &ProcessSecrets) {
@@ -94,7 +100,7 @@ fn run_check(cli: &Cli, quiet: bool) -> ExitCode {
         );
     }
     if !quiet && let Some(effective) = &report.effective {
-        println!("{effective}");
+        say(effective);
     }
     ExitCode::SUCCESS
 }
@@ -102,7 +108,10 @@ fn run_check(cli: &Cli, quiet: bool) -> ExitCode {
 fn offline(cli: &Cli, command: &DbCommand) -> ExitCode {
     let done = match command {
         DbCommand::Verify { path } => store::verify(path).map(|found| {
-            println!("{} records, schema {}, digest {}", found.records, found.schema, found.digest);
+            say(&format!(
+                "{} records, schema {}, digest {}",
+                found.records, found.schema, found.digest
+            ));
         }),
         DbCommand::Restore { path } => {
             let config = match load(cli) {
@@ -111,7 +120,7 @@ fn offline(cli: &Cli, command: &DbCommand) -> ExitCode {
             };
             let database = config.data_dir.join(app::DATABASE);
             store::restore(path, &database).map(|found| {
-                println!("restored {} records into {}", found.records, database.display());
+                say(&format!("restored {} records into {}", found.records, database.display()));
             })
         }
         _ => {

@@ -81,6 +81,12 @@ pub struct WebParts {
     pub cancel: CancellationToken,
 }
 
+impl std::fmt::Debug for WebParts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WebParts").field("store", &self.store).finish_non_exhaustive()
+    }
+}
+
 /// Shared by all handlers. Cheap to clone.
 #[derive(Clone)]
 pub struct WebState {

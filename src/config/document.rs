@@ -187,7 +187,7 @@ pub fn parse_yaml(text: &str) -> Result<Node, Vec<SyntaxError>> {
     })
 }
 
-fn toml_table(table: &DeTable<'_>, lines: &Lines) -> Value {
+fn toml_table(table: &DeTable<'_>, lines: &Lines<'_>) -> Value {
     let mut entries: Vec<Entry> = table
         .iter()
         .map(|(key, value)| {
@@ -202,7 +202,7 @@ fn toml_table(table: &DeTable<'_>, lines: &Lines) -> Value {
     Value::Table(entries)
 }
 
-fn toml_value(value: &DeValue<'_>, lines: &Lines) -> Value {
+fn toml_value(value: &DeValue<'_>, lines: &Lines<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::String(text.to_string()),
         DeValue::Integer(number) => i64::from_str_radix(number.as_str(), number.radix())

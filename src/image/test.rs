@@ -308,7 +308,7 @@ impl Server {
             // Two pieces and a bit, then the connection breaks.
             "breaking" | "changing" if start == 0 && attempt <= 2 => {
                 let some = rest.slice(..(2 << 20) + 77);
-                let frames = [Ok(some), Err(std::io::Error::other("broken"))];
+                let frames = [Ok(some), Err(io::Error::other("broken"))];
                 let body = Body::from_stream(futures_util::stream::iter(frames));
                 response.header(header::CONTENT_LENGTH, rest.len()).body(body).unwrap()
             }
@@ -316,7 +316,7 @@ impl Server {
             "short" => response.body(Body::from(rest.slice(..rest.len() - 5000))).unwrap(),
             "chunked" => {
                 let body =
-                    Body::from_stream(futures_util::stream::iter([Ok::<_, std::io::Error>(rest)]));
+                    Body::from_stream(futures_util::stream::iter([Ok::<_, io::Error>(rest)]));
                 response.body(body).unwrap()
             }
             "once" => hop("/plain").body(Body::empty()).unwrap(),
@@ -465,7 +465,7 @@ async fn serve_tls(certificate: &rcgen::CertifiedKey<rcgen::KeyPair>) -> String 
 #[test]
 fn https_is_fetched_from_servers_that_the_machine_trusts_and_from_no_other() {
     let dir = match std::env::var_os("IRONHATCH_TEST_CA") {
-        Some(dir) => std::path::PathBuf::from(dir),
+        Some(dir) => PathBuf::from(dir),
         None => {
             let dir = tempfile::tempdir().unwrap();
             let mut command = std::process::Command::new(std::env::current_exe().unwrap());
@@ -508,7 +508,7 @@ fn a_full_disk_is_a_clear_error_and_works_again_when_there_is_room() {
         run_again(command, name, why);
         return;
     }
-    let dir = std::path::PathBuf::from(std::env::var_os(INSIDE).unwrap());
+    let dir = PathBuf::from(std::env::var_os(INSIDE).unwrap());
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
         let server = Server::start(image()).await;

@@ -31,13 +31,10 @@ pub(super) fn migrate_with(
     let mut txn = database.begin_write()?;
     txn.set_quick_repair(true);
     create_tables(&txn)?;
-    let found = match read_version(&txn)? {
-        Some(found) => found,
-        None => {
-            write_version(&txn, target)?;
-            txn.commit()?;
-            return Ok(());
-        }
+    let Some(found) = read_version(&txn)? else {
+        write_version(&txn, target)?;
+        txn.commit()?;
+        return Ok(());
     };
     if found > target {
         return Err(StoreError::Schema {

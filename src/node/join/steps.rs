@@ -342,11 +342,8 @@ impl Join {
     ) -> Result<(), JoinError> {
         let mut tries = 0;
         loop {
-            let error =
-                match self.run(Machine::Node, script::START, arguments, None, OnLoss::Tell).await {
-                    Ok(_) => return Ok(()),
-                    Err(error) => error,
-                };
+            let started = self.run(Machine::Node, script::START, arguments, None, OnLoss::Tell);
+            let Err(error) = started.await else { return Ok(()) };
             tries += 1;
             // The connection may have been lost after the command was started: never start it blindly again.
             if tries >= 3 || !matches!(error, JoinError::Exec { .. }) {

@@ -1,6 +1,8 @@
 //! Small images for tests: a root directory with files, and directories with files, in Rock Ridge. What a real
 //! mastering program writes is tested with `xorriso` in `tests/it/iso.rs`.
 
+#![allow(clippy::cast_possible_truncation)] // samples are small
+
 use super::both_endian;
 
 /// Builds an image. Names with a `/` are files in a directory of the root.

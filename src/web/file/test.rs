@@ -1,3 +1,5 @@
+#![allow(clippy::cast_possible_truncation)] // samples are small
+
 use std::io::Write;
 use std::sync::Mutex;
 

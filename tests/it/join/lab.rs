@@ -199,7 +199,7 @@ impl Node {
     }
 
     /// A context for joining this node through `member`, whose own ephemeral key serves as the key that opens it.
-    pub(crate) fn joining(&self, member: &Node) -> JoinContext {
+    pub(crate) fn joining(&self, member: &Self) -> JoinContext {
         JoinContext {
             member: Some(member.target()),
             member_key: Some(member.key.clone()),
@@ -232,7 +232,7 @@ impl Node {
     }
 
     /// The node dies: its sshd and everything on it.
-    pub(crate) fn power_off(mut self, seen_by: &Node) {
+    pub(crate) fn power_off(mut self, seen_by: &Self) {
         self.stop();
         seen_by.sh(&format!("pvecm _double offline {}", self.name));
     }

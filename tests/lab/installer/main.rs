@@ -8,6 +8,8 @@
 //! It shares no code with the appliance on purpose: what both understand the same way is proved by talking.
 //! Not covered: TLS, gzip bodies, redirects (they abort), DHCP option 250/251 and DNS TXT, ZFS and Btrfs on disk.
 
+#![allow(clippy::print_stdout, missing_docs)] // it speaks to the console, as the vendor's does
+
 mod answer;
 mod disk;
 mod hardware;
