@@ -2,7 +2,7 @@
 """Fails when the appliance gave a machine anything on its way to its own disk.
 
 Usage: silence.py PCAP EPOCH FROM UNTIL MAC APPLIANCE. Times are seconds since EPOCH. Looked at are frames from the appliance to this
-machine (by MAC, or broadcast DHCP replies that carry it) and connections from the machine to it.
+machine (by MAC, or broadcast DHCP replies that carry it) and connections that the machine opens to it.
 """
 
 import socket
@@ -36,7 +36,9 @@ def main() -> None:
         header = 14 + (frame[14] & 15) * 4
         if frame[6:12] == mac:
             seen_from_machine += 1
-            if target == appliance:
+            # A reset answers the repeats of a connection that the installer's reboot cut off; only an opening one asks.
+            asks = protocol != 6 or frame[header + 13] & 0x12 == 0x02
+            if target == appliance and asks:
                 bad.append(f"{when - float(epoch):.1f}: the machine spoke to the appliance, protocol {protocol}")
         elif source == appliance:
             # TCP from the appliance alone is the echo of a connection that the installer's reboot cut off.
