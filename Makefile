@@ -38,7 +38,9 @@ check: packages-build ## Formatting, lints, shell scripts
 	cargo fmt --check
 	cargo clippy --locked --all-targets --all-features -- -D warnings
 	@command -v shellcheck >/dev/null || .ci/packages test
-	shellcheck .ci/run .ci/packages .ci/suite install.sh ipxe/*.sh tests/lab/*.sh
+	shellcheck .ci/run .ci/packages .ci/suite install.sh ipxe/*.sh firstboot/*.sh tests/golden/firstboot/*.sh
+	shellcheck -s sh src/plan/join/script/*.sh
+	shellcheck -S warning -e SC2034,SC2054 -x -P tests/lab tests/lab/*.sh tests/lab/pvecm
 
 release: packages-build ## Build the static release binary and prove that it is static
 	cargo build --locked --release
@@ -53,4 +55,4 @@ packages-build:
 packages-test:
 	@.ci/packages test
 packages-lab:
-	@.ci/packages lab
+	@tests/lab/install.sh

@@ -57,7 +57,7 @@ power_on() { # name
         arguments+=(-drive "if=pflash,format=raw,unit=0,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd"
             -drive "if=pflash,format=raw,unit=1,file=$RUN/$name.vars"
             -fw_cfg name=opt/org.tianocore/IPv6PXESupport,string=no)
-        [ "${FIRMWARE[$name]}" = uefi ] || arguments+=(-fw_cfg name=opt/org.tianocore/IPv4PXESupport,string=no)
+        [ "${FIRMWARE[$name]}" = uefi ] || arguments+=(-fw_cfg "name=opt/org.tianocore/IPv4PXESupport,string=no")
         ;;
     esac
     arguments+=(-netdev "$netdev" -device "$nic")
