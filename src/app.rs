@@ -248,9 +248,12 @@ impl App {
         let stop = self.stop;
         let mut tasks = tokio::task::JoinSet::new();
         let engine = self.engine.clone();
+        let engine_stop = stop.clone();
         tasks.spawn(async move {
             if let Err(error) = engine.run().await {
                 tracing::error!(%error, "the job engine stopped");
+                // Without it nothing that is asked for happens: better a restart than an appliance that only looks alive.
+                engine_stop.cancel();
             }
         });
         // Observations made while the others stop are still written.
@@ -283,14 +286,29 @@ impl App {
         }
         tasks.spawn(housekeeping(self.store.clone(), stop.clone()));
 
-        stop.cancelled().await;
+        let mut defect = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => break,
+                Some(ended) = tasks.join_next() => if let Err(error) = ended {
+                    tracing::error!(%error, "a part of the daemon ended by a defect; stopping, to be started again");
+                    defect = true;
+                    stop.cancel();
+                },
+            }
+        }
         let ended =
             tokio::time::timeout(GRACE, async { while tasks.join_next().await.is_some() {} }).await;
         recorder_stop.cancel();
         let _ = recorder.await;
         let store = self.store;
         let _ = tokio::task::spawn_blocking(move || store.close()).await;
-        ended.map_err(|_| format!("some tasks did not end within {} s", GRACE.as_secs()))
+        ended.map_err(|_| format!("some tasks did not end within {} s", GRACE.as_secs()))?;
+        if defect {
+            Err("a part of the daemon ended by a defect; see the log".to_owned())
+        } else {
+            Ok(())
+        }
     }
 }
 
@@ -447,10 +465,17 @@ async fn housekeeping(store: Store, stop: CancellationToken) {
             () = tokio::time::sleep(Duration::from_secs(600)) => {}
             () = stop.cancelled() => return,
         }
-        let pruned =
-            store.write::<_, StoreError, _>(|tx| tx.prune_events(EVENTS_KEPT, 2_000)).await;
-        if let Err(error) = pruned {
-            tracing::error!(%error, "old events could not be removed");
+        loop {
+            let pruned =
+                store.write::<_, StoreError, _>(|tx| tx.prune_events(EVENTS_KEPT, 2_000)).await;
+            match pruned {
+                Ok(2_000..) if !stop.is_cancelled() => {}
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::error!(%error, "old events could not be removed");
+                    break;
+                }
+            }
         }
     }
 }

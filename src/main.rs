@@ -62,7 +62,7 @@ fn serve(cli: &Cli) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(exit::FAILED, &error),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let app = match App::build(config).await {
             Ok(app) => app,
             Err(error) => return fail(exit::FAILED, &format!("not started: {error}")),
@@ -82,7 +82,10 @@ fn serve(cli: &Cli) -> ExitCode {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => fail(exit::FAILED, &error),
         }
-    })
+    });
+    // Everything is flushed; a thread that still reads an ISO must not hold the stop up.
+    runtime.shutdown_background();
+    code
 }
 
 fn run_check(cli: &Cli, quiet: bool) -> ExitCode {

@@ -34,6 +34,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// After this many tries (about three days) a report is given up, with a warning in the job's log.
 const MOST_TRIES: u32 = 300;
+/// Reports that one round takes on.
+const MOST_PER_ROUND: usize = 256;
 /// How often the outbox is looked at when nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -127,11 +129,17 @@ impl Reporter {
         Self { store, config }
     }
 
-    /// Delivers until the stop. One receiver that does not answer holds up the others for one timeout at most.
+    /// Delivers until the stop. A receiver that does not answer holds up the others for one timeout per round.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if let Err(error) = self.deliver_due().await {
-                tracing::error!(%error, "the outbox cannot be read or written");
+            // A delivery that the stop cuts short is made again; its key tells the receiver.
+            tokio::select! {
+                done = self.deliver_due() => {
+                    if let Err(error) = done {
+                        tracing::error!(%error, "the outbox cannot be read or written");
+                    }
+                }
+                () = stop.cancelled() => return,
             }
             tokio::select! {
                 () = tokio::time::sleep(IDLE) => {}
@@ -145,12 +153,22 @@ impl Reporter {
         let due = self
             .store
             .read::<_, Refusal, _>(move |r| {
-                let all = r.outbox(256)?;
-                Ok(all.into_iter().filter(|report| report.next_try <= now).collect::<Vec<_>>())
+                // All of them: what waits for a receiver that is down must not hide what others are waiting for.
+                let all = r.outbox(usize::MAX)?;
+                let due = all.into_iter().filter(|report| report.next_try <= now);
+                Ok(due.take(MOST_PER_ROUND).collect::<Vec<_>>())
             })
             .await?;
+        let mut failing: Vec<String> = Vec::new();
         for report in due {
+            if failing.contains(&report.reporter) {
+                self.postpone(report).await?;
+                continue;
+            }
             let outcome = self.deliver(&report).await;
+            if outcome.is_err() {
+                failing.push(report.reporter.clone());
+            }
             self.record(report, outcome).await?;
         }
         Ok(())
@@ -158,7 +176,7 @@ impl Reporter {
 
     async fn deliver(&self, report: &Report) -> Result<(), String> {
         let mut headers = Vec::new();
-        if let Ok(key) = HeaderValue::from_str(&format!("ironhatch-{}", report.seq)) {
+        if let Ok(key) = HeaderValue::from_str(&idempotency_key(report)) {
             headers.push((IDEMPOTENCY_KEY, key));
         }
         let url = if report.reporter == INFRASTRUCTURE {
@@ -181,6 +199,16 @@ impl Reporter {
         outbound::send_json(Method::POST, &url, headers, body, TIMEOUT)
             .await
             .map_err(|e| e.to_string())
+    }
+
+    /// Leaves a report for later without a try: its receiver just failed to take another one.
+    async fn postpone(&self, mut report: Report) -> Result<(), Refusal> {
+        self.store
+            .write(move |tx| {
+                report.next_try = tx.now().after(pause_after(report.attempts.max(3)));
+                Ok(tx.save_report(&report)?)
+            })
+            .await
     }
 
     async fn record(&self, report: Report, outcome: Result<(), String>) -> Result<(), Refusal> {
@@ -227,6 +255,14 @@ impl Reporter {
     }
 }
 
+/// The same for each try of a report, and never used again: numbers of the outbox begin anew when it was empty.
+fn idempotency_key(report: &Report) -> String {
+    match report.job {
+        Some(job) => format!("ironhatch-{job}-{}", report.event),
+        None => format!("ironhatch-{}-{}", report.created.0, report.seq),
+    }
+}
+
 fn pause_after(attempts: u32) -> Duration {
     let doublings = attempts.saturating_sub(1).min(16);
     (FIRST_PAUSE * 2u32.saturating_pow(doublings)).min(LONGEST_PAUSE)
@@ -235,6 +271,25 @@ fn pause_after(attempts: u32) -> Duration {
 #[cfg(test)]
 mod test {
     use super::*;
+
+    #[test]
+    fn a_new_report_never_has_the_key_of_a_delivered_one() {
+        let report = |job: u128| Report {
+            seq: 1,
+            reporter: "http://192.0.2.9/".to_owned(),
+            event: HOST_READY.to_owned(),
+            body: json!({}),
+            job: Some(JobId(uuid::Uuid::from_u128(job))),
+            created: crate::domain::time::Timestamp(5),
+            attempts: 0,
+            next_try: crate::domain::time::Timestamp(5),
+        };
+        assert_eq!(
+            idempotency_key(&report(1)),
+            idempotency_key(&Report { attempts: 3, ..report(1) })
+        );
+        assert_ne!(idempotency_key(&report(1)), idempotency_key(&report(2)));
+    }
 
     #[test]
     fn pauses_grow_from_seconds_to_a_quarter_of_an_hour() {

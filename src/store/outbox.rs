@@ -12,7 +12,7 @@ use crate::domain::time::Timestamp;
 /// One report on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report {
-    /// Position in the queue; the receiver sees it as an idempotency key.
+    /// Position in the queue; used again once the queue was empty.
     pub seq: u64,
     /// Which reporter of the configuration: `infrastructure`, or the name of a webhook.
     pub reporter: String,

@@ -324,3 +324,32 @@ fn an_older_schema_is_migrated_once_with_a_copy_kept_and_a_newer_one_is_refused(
     assert!(setting(b"migrated"));
     assert_eq!(verify(&dir.path().join("db.v1.bak")).unwrap().schema, 1);
 }
+
+#[test]
+fn only_the_owner_can_read_the_database() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let mode =
+        |store: &Store| std::fs::metadata(store.path()).unwrap().permissions().mode() & 0o777;
+    let store = open(&dir);
+    assert_eq!(mode(&store), 0o600);
+    store.close();
+    std::fs::set_permissions(store.path(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    drop(store);
+    assert_eq!(mode(&open(&dir)), 0o600, "a file of an older version is restricted too");
+}
+
+#[test]
+fn a_database_that_could_not_be_reopened_comes_back_without_a_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    save(&store, host(1)).unwrap();
+    store.lose_handle();
+    let begun = std::time::Instant::now();
+    while store.snapshot().is_err() {
+        assert!(begun.elapsed() < std::time::Duration::from_secs(20));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(store.snapshot().unwrap().hosts().unwrap().len(), 1);
+    assert!(matches!(store.standing(host(1).macs[0]), Standing::Idle { .. }));
+}

@@ -30,6 +30,8 @@ const BATCH: usize = 256;
 const CACHE_BYTES: usize = 16 << 20;
 /// Events a slow reader may fall behind before it re-reads from the log.
 const EVENT_BACKLOG: usize = 1024;
+/// Pause between two attempts to open a database that could not be reopened after a failed commit.
+const REOPEN_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// Handle to the database. Cheap to clone; the writer thread ends when the last one is dropped.
 #[derive(Clone)]
@@ -241,6 +243,20 @@ impl Store {
         backup::backup(&self.snapshot()?, to)
     }
 
+    /// What a failed commit and a failed reopen leave: no open database. The writer is woken by a request it cannot keep.
+    #[cfg(test)]
+    pub(super) fn lose_handle(&self) {
+        let shared = Arc::downgrade(&self.shared);
+        // Taken on the writer's thread, as a failed commit does.
+        let lost: Result<(), StoreError> = self.write_blocking(move |_| {
+            if let Some(shared) = shared.upgrade() {
+                shared.database.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            }
+            Ok(())
+        });
+        drop(lost);
+    }
+
     /// Writes what is queued and stops the writer. Later writes get [`StoreError::Closed`].
     pub fn close(&self) {
         let _ = self.shared.queue.send(Request::Stop);
@@ -261,6 +277,11 @@ impl BootDirectory for Store {
 
 fn open_database(path: &Path) -> Result<Database, StoreError> {
     let shown = path.to_owned();
+    restrict(path).map_err(|source| StoreError::File {
+        action: "restrict to its owner",
+        path: path.to_owned(),
+        source,
+    })?;
     Database::builder()
         .set_cache_size(CACHE_BYTES)
         .set_repair_callback(move |session| {
@@ -271,13 +292,58 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
         .map_err(|e| StoreError::Open { path: path.to_owned(), source: Box::new(e.into()) })
 }
 
+/// Makes sure that only the owner reads the file, from its first byte: it holds password hashes and sealed secrets.
+fn restrict(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+    let file = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)?;
+    if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        // Another owner's file: what it holds stays as protected as the directory is.
+        if let Err(error) = file.set_permissions(std::fs::Permissions::from_mode(0o600)) {
+            tracing::warn!(path = %path.display(), %error, "others may read the database");
+        }
+    }
+    Ok(())
+}
+
 /// Opens a database file for offline work.
 pub(super) fn open_offline(path: &Path) -> Result<Database, StoreError> {
     open_database(path)
 }
 
+/// The next request. While the database is not open (see [`reopen`]) it is tried again now and then: readers need it too,
+/// and there may be no write for a long time.
+fn next_request(
+    shared: &std::sync::Weak<Shared>,
+    requests: &mpsc::Receiver<Request>,
+) -> Option<Request> {
+    loop {
+        let is_open = shared.upgrade().is_none_or(|shared| {
+            shared.database.read().unwrap_or_else(std::sync::PoisonError::into_inner).is_some()
+        });
+        if is_open {
+            return requests.recv().ok();
+        }
+        match requests.recv_timeout(REOPEN_EVERY) {
+            Ok(request) => return Some(request),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                if let Some(shared) = shared.upgrade() {
+                    // Still not: the failure was told when it happened.
+                    let _ = writable(&shared);
+                }
+            }
+        }
+    }
+}
+
 fn run_writer(shared: &std::sync::Weak<Shared>, requests: &mpsc::Receiver<Request>) {
-    while let Ok(first) = requests.recv() {
+    while let Some(first) = next_request(shared, requests) {
         let mut batch = Vec::new();
         let mut stop = false;
         let mut next = Some(first);
@@ -364,6 +430,8 @@ fn writable(shared: &Shared) -> Result<Arc<Database>, StoreError> {
         return Ok(database);
     }
     let database = Arc::new(open_database(&shared.path)?);
+    // A commit that was reported as failed may be there all the same: what DHCP offers must be what is recorded.
+    shared.directory.load(&Snapshot { txn: database.begin_read()? })?;
     *shared.database.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
         Some(Arc::clone(&database));
     Ok(database)

@@ -1,9 +1,11 @@
 //! Bodies that machines send: bounded, parsed into typed values, refused with one line.
 
+use axum::body::Body;
 use axum::extract::rejection::BytesRejection;
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use serde_json::{Map, Value};
 
 use super::Line;
@@ -17,16 +19,31 @@ use crate::proto::installer::{AnswerRequest, InstallReport, Malformed};
 /// The whole body, or why it did not arrive.
 pub(super) fn whole(body: Result<Bytes, BytesRejection>, limit: usize) -> Result<Bytes, Line> {
     body.map_err(|rejection| {
-        let kind = match rejection.into_response().status() {
-            StatusCode::PAYLOAD_TOO_LARGE => RefusalKind::TooLarge,
-            _ => RefusalKind::Malformed,
-        };
-        let detail = match kind {
-            RefusalKind::TooLarge => format!("the body is larger than {limit} bytes"),
-            _ => "the body did not arrive whole".to_owned(),
-        };
-        Line(Refusal::new(kind, detail, ""))
+        Line(match rejection.into_response().status() {
+            StatusCode::PAYLOAD_TOO_LARGE => too_large(limit),
+            _ => not_whole(),
+        })
     })
+}
+
+/// As [`whole`], for a body whose limit is known only after a look at its request.
+pub(super) async fn collect(body: Body, limit: usize) -> Result<Bytes, Line> {
+    let collected = http_body_util::Limited::new(body, limit).collect().await;
+    collected.map(http_body_util::Collected::to_bytes).map_err(|error| {
+        Line(if error.is::<http_body_util::LengthLimitError>() {
+            too_large(limit)
+        } else {
+            not_whole()
+        })
+    })
+}
+
+fn too_large(limit: usize) -> Refusal {
+    Refusal::new(RefusalKind::TooLarge, format!("the body is larger than {limit} bytes"), "")
+}
+
+fn not_whole() -> Refusal {
+    Refusal::new(RefusalKind::Malformed, "the body did not arrive whole", "")
 }
 
 fn malformed(error: &Malformed) -> Line {
@@ -104,6 +121,13 @@ fn host_key(line: &str) -> Option<String> {
 #[cfg(test)]
 mod test {
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_over_its_limit_is_refused_as_too_large() {
+        assert_eq!(collect(Body::from("12345"), 5).await.ok().unwrap(), "12345");
+        let refused = collect(Body::from("123456"), 5).await.err().unwrap();
+        assert_eq!(refused.0.kind, RefusalKind::TooLarge);
+    }
 
     #[test]
     fn a_phone_home_is_read_by_name_and_strangeness_is_dropped() {
