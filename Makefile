@@ -1,8 +1,8 @@
 # The commands people type. Each installs what it needs (Debian 12 or 13, as root or with sudo) and can be repeated.
 
 TARGET  := x86_64-unknown-linux-gnu
-DEBUG   := target/$(TARGET)/debug/ironhatch
-RELEASE := target/$(TARGET)/release/ironhatch
+DEBUG   := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/debug/ironhatch
+RELEASE := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/ironhatch
 # One job at a time: the suites measure time and the lab's machines need the cores.
 MAKEFLAGS += --no-print-directory
 

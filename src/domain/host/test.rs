@@ -37,6 +37,33 @@ fn an_answer_moves_a_host_only_from_a_booted_script() {
     }
 }
 
+#[test]
+fn the_documented_table_is_the_table() {
+    let mut text = String::from(
+        "# Host states\n\nGenerated from `src/domain/host.rs` by the test `the_documented_table_is_the_table`; do not edit.\n\n\
+         Rows are the state a host is in, columns what happens to it. `=`: the message was seen before and changes\n\
+         nothing. Empty: refused with a reason; nothing changes.\n\n|",
+    );
+    for event in EVENTS {
+        text.push_str(&format!(" | {event}"));
+    }
+    text.push_str(" |\n|---");
+    text.push_str(&"|---".repeat(EVENTS.len()));
+    text.push_str("|\n");
+    for state in HostState::ALL {
+        text.push_str(&format!("| **{state}**"));
+        for event in EVENTS {
+            text.push_str(&match transition(state, event) {
+                Ok(Transition::To(next)) => format!(" | {next}"),
+                Ok(Transition::Repeated) => " | =".to_owned(),
+                Err(_) => " |".to_owned(),
+            });
+        }
+        text.push_str(" |\n");
+    }
+    crate::golden::assert_file("docs/host-states.md", &text);
+}
+
 proptest! {
     /// Rule 1: between two answers there is always a rebuild that an operator asked for.
     #[test]
