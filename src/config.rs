@@ -77,6 +77,8 @@ pub struct Server {
     pub public_ip: IpAddr,
     /// The port of `public_url`.
     pub public_port: u16,
+    /// The second listener with a self-signed certificate; `None`: off.
+    pub tls_listen: Option<SocketAddr>,
 }
 
 /// Network boot.

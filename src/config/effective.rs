@@ -19,6 +19,10 @@ pub fn effective(config: &Config) -> String {
     page.section("[server]");
     page.text("listen", &config.server.listen.to_string());
     page.text("public_url", &config.server.public_url);
+    page.text("tls", if config.server.tls_listen.is_some() { "auto" } else { "off" });
+    if let Some(listen) = config.server.tls_listen {
+        page.text("tls_listen", &listen.to_string());
+    }
 
     page.section("[pxe]");
     page.value("enabled", config.pxe.is_some().into());

@@ -97,9 +97,10 @@ fn server_types_source(base: &Path, named: std::path::PathBuf) -> ServerTypesSou
 
 fn server(section: Section<'_>, cx: &Context<'_>) -> Option<Located<Server>> {
     let listen = address(&section, "listen", cx);
-    if section.one_of("tls", &[("auto", true), ("off", false)]) == Some(true) {
-        let message = "\"auto\" is not available in this version: put a reverse proxy in front for HTTPS, and remove the key";
-        cx.findings.wrong(&section.path("tls"), section.place(), message);
+    let tls = section.one_of("tls", &[("auto", true), ("off", false)]).unwrap_or(false);
+    let tls_listen = address(&section, "tls_listen", cx);
+    if let (Some(at), false) = (&tls_listen, tls) {
+        cx.findings.warn_at(at, "has no effect without tls = \"auto\"");
     }
     let public = section.filled("public_url");
     if public.is_none() {
@@ -108,6 +109,11 @@ fn server(section: Section<'_>, cx: &Context<'_>) -> Option<Located<Server>> {
     let place = public.as_ref().map_or((0, 0), |p| (p.line, p.column));
     let public = public.and_then(|given| public_url(given, cx));
     let listen_at = listen.as_ref().map_or(DEFAULT_LISTEN, |l| l.value);
+    let tls_listen = tls.then(|| tls_listen.map_or(DEFAULT_TLS_LISTEN, |l| l.value));
+    if tls_listen.is_some_and(|tls| tls.port() == listen_at.port()) {
+        let message = format!("port {} is already that of server.listen", listen_at.port());
+        cx.findings.wrong(&section.path("tls_listen"), section.place(), message);
+    }
     section.finish();
     let (public_url, public_ip, public_port) = public?;
     if listen_at.ip().is_loopback() && !public_ip.is_loopback() {
@@ -117,11 +123,12 @@ fn server(section: Section<'_>, cx: &Context<'_>) -> Option<Located<Server>> {
             None => cx.findings.warn("server.listen", (0, 0), message),
         }
     }
-    let value = Server { listen: listen_at, public_url, public_ip, public_port };
+    let value = Server { listen: listen_at, public_url, public_ip, public_port, tls_listen };
     Some(Located { value, key: "server.public_url".to_owned(), line: place.0, column: place.1 })
 }
 
 const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080);
+const DEFAULT_TLS_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8443);
 
 fn address(
     section: &Section<'_>,
@@ -229,7 +236,7 @@ fn public_url(given: Located<String>, cx: &Context<'_>) -> Option<(String, IpAdd
     if url.https {
         cx.findings.warn_at(
             &given,
-            "firmware and iPXE cannot check a self-signed certificate; use http here",
+            "firmware and iPXE cannot check a self-signed certificate; use http here and server.tls = \"auto\"",
         );
     }
     Some((given.value.trim_end_matches('/').to_owned(), ip, url.port))
