@@ -11,6 +11,8 @@ export PATH
 base_url='{{ base_url }}'
 host_id='{{ host }}'
 token='{{ token }}'
+# The appliance's own certificate; the only one that is trusted when the URL is HTTPS.
+certificate='{{ certificate }}'
 
 say() { printf 'ironhatch first boot: %s\n' "$*"; }
 
@@ -96,10 +98,17 @@ send() {
 	url=$base_url/api/hosts/$host_id/phone-home
 	if command -v curl >/dev/null 2>&1; then
 		printf 'header = "Authorization: Bearer %s"\n' "$token" >"$work/curl"
+		if [ -n "$certificate" ]; then
+			printf '%s\n' "$certificate" >"$work/ca.pem"
+			printf 'cacert = "%s"\n' "$work/ca.pem" >>"$work/curl"
+		fi
 		status=$(curl --config "$work/curl" --silent --show-error --max-time 30 --noproxy '*' \
 			--header 'Content-Type: application/json' --data-binary "@$work/report" \
 			--output "$work/reply" --write-out '%{http_code}' -- "$url")
 	# QUIRK(busybox-wget): its -T crashes in Debian 12's static build (1.35.0), so the limit comes from outside.
+	elif [ -n "$certificate" ]; then
+		say 'curl is needed to check the certificate of Ironhatch' >&2
+		status=000
 	elif timeout 30 wget -q -O "$work/reply" --header 'Content-Type: application/json' \
 		--header "Authorization: Bearer $token" --post-file "$work/report" "$url"; then
 		status=200

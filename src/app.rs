@@ -9,7 +9,7 @@
 
 mod recorder;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,13 +26,15 @@ use crate::config::{Config, PxeMode, UnknownPolicy};
 use crate::domain::boot::{BootDirectory, BootSink};
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, ImportLimits};
-use crate::jobs::{Appliance, Context, Engine};
+use crate::jobs::{Appliance, CallbackBase, Context, Engine, PinnedCertificate};
 use crate::plan::lease::{Lease, PoolConfig};
 use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
 use crate::plan::script::{BootScript, ScriptUrl, Start};
 use crate::report::Reporter;
 use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
+use crate::web::serve::Transport;
+use crate::web::tls::Identity;
 use crate::web::{self, ServerTypeList, WebParts, WebState};
 
 /// The database's file below the data directory.
@@ -72,6 +74,9 @@ pub enum StartError {
         /// Why, with the program that holds the port.
         reason: String,
     },
+    /// The certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] web::tls::IdentityError),
     /// The control socket cannot be made.
     #[error("cannot make the control socket {path}: {reason}")]
     Control {
@@ -113,6 +118,7 @@ pub struct App {
     view: watch::Receiver<Arc<ServerTypesView>>,
     recorder: recorder::Writer,
     http: TcpListener,
+    tls: Option<(TcpListener, Identity)>,
     control: UnixListener,
     machine: MachineState,
     dhcp: Option<dhcp::Server>,
@@ -167,11 +173,14 @@ impl App {
         let images = ImageStore::open(data_dir.join("images"), ImportLimits::default())
             .await
             .map_err(|e| StartError::Config(chain(&e)))?;
+        let tls = bind_tls(&config).await?;
+        let callbacks = callback_base(&config, tls.as_ref());
         let context = Context {
             config: Arc::clone(&config),
             types: view.clone(),
             images,
             appliance: Appliance::read(),
+            callbacks,
         };
         let engine = Engine::new(store.clone(), context, stop.clone());
         let keeps_strangers =
@@ -196,6 +205,7 @@ impl App {
             view,
             recorder,
             http,
+            tls,
             control,
             machine,
             dhcp,
@@ -214,7 +224,7 @@ impl App {
     ///
     /// # Errors
     /// When the system does not tell.
-    pub fn http_address(&self) -> std::io::Result<std::net::SocketAddr> {
+    pub fn http_address(&self) -> std::io::Result<SocketAddr> {
         self.http.local_addr()
     }
 
@@ -230,6 +240,10 @@ impl App {
     pub fn announce(&self) {
         let dashboard = &self.config.server.public_url;
         let boot = if self.dhcp.is_some() { "on" } else { "off" };
+        if let Some((_, identity)) = &self.tls {
+            let fingerprint = identity.fingerprint_text();
+            tracing::info!(fingerprint, "HTTPS is served with this certificate");
+        }
         tracing::info!(
             dashboard,
             network_boot = boot,
@@ -276,7 +290,11 @@ impl App {
             .merge(web::machine::router(self.machine))
             .fallback(web::not_found)
             .layer(tower_http::catch_panic::CatchPanicLayer::new());
-        tasks.spawn(web::serve::tcp(self.http, router, stop.clone()));
+        if let Some((listener, identity)) = self.tls {
+            let transport = Transport::Tls(identity.acceptor());
+            tasks.spawn(web::serve::tcp(listener, transport, router.clone(), stop.clone()));
+        }
+        tasks.spawn(web::serve::tcp(self.http, Transport::Plain, router, stop.clone()));
         tasks.spawn(web::serve::unix(self.control, operator, stop.clone()));
         if let Some(dhcp) = self.dhcp {
             tasks.spawn(dhcp.run(stop.clone()));
@@ -323,7 +341,32 @@ fn boot_files(config: &Config) -> Result<BootFiles, StartError> {
 }
 
 async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {
-    let address = config.server.listen;
+    bind_tcp(config.server.listen).await
+}
+
+async fn bind_tls(config: &Config) -> Result<Option<(TcpListener, Identity)>, StartError> {
+    let Some(address) = config.server.tls_listen else { return Ok(None) };
+    let identity = Identity::load_or_create(&config.data_dir, config.server.public_ip)?;
+    Ok(Some((bind_tcp(address).await?, identity)))
+}
+
+/// Installers and installed systems call back over HTTPS when there is a listener for it; firmware and iPXE cannot.
+fn callback_base(config: &Config, tls: Option<&(TcpListener, Identity)>) -> CallbackBase {
+    let port = tls.and_then(|(listener, _)| listener.local_addr().ok()).map(|a| a.port());
+    let (Some((_, identity)), Some(port)) = (tls, port) else {
+        return CallbackBase { url: config.server.public_url.clone(), certificate: None };
+    };
+    CallbackBase {
+        url: format!("https://{}", SocketAddr::new(config.server.public_ip, port)),
+        certificate: Some(PinnedCertificate {
+            fingerprint: identity.fingerprint,
+            fingerprint_text: identity.fingerprint_text(),
+            pem: identity.certificate_pem.trim().to_owned(),
+        }),
+    }
+}
+
+async fn bind_tcp(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address).await.map_err(|e| {
         let mut reason = e.to_string();
         if e.kind() == std::io::ErrorKind::AddrInUse

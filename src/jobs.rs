@@ -24,5 +24,5 @@ mod request;
 
 pub use appliance::Appliance;
 pub use callback::{BootDecision, Callback, NodeReport, ScriptRequest};
-pub use engine::{Context, Engine};
+pub use engine::{CallbackBase, Context, Engine, PinnedCertificate};
 pub use request::{HostChange, ImportRequest, NewHost, RebuildRequest};

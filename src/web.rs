@@ -34,6 +34,7 @@ mod page;
 mod problem;
 pub mod serve;
 mod stream;
+pub mod tls;
 mod view;
 
 #[cfg(test)]

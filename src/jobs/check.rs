@@ -122,11 +122,12 @@ fn answer_text(
             "correct answer_template in the server type",
         )
     })?;
-    let base = &config.server.public_url;
+    let callbacks = &engine.context().callbacks;
+    let base = &callbacks.url;
     let token = secrets.token.reveal();
     let callback = |what: &str| Callback {
         url: format!("{base}/api/hosts/{}/{what}?token={token}", host.id),
-        cert_fingerprint: None,
+        cert_fingerprint: callbacks.certificate.as_ref().map(|c| c.fingerprint),
     };
     let mut ssh_keys = vec![secrets.public_key.clone()];
     ssh_keys.extend(config.credentials.ssh_keys.iter().cloned());

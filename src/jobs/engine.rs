@@ -33,6 +33,28 @@ pub struct Context {
     pub images: ImageStore,
     /// Who we are.
     pub appliance: Appliance,
+    /// Where installers and installed systems call back.
+    pub callbacks: CallbackBase,
+}
+
+/// Where installers and installed systems call back: HTTPS with a pinned certificate when there is a TLS listener.
+#[derive(Debug, Clone)]
+pub struct CallbackBase {
+    /// Scheme, address and port, without a slash at its end.
+    pub url: String,
+    /// The certificate that is pinned.
+    pub certificate: Option<PinnedCertificate>,
+}
+
+/// A certificate as callers pin it.
+#[derive(Debug, Clone)]
+pub struct PinnedCertificate {
+    /// SHA-256 over the DER form, for the installer.
+    pub fingerprint: [u8; 32],
+    /// The same as hex pairs with colons.
+    pub fingerprint_text: String,
+    /// PEM form, for the first-boot script.
+    pub pem: String,
 }
 
 /// The job engine's handle. Cheap to clone.

@@ -102,6 +102,8 @@ pub struct FirstBoot<'a> {
     base_url: ScriptUrl<'a>,
     host: HostId,
     token: String,
+    /// The appliance's certificate in PEM form, when `base_url` is HTTPS with a self-signed one.
+    certificate: &'a str,
 }
 
 /// An `http://` or `https://` URL that can stand in a script as one word.
@@ -151,8 +153,14 @@ impl<'a> FirstBoot<'a> {
     /// The script of one host. With a token the text is a secret; without one the script takes it from the environment
     /// variable `IRONHATCH_TOKEN` and says so when that is missing.
     #[must_use]
-    pub fn new(base_url: ScriptUrl<'a>, host: HostId, token: Option<&InstallToken>) -> Self {
-        Self { base_url, host, token: token.map(InstallToken::reveal).unwrap_or_default() }
+    pub fn new(
+        base_url: ScriptUrl<'a>,
+        host: HostId,
+        token: Option<&InstallToken>,
+        certificate: Option<&'a str>,
+    ) -> Self {
+        let token = token.map(InstallToken::reveal).unwrap_or_default();
+        Self { base_url, host, token, certificate: certificate.unwrap_or_default() }
     }
 
     /// The script's text: POSIX shell, far below the installer's limit of 1 MiB.

@@ -250,8 +250,10 @@ async fn installer_file(
         "linux26" => (extent(&open, open.content.kernel), format!("{}-kernel", image.sha256)),
         "initrd.img" => (extent(&open, open.content.initrd), format!("{}-initrd", image.sha256)),
         "proxmox.iso" => {
-            let url = format!("{}/api/boot/answer/{}", state.public_url, token.reveal());
-            let mode = mode_file(&url, None);
+            let callbacks = &state.engine.context().callbacks;
+            let url = format!("{}/api/boot/answer/{}", callbacks.url, token.reveal());
+            let pinned = callbacks.certificate.as_ref().map(|c| c.fingerprint_text.as_str());
+            let mode = mode_file(&url, pinned);
             let view = open.view(mode.as_bytes()).map_err(|e| {
                 refuse(
                     Refusal::new(RefusalKind::Internal, e.to_string(), "import the image again"),
@@ -432,10 +434,12 @@ async fn first_boot_script(
         state.tell_refusal(None, peer, "first-boot script", &refusal);
         Line(refusal)
     })?;
-    let base = state.url(&state.public_url)?;
+    let callbacks = &state.engine.context().callbacks;
+    let base = state.url(&callbacks.url)?;
+    let pinned = callbacks.certificate.as_ref().map(|c| c.pem.as_str());
     let told = "first-boot script fetched".to_owned();
     state.tell(host.macs.first().copied(), peer, BootStage::Callback, true, told);
-    Ok(text(FirstBoot::new(base, id, token.as_ref()).render()))
+    Ok(text(FirstBoot::new(base, id, token.as_ref(), pinned).render()))
 }
 
 async fn phone_home(

@@ -15,11 +15,12 @@ use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::ControlSocket;
-use super::file::limit_stall;
+use super::file::{CONNECTION_BUFFER, limit_stall};
+use super::{ControlSocket, TlsTransport};
 
 /// Connections at a time; each costs a task and two small buffers. A fleet of 1,000 machines and 500 screens fits.
 const CONNECTIONS: usize = 4096;
@@ -32,8 +33,31 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Pause after a failed accept, usually out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How a listener speaks.
+#[derive(Clone)]
+pub enum Transport {
+    /// Plain HTTP.
+    Plain,
+    /// HTTPS with this certificate.
+    Tls(TlsAcceptor),
+}
+
+impl std::fmt::Debug for Transport {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain => "Plain",
+            Self::Tls(_) => "Tls",
+        })
+    }
+}
+
 /// Serves HTTP on a TCP listener until the stop, then drains.
-pub async fn tcp(listener: TcpListener, router: Router, stop: CancellationToken) {
+pub async fn tcp(
+    listener: TcpListener,
+    transport: Transport,
+    router: Router,
+    stop: CancellationToken,
+) {
     let graceful = GracefulShutdown::new();
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut tasks = tokio::task::JoinSet::new();
@@ -57,12 +81,27 @@ pub async fn tcp(listener: TcpListener, router: Router, stop: CancellationToken)
         };
         let _ = stream.set_nodelay(true);
         let _ = limit_stall(&stream, STALL);
-        let watched = graceful.watch(connection(stream, router.clone(), Some(peer)));
-        tasks.spawn(async move {
-            // A broken connection is the peer's matter.
-            let _ = watched.await;
-            drop(permit);
-        });
+        // A broken connection or handshake is the peer's matter.
+        match transport.clone() {
+            Transport::Plain => {
+                let watched = graceful.watch(connection(stream, router.clone(), Some(peer)));
+                tasks.spawn(async move {
+                    let _ = watched.await;
+                    drop(permit);
+                });
+            }
+            Transport::Tls(acceptor) => {
+                let (watcher, router) = (graceful.watcher(), router.clone());
+                tasks.spawn(async move {
+                    let handshake = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream));
+                    if let Ok(Ok(stream)) = handshake.await {
+                        let router = router.layer(axum::Extension(TlsTransport));
+                        let _ = watcher.watch(connection(stream, router, Some(peer))).await;
+                    }
+                    drop(permit);
+                });
+            }
+        }
     }
     drop(listener);
     drain(graceful).await;
@@ -123,6 +162,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .keep_alive(true)
+        .max_buf_size(CONNECTION_BUFFER)
         .serve_connection(TokioIo::new(stream), service)
 }
 

@@ -47,7 +47,7 @@ fn appliance(statuses: Vec<&'static str>) -> (String, JoinHandle<Vec<Request>>) 
 
 fn install(folder: &Path, base: &str, token: Option<&InstallToken>) -> PathBuf {
     let base = ScriptUrl::parse(base).expect("a URL");
-    let script = FirstBoot::new(base, HOST.parse().expect("an id"), token).render();
+    let script = FirstBoot::new(base, HOST.parse().expect("an id"), token, None).render();
     let path = folder.join("proxmox-first-boot");
     std::fs::write(&path, script).expect("written");
     std::fs::set_permissions(&path, PermissionsExt::from_mode(0o700)).expect("executable");

@@ -213,6 +213,69 @@ fn a_lost_webhook_is_survived_and_late_or_doubled_messages_change_nothing() {
 }
 
 #[test]
+fn with_tls_the_answer_and_the_call_back_travel_over_a_pinned_certificate() {
+    in_namespace(async |lab| {
+        let mut world =
+            World::start_with(&lab, "tls = \"auto\"\ntls_listen = \"192.0.2.10:8443\"\n");
+        world.import_image();
+        world.add_host("pve1", 1);
+        let machine = Machine::new(1);
+        world.rebuild("pve1");
+        world.daemon.wait_for_state("pve1", "pxe_ready");
+        machine.boot(world.dir());
+        let url = machine.answer_url(world.dir());
+        assert!(url.starts_with("https://192.0.2.10:8443/api/boot/answer/"), "{url}");
+        let certificate = world.dir().join("data/tls.crt");
+        let mode = std::fs::read_to_string(world.dir().join("mode.toml")).unwrap();
+        assert!(mode.contains(&fingerprint(&certificate)), "{mode}");
+
+        let curl = |arguments: &[&str]| {
+            let mut command = std::process::Command::new("curl");
+            command.args(["--silent", "--fail", "--noproxy", "*", "--cacert"]).arg(&certificate);
+            let done = command.args(arguments).output().expect("these tests need curl");
+            assert!(done.status.success(), "{done:?}");
+            String::from_utf8(done.stdout).unwrap()
+        };
+        let facts = machine.facts().to_string();
+        let answer: toml::Table =
+            curl(&["--data-binary", &facts, "--header", "accept: application/toml", &url])
+                .parse()
+                .unwrap();
+        for section in ["post-installation-webhook", "first-boot"] {
+            assert_eq!(
+                answer[section]["cert-fingerprint"]
+                    .as_str()
+                    .unwrap()
+                    .replace(':', "")
+                    .to_lowercase(),
+                fingerprint(&certificate).replace(':', "").to_lowercase()
+            );
+        }
+        let script = curl(&[answer["first-boot"]["url"].as_str().unwrap()]);
+        let file = world.dir().join("first-boot");
+        std::fs::write(&file, script).unwrap();
+        let done = std::process::Command::new("sh").arg(&file).output().unwrap();
+        assert!(done.status.success(), "{done:?}");
+        assert!(!file.exists(), "the script holds the token and removes itself");
+        let host = world.daemon.get("/api/hosts/pve1");
+        assert!(
+            ["first_boot", "joining", "failed"].contains(&host["state"].as_str().unwrap()),
+            "{host}"
+        );
+    });
+}
+
+/// SHA-256 over the DER certificate, as hex pairs with colons.
+fn fingerprint(certificate: &std::path::Path) -> String {
+    use rustls::pki_types::pem::PemObject as _;
+    use sha2::Digest as _;
+    let der = rustls::pki_types::CertificateDer::from_pem_file(certificate).unwrap();
+    let pairs: Vec<String> =
+        sha2::Sha256::digest(&der).iter().map(|b| format!("{b:02X}")).collect();
+    pairs.join(":")
+}
+
+#[test]
 fn two_daemons_never_share_a_data_directory() {
     in_namespace(async |lab| {
         let world = World::start(&lab, "");

@@ -49,7 +49,7 @@ fn refused(reason: &str) -> String {
 
 fn first_boot(token: Option<&InstallToken>) -> String {
     let host = "018f0000-0000-7000-8000-000000000001".parse().expect("a good id");
-    FirstBoot::new(url("http://192.0.2.10:8080"), host, token).render()
+    FirstBoot::new(url("http://192.0.2.10:8080"), host, token, None).render()
 }
 
 #[test]

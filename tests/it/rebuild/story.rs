@@ -30,6 +30,13 @@ impl<'a> World<'a> {
         Self { lab, dir, daemon }
     }
 
+    /// The same with more keys for `[server]`.
+    pub(crate) fn start_with(lab: &'a Lab, server: &str) -> Self {
+        let dir = tempfile::Builder::new().prefix("rebuild-").tempdir_in("/tmp").unwrap();
+        let daemon = Daemon::start_with(dir.path(), server, "");
+        Self { lab, dir, daemon }
+    }
+
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
     }

@@ -30,9 +30,14 @@ pub(crate) struct Answer {
 impl Daemon {
     /// Starts the daemon with its state below `dir`; `more` is added to its configuration.
     pub(crate) fn start(dir: &Path, more: &str) -> Self {
+        Self::start_with(dir, "", more)
+    }
+
+    /// The same with more keys for `[server]`.
+    pub(crate) fn start_with(dir: &Path, server: &str, more: &str) -> Self {
         fs::create_dir_all(dir.join("server-types")).unwrap();
         let config = format!(
-            "data_dir = \"{dir}/data\"\n[server]\nlisten = \"{ADDRESS}:8080\"\npublic_url = \"http://{ADDRESS}:8080\"\n\
+            "data_dir = \"{dir}/data\"\n[server]\nlisten = \"{ADDRESS}:8080\"\npublic_url = \"http://{ADDRESS}:8080\"\n{server}\
              [pxe]\nenabled = false\n{more}",
             dir = dir.display()
         );
