@@ -145,7 +145,10 @@ pub fn master_key(data_dir: &Path) -> Result<MasterKey, crate::store::MasterKeyE
     let credential = std::env::var_os("CREDENTIALS_DIRECTORY")
         .map(|dir| PathBuf::from(dir).join("master-key"))
         .filter(|path| path.exists());
-    MasterKey::open_or_create(&credential.unwrap_or_else(|| data_dir.join("master.key")))
+    match credential {
+        Some(path) => MasterKey::open_credential(&path),
+        None => MasterKey::open_or_create(&data_dir.join("master.key")),
+    }
 }
 
 impl App {

@@ -253,6 +253,12 @@ impl HostState {
         matches!(self, Self::PxeReady | Self::PxeBooted)
     }
 
+    /// Whether the machine's disk is ours since its answer left: its address and its facts came, or will come, with a token.
+    #[must_use]
+    pub fn has_installed_system(self) -> bool {
+        matches!(self, S::Installing | S::Installed | S::FirstBoot | S::Joining | S::Ready)
+    }
+
     /// Whether a rebuild is running.
     #[must_use]
     pub fn is_busy(self) -> bool {

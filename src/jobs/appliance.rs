@@ -7,6 +7,7 @@ use nix::net::if_::InterfaceFlags;
 use crate::domain::host::Host;
 use crate::domain::identity::DmiUuid;
 use crate::domain::mac::Mac;
+use crate::domain::refusal::{Refusal, RefusalKind};
 
 /// Identity of the machine the daemon runs on.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +59,26 @@ impl Appliance {
         let address = host.address.filter(|a| self.addresses.contains(a))?;
         Some(format!("its address {address} is on this machine"))
     }
+
+    /// Refuses a machine that asks for its answer and shows one of our own identities.
+    ///
+    /// # Errors
+    /// What of it is ours.
+    pub(super) fn refuse_machine(
+        &self,
+        host: &Host,
+        macs: &[Mac],
+        uuid: Option<DmiUuid>,
+    ) -> Result<(), Refusal> {
+        let asking =
+            Host { macs: macs.to_vec(), uuid: uuid.or(host.uuid), address: None, ..host.clone() };
+        let Some(why) = self.recognises(&asking) else { return Ok(()) };
+        Err(Refusal::new(
+            RefusalKind::Forbidden,
+            format!("{} is the machine that Ironhatch runs on: {why}", host.hostname),
+            "run Ironhatch on another machine to rebuild this one",
+        ))
+    }
 }
 
 #[cfg(test)]
@@ -104,6 +125,16 @@ mod test {
         other.inventory.uuid = None;
         other.address = Some(Ipv4Addr::new(192, 0, 2, 10));
         assert!(me.recognises(&other).is_some());
+    }
+
+    #[test]
+    fn a_machine_that_shows_one_of_our_macs_gets_no_answer() {
+        let ours: Mac = "52:54:00:00:00:09".parse().unwrap();
+        let me = Appliance { macs: vec![ours], ..Appliance::default() };
+        let host = host();
+        assert!(me.refuse_machine(&host, &host.macs, None).is_ok());
+        let refused = me.refuse_machine(&host, &[host.macs[0], ours], None).unwrap_err();
+        assert!(refused.detail.contains("52:54:00:00:00:09"), "{refused}");
     }
 
     #[test]

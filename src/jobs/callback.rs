@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 
 use super::engine::Engine;
 use super::{check, end};
-use crate::config::UnknownPolicy;
+use crate::config::{Config, UnknownPolicy};
 use crate::domain::event::Level;
 use crate::domain::host::{Failure, Host, HostEvent, Transition};
 use crate::domain::id::{HostId, Hostname};
@@ -134,7 +134,8 @@ impl Engine {
     /// # Errors
     /// When the database fails.
     pub async fn boot_decision(&self, request: ScriptRequest) -> Result<BootDecision, Refusal> {
-        let pxe = self.context().config.pxe.as_ref();
+        let config = self.context().config.clone();
+        let pxe = config.pxe.as_ref();
         let enroll = pxe.is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
         let arguments = pxe.map(|pxe| pxe.kernel_arguments.clone()).unwrap_or_default();
         self.store()
@@ -149,9 +150,12 @@ impl Engine {
                 if let Err(refusal) = authority::may_boot(&host, seen_uuid) {
                     return Ok(BootDecision::Refused(refusal));
                 }
-                host.inventory.absorb(request.inventory);
-                host.address = request.address.or(host.address);
-                tx.save_host(&host)?;
+                // Anybody on the wire can ask for this MAC: what a node told with its token stands above that.
+                if !host.state.has_installed_system() {
+                    host.inventory.absorb(request.inventory);
+                    host.address = request.address.or(host.address);
+                    tx.save_host(&host)?;
+                }
                 let job = host.active_job.map(|id| tx.job(id)).transpose()?.flatten();
                 let Some(mut job) = job.filter(|_| host.state.is_armed()) else {
                     let reason = format!(
@@ -168,14 +172,14 @@ impl Engine {
                 };
                 let Some(image) = tx.image(&work.image)? else {
                     let reason = format!("the image {} is gone", work.image);
-                    return stop(tx, job, reason, "import it again, then retry");
+                    return stop(tx, &config, job, reason, "import it again, then retry");
                 };
                 if let Err((reason, hint)) = check::memory(&host, &image) {
-                    return stop(tx, job, reason, hint);
+                    return stop(tx, &config, job, reason, hint);
                 }
                 let Some(token) = open_token(tx, &job)? else {
                     let reason = "the install token is gone from the database".to_owned();
-                    return stop(tx, job, reason, "start a new rebuild");
+                    return stop(tx, &config, job, reason, "start a new rebuild");
                 };
                 let message =
                     format!("{} booted from the network and takes its installer", host.hostname);
@@ -250,6 +254,7 @@ impl Engine {
                     Refusal::new(RefusalKind::Conflict, format!("the image {} is gone", work.image), "")
                 })?;
                 authority::may_have_answer(&job, &host, &image.release, &facts)?;
+                engine.context().appliance.refuse_machine(&host, &facts.macs, facts.uuid)?;
                 let answer = check::answer_for(&engine, tx, &job, &host, &image, &token, accept.as_deref())?;
                 host.uuid = host.uuid.or(facts.uuid);
                 host.inventory.absorb(facts.inventory);
@@ -359,6 +364,7 @@ impl Engine {
 
 fn stop(
     tx: &mut Tx<'_, '_>,
+    config: &Config,
     mut job: Job,
     reason: String,
     hint: &str,
@@ -366,7 +372,7 @@ fn stop(
     let refusal =
         Refusal::new(RefusalKind::Conflict, reason.clone(), hint).because_of(Some(job.id));
     let failure = Failure { from: None, reason, hint: hint.to_owned() };
-    end::end_job(tx, &mut job, JobStatus::Failed, Some(failure))?;
+    end::end_job(tx, config, &mut job, JobStatus::Failed, Some(failure))?;
     Ok(BootDecision::Refused(refusal))
 }
 

@@ -1,11 +1,15 @@
 //! The end of a job, in one place: its lock is released and its secrets are gone in the same write.
 
+use super::engine::Engine;
+use crate::config::Config;
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{Failure, Host};
+use crate::domain::id::JobId;
 use crate::domain::job::{Job, JobStatus, StepStatus, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::secret::TokenHash;
-use crate::store::{HostReads as _, NewEvent, Tx};
+use crate::report;
+use crate::store::{HostReads as _, JobReads as _, NewEvent, Tx};
 
 /// Ends a job. For a rebuild: the token opens nothing any more, the sealed key and token are destroyed, and the host's
 /// lock is released.
@@ -14,6 +18,7 @@ use crate::store::{HostReads as _, NewEvent, Tx};
 /// When the database fails.
 pub(super) fn end_job(
     tx: &mut Tx<'_, '_>,
+    config: &Config,
     job: &mut Job,
     status: JobStatus,
     failure: Option<Failure>,
@@ -34,7 +39,7 @@ pub(super) fn end_job(
             tx.delete_token(hash);
         }
         if let Some(mut host) = tx.host(rebuild.host)? {
-            release(tx, &mut host, job)?;
+            release(tx, config, &mut host, job)?;
         }
     }
     tx.delete_job_secrets(job.id)?;
@@ -59,7 +64,13 @@ pub(super) fn end_job(
 }
 
 /// Releases the host's lock; a host that is still on its way becomes `failed`, one that never left stays what it was.
-fn release(tx: &mut Tx<'_, '_>, host: &mut Host, job: &Job) -> Result<(), Refusal> {
+/// The reporters are told of a failure in the same write.
+fn release(
+    tx: &mut Tx<'_, '_>,
+    config: &Config,
+    host: &mut Host,
+    job: &Job,
+) -> Result<(), Refusal> {
     if host.active_job != Some(job.id) {
         return Ok(());
     }
@@ -70,10 +81,33 @@ fn release(tx: &mut Tx<'_, '_>, host: &mut Host, job: &Job) -> Result<(), Refusa
         };
         // `is_busy` states are exactly those that the table lets stop.
         let _ = tx.fail_host(host, &reason, &hint)?;
+        report::queue_host_failed(tx, config, host, job.id)?;
     }
     host.active_job = None;
     tx.save_host(host)?;
     Ok(())
+}
+
+/// Ends a job in a write of its own, unless it is over.
+///
+/// # Errors
+/// When the database fails.
+pub(super) async fn finish(
+    engine: &Engine,
+    id: JobId,
+    status: JobStatus,
+    failure: Option<Failure>,
+) -> Result<(), Refusal> {
+    let config = engine.context().config.clone();
+    engine
+        .store()
+        .write(move |tx| match tx.job(id)? {
+            Some(mut job) if !job.status.is_terminal() => {
+                end_job(tx, &config, &mut job, status, failure)
+            }
+            _ => Ok(()),
+        })
+        .await
 }
 
 /// The stored hex form of a token hash.

@@ -1,19 +1,22 @@
 //! The supervisor of job drivers: one task per job that is not over, woken when something about it is written.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::appliance::Appliance;
-use super::{import, rebuild};
+use super::{end, import, rebuild};
 use crate::config::Config;
 use crate::config::reload::ServerTypesView;
+use crate::domain::host::Failure;
 use crate::domain::id::{ImageId, JobId, ServerTypeName};
 use crate::domain::image::Image;
-use crate::domain::job::Work;
+use crate::domain::job::{JobStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::image::{ImageStore, OpenImage};
 use crate::node::ClusterLocks;
@@ -21,6 +24,9 @@ use crate::store::{JobReads as _, Store};
 
 /// Imports at a time: each one saturates the disk or the uplink by itself.
 const IMPORTS_AT_ONCE: usize = 2;
+/// Pauses of a driver that met an error of the database: they double from the first to the longest.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// What the engine needs of the rest of the daemon.
 #[derive(Debug)]
@@ -142,10 +148,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Starts the driver of a job that was just written.
+    /// Starts the driver of a job, unless it has one: a job that is asked for while the engine starts is found in the
+    /// database too.
     pub(super) fn drive(&self, job: JobId) {
         let waker = Arc::new(Notify::new());
-        self.wakers().insert(job, Arc::clone(&waker));
+        match self.wakers().entry(job) {
+            Entry::Occupied(_) => return,
+            Entry::Vacant(place) => place.insert(Arc::clone(&waker)),
+        };
         let engine = self.clone();
         // Owned by the tracker: `run` waits for it at the stop.
         self.inner.tracker.spawn(async move {
@@ -154,20 +164,47 @@ impl Engine {
         });
     }
 
-    async fn drive_to_the_end(&self, id: JobId, waker: &Notify) {
-        let job = match self.inner.store.read::<_, Refusal, _>(move |r| Ok(r.job(id)?)).await {
-            Ok(Some(job)) => job,
-            Ok(None) => return,
-            Err(error) => return tracing::error!(job = %id, %error, "job cannot be read"),
-        };
-        let result = match job.work {
-            Work::Rebuild(_) => rebuild::drive(self, id, waker).await,
-            Work::ImportImage(_) => import::drive(self, id, waker).await,
-        };
-        if let Err(error) = result {
-            // The records are as the last write left them: a restart takes the job up again.
-            tracing::error!(job = %id, %error, "job stopped at an error of the database");
+    /// Drives a job until it is over or the daemon stops. An error of the database (a full disk) does not end it: the
+    /// records are as the last write left them, and without a driver the job would hold its host for ever.
+    async fn drive_to_the_end(&self, id: JobId, waker: &Arc<Notify>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let (engine, waker) = (self.clone(), Arc::clone(waker));
+            let driver = async move { engine.drive_once(id, &waker).await };
+            // A task of its own: a defect ends this job, not the daemon, and not in silence.
+            let outcome = match self.inner.tracker.spawn(driver).await {
+                Ok(outcome) => outcome,
+                Err(defect) => {
+                    tracing::error!(job = %id, %defect, "a job's driver ended by a defect");
+                    self.give_up(id).await
+                }
+            };
+            let Err(error) = outcome else { return };
+            tracing::error!(job = %id, %error, "a job waits for the database to work again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.inner.stop.cancelled() => return,
+            }
+            pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    async fn drive_once(&self, id: JobId, waker: &Notify) -> Result<(), Refusal> {
+        let job = self.inner.store.read::<_, Refusal, _>(move |r| Ok(r.job(id)?)).await?;
+        match job.map(|job| job.work) {
+            Some(Work::Rebuild(_)) => rebuild::drive(self, id, waker).await,
+            Some(Work::ImportImage(_)) => import::drive(self, id, waker).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn give_up(&self, id: JobId) -> Result<(), Refusal> {
+        let failure = Failure {
+            from: None,
+            reason: "a defect of Ironhatch ended this job".to_owned(),
+            hint: "report it with the daemon's log; then try again".to_owned(),
+        };
+        end::finish(self, id, JobStatus::Failed, Some(failure)).await
     }
 
     /// What is wrong with the file of a server type, in one line.

@@ -82,9 +82,16 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
         Ok(source) => source,
         Err(error) => return fail(engine, id, &error.to_string(), "").await,
     };
-    let permit = tokio::select! {
-        permit = engine.inner.imports.acquire() => permit,
-        () = engine.inner.stop.cancelled() => return Ok(()),
+    let permit = loop {
+        tokio::select! {
+            permit = engine.inner.imports.acquire() => break permit,
+            () = waker.notified() => {
+                if load(engine, id).await?.is_some_and(|j| j.cancel_requested) {
+                    return cancelled(engine, id, &source).await;
+                }
+            }
+            () = engine.inner.stop.cancelled() => return Ok(()),
+        }
     };
     let Ok(_permit) = permit else { return Ok(()) };
     let cancel = engine.inner.stop.child_token();
@@ -107,13 +114,7 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
             if engine.inner.stop.is_cancelled() {
                 return Ok(());
             }
-            engine.context().images.discard(&source).await.map_err(|e| storage(&e))?;
-            let failure = Failure {
-                from: None,
-                reason: "cancelled by the operator".to_owned(),
-                hint: "what had arrived was removed".to_owned(),
-            };
-            finish(engine, id, JobStatus::Cancelled, Some(failure)).await
+            cancelled(engine, id, &source).await
         }
         Err(Stop::Import(error)) => {
             let hint = if error.is_transient() {
@@ -124,6 +125,16 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
             fail(engine, id, &chain(&error), hint).await
         }
     }
+}
+
+async fn cancelled(engine: &Engine, id: JobId, source: &Source) -> Result<(), Refusal> {
+    engine.context().images.discard(source).await.map_err(|e| storage(&e))?;
+    let failure = Failure {
+        from: None,
+        reason: "cancelled by the operator".to_owned(),
+        hint: "what had arrived was removed".to_owned(),
+    };
+    end::finish(engine, id, JobStatus::Cancelled, Some(failure)).await
 }
 
 enum Stop {
@@ -305,6 +316,7 @@ async fn progress_event(
 
 async fn record_image(engine: &Engine, id: JobId, image: Image, told: &str) -> Result<(), Refusal> {
     let told = format!("{told}: {}", image.id);
+    let config = engine.context().config.clone();
     engine
         .store()
         .write(move |tx| {
@@ -324,29 +336,12 @@ async fn record_image(engine: &Engine, id: JobId, image: Image, told: &str) -> R
                 message: format!("image {} is ready", image.id),
             })?;
             tx.set_step(&mut job, step::COMMIT, StepStatus::Succeeded, &told)?;
-            end::end_job(tx, &mut job, JobStatus::Succeeded, None)
-        })
-        .await
-}
-
-async fn finish(
-    engine: &Engine,
-    id: JobId,
-    status: JobStatus,
-    failure: Option<Failure>,
-) -> Result<(), Refusal> {
-    engine
-        .store()
-        .write(move |tx| match tx.job(id)? {
-            Some(mut job) if !job.status.is_terminal() => {
-                end::end_job(tx, &mut job, status, failure)
-            }
-            _ => Ok(()),
+            end::end_job(tx, &config, &mut job, JobStatus::Succeeded, None)
         })
         .await
 }
 
 async fn fail(engine: &Engine, id: JobId, reason: &str, hint: &str) -> Result<(), Refusal> {
     let failure = Failure { from: None, reason: reason.to_owned(), hint: hint.to_owned() };
-    finish(engine, id, JobStatus::Failed, Some(failure)).await
+    end::finish(engine, id, JobStatus::Failed, Some(failure)).await
 }

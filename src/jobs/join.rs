@@ -240,17 +240,25 @@ impl Running {
     /// After a failure or cancel with the key already on a node: takes the public key off it while the private one still
     /// exists. What cannot be reached is said in the log.
     pub(super) async fn forget_key_on_node(&mut self, engine: &Engine, job: &Job, host: &Host) {
-        if !matches!(host.state, HostState::FirstBoot | HostState::Joining) {
+        // Before there is an answer there is no key on the node, after the proof there is none any more.
+        let is_gone =
+            job.step(JoinStep::Proof.as_str()).is_some_and(|s| s.status == StepStatus::Succeeded);
+        if is_gone || !host.state.is_busy() || host.state.is_armed() {
             return;
         }
-        let removed = self.try_forget(engine, job, host).await;
+        let removed = if matches!(host.state, HostState::FirstBoot | HostState::Joining) {
+            self.try_forget(engine, job, host).await
+        } else {
+            Err(not_forgotten("its system did not call back yet".to_owned()))
+        };
         self.end().await;
         let (level, text) = match removed {
             Ok(detail) => (Level::Info, detail),
             Err(failure) => (
                 Level::Warn,
                 format!(
-                    "the ephemeral public key may still be on {}: {}; its private half is destroyed now",
+                    "the ephemeral public key may still be on {} or in its cluster: {}; its private half is destroyed \
+                     now, so that it opens nothing",
                     host.hostname, failure.reason
                 ),
             ),
@@ -266,25 +274,52 @@ impl Running {
         job: &Job,
         host: &Host,
     ) -> Result<String, StepFailure> {
-        let mut join = match self.join.take() {
-            Some(join) => join,
-            None => {
-                let limits = JoinLimits {
-                    reconnect: Duration::from_secs(10),
-                    refused: Duration::from_secs(5),
-                    ..JoinLimits::default()
-                };
-                Join::new(context(engine, job, host).await?, limits)
-            }
+        // Sessions of the join, if any, are let go: its patience is for a join, not for an operator who waits.
+        if let Some(mut join) = self.join.take() {
+            join.close().await;
+        }
+        let limits = JoinLimits {
+            reconnect: Duration::from_secs(10),
+            refused: Duration::from_secs(5),
+            settle: Duration::from_secs(10),
+            ..JoinLimits::default()
         };
-        let outcome = logged(engine, job.id, &mut join, JoinStep::CleanUp).await?;
-        join.close().await;
-        outcome.map(|done| done.detail().to_owned()).map_err(|error| StepFailure {
-            reason: error.reason(),
-            hint: error.hint(),
-            is_transient: false,
-        })
+        let context = context(engine, job, host).await?;
+        let alone = JoinContext { member: None, ..context.clone() };
+        let has_member = context.member.is_some();
+        let error = match clean_up(engine, job.id, Join::new(context, limits)).await {
+            Err(error) if has_member => error,
+            outcome => return outcome,
+        };
+        // A member that is down must not keep the key on the node.
+        clean_up(engine, job.id, Join::new(alone, limits)).await?;
+        let reason = format!("the node is clean, the cluster is not: {}", error.reason);
+        Err(StepFailure { reason, ..error })
     }
+}
+
+async fn clean_up(engine: &Engine, id: JobId, mut join: Join) -> Result<String, StepFailure> {
+    let outcome =
+        tokio::time::timeout(FORGET_LIMIT, logged(engine, id, &mut join, JoinStep::CleanUp)).await;
+    join.close().await;
+    match outcome {
+        Err(_) => Err(not_forgotten(format!("it took longer than {} s", FORGET_LIMIT.as_secs()))),
+        Ok(done) => {
+            done?.map(|done| done.detail().to_owned()).map_err(|e| not_forgotten(e.reason()))
+        }
+    }
+}
+
+fn not_forgotten(reason: String) -> StepFailure {
+    StepFailure { reason, hint: String::new(), is_transient: false }
+}
+
+/// What one attempt to take the key off a node may take: an operator who cancelled is waiting for the host.
+const FORGET_LIMIT: Duration = Duration::from_secs(60);
+
+/// Whether a step runs the command that makes the node a member.
+pub(super) fn changes_cluster(step: &StepId) -> bool {
+    matches!(JoinStep::from_id(step.as_str()), Some(JoinStep::Add | JoinStep::Create))
 }
 
 /// The lock's name: one appliance serves one cluster.

@@ -50,7 +50,8 @@ pub(super) enum StepDone {
     GoTo(StepId, String),
 }
 
-/// Tries of a step that fails for reasons that pass: with the pauses below about five minutes.
+/// Tries of a step that fails for reasons that pass. The pauses between them are two and a half minutes together; a join
+/// that meets an unreachable machine also waits inside each try.
 const TRIES: u32 = 6;
 const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -75,19 +76,26 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
             return Ok(());
         }
         if job.cancel_requested {
-            join.forget_key_on_node(engine, &job, &host).await;
+            forget(engine, &mut join, &job, &host).await;
+            if engine.inner.stop.is_cancelled() {
+                return Ok(());
+            }
             let failure = Failure {
                 from: None,
                 reason: "cancelled by the operator".to_owned(),
                 hint: "rebuild the host again when you are ready".to_owned(),
             };
-            return finish(engine, id, JobStatus::Cancelled, Some(failure)).await;
+            return end::finish(engine, id, JobStatus::Cancelled, Some(failure)).await;
         }
         match plan::next(&job, &host, engine.store().now()) {
             Next::Run(step) => {
-                if let Some(failure) = run_recorded(engine, &mut join, &job, &host, &step).await? {
-                    join.forget_key_on_node(engine, &job, &host).await;
-                    return finish(engine, id, JobStatus::Failed, Some(failure)).await;
+                let ran = run_recorded(engine, &mut join, &job, &host, &step, waker).await?;
+                if let Some(failure) = ran {
+                    forget(engine, &mut join, &job, &host).await;
+                    if engine.inner.stop.is_cancelled() {
+                        return Ok(());
+                    }
+                    return end::finish(engine, id, JobStatus::Failed, Some(failure)).await;
                 }
             }
             Next::Wait { until, .. } => {
@@ -98,16 +106,17 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
                     () = engine.inner.stop.cancelled() => {}
                 }
             }
-            Next::TimedOut { reason, hint, .. } => {
-                join.forget_key_on_node(engine, &job, &host).await;
-                let failure = Failure { from: None, reason, hint: hint.to_owned() };
-                return finish(engine, id, JobStatus::Failed, Some(failure)).await;
+            Next::TimedOut { .. } => {
+                if time_out(engine, id).await? {
+                    forget(engine, &mut join, &job, &host).await;
+                    return Ok(());
+                }
             }
-            Next::Finished => return finish(engine, id, JobStatus::Succeeded, None).await,
+            Next::Finished => return end::finish(engine, id, JobStatus::Succeeded, None).await,
             Next::Lost(reason) => {
                 let failure =
                     Failure { from: None, reason, hint: "rebuild the host again".to_owned() };
-                return finish(engine, id, JobStatus::Failed, Some(failure)).await;
+                return end::finish(engine, id, JobStatus::Failed, Some(failure)).await;
             }
         }
     }
@@ -124,35 +133,70 @@ async fn load(engine: &Engine, id: JobId) -> Result<Option<(Job, Host)>, Refusal
         .await
 }
 
-async fn finish(
-    engine: &Engine,
-    id: JobId,
-    status: JobStatus,
-    failure: Option<Failure>,
-) -> Result<(), Refusal> {
+/// Takes the key off the node before the job ends. The stop cuts it short: the job is not over then, and the next start
+/// comes here again.
+async fn forget(engine: &Engine, join: &mut join::Running, job: &Job, host: &Host) {
+    tokio::select! {
+        () = join.forget_key_on_node(engine, job, host) => {}
+        () = engine.inner.stop.cancelled() => {}
+    }
+}
+
+/// Fails a job whose machine took too long. Whether it did is decided again inside the write: the message that everybody
+/// waited for may have come in this moment. True when the job is over.
+async fn time_out(engine: &Engine, id: JobId) -> Result<bool, Refusal> {
+    let config = engine.context().config.clone();
     engine
         .store()
-        .write(move |tx| match tx.job(id)? {
-            Some(mut job) if !job.status.is_terminal() => {
-                end::end_job(tx, &mut job, status, failure)
-            }
-            _ => Ok(()),
+        .write(move |tx| {
+            let Some(mut job) = tx.job(id)?.filter(|j| !j.status.is_terminal()) else {
+                return Ok(true);
+            };
+            let Some(host) = job.host().map(|h| tx.host(h)).transpose()?.flatten() else {
+                return Ok(true);
+            };
+            let Next::TimedOut { reason, hint, .. } = plan::next(&job, &host, tx.now()) else {
+                return Ok(false);
+            };
+            let failure = Failure { from: None, reason, hint: hint.to_owned() };
+            end::end_job(tx, &config, &mut job, JobStatus::Failed, Some(failure))?;
+            Ok(true)
         })
         .await
 }
 
 /// Runs one step with its record before and after, and again when it failed for a reason that may pass.
+///
+/// At the stop a step is left where it is, as by a crash: its class says what the next start does with it.
 async fn run_recorded(
     engine: &Engine,
     join: &mut join::Running,
     job: &Job,
     host: &Host,
     step: &StepId,
+    waker: &Notify,
 ) -> Result<Option<Failure>, Refusal> {
     let mut pause = FIRST_PAUSE;
     for attempt in 1..=TRIES {
         set_step(engine, job.id, step, StepStatus::Running, String::new()).await?;
-        let failed = match run(engine, join, job, host, step).await {
+        // A command that changes the cluster is seen to its end; everything else a cancel may cut short.
+        let may_cut = !join::changes_cluster(step);
+        let outcome = {
+            let running = run(engine, join, job, host, step);
+            tokio::pin!(running);
+            loop {
+                tokio::select! {
+                    outcome = &mut running => break outcome,
+                    () = waker.notified(), if may_cut => {
+                        if cancel_requested(engine, job.id).await? {
+                            return Ok(None);
+                        }
+                    }
+                    () = engine.inner.stop.cancelled() => return Ok(None),
+                }
+            }
+        };
+        let failed = match outcome {
             Ok(StepDone::Recorded) => return Ok(None),
             Ok(StepDone::Done(detail)) => {
                 set_step(engine, job.id, step, StepStatus::Succeeded, detail).await?;
@@ -174,9 +218,18 @@ async fn run_recorded(
         }
         let text = format!("{}; trying again in {} s", failed.reason, pause.as_secs());
         log(engine, job.id, Some(step.clone()), Level::Warn, text).await?;
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = engine.inner.stop.cancelled() => return Ok(None),
+        let over = tokio::time::sleep(pause);
+        tokio::pin!(over);
+        loop {
+            tokio::select! {
+                () = &mut over => break,
+                () = waker.notified() => {
+                    if cancel_requested(engine, job.id).await? {
+                        return Ok(None);
+                    }
+                }
+                () = engine.inner.stop.cancelled() => return Ok(None),
+            }
         }
         pause *= 2;
     }
@@ -228,6 +281,11 @@ async fn arm(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure> {
                 return Ok(());
             }
             let Work::Rebuild(work) = &mut job.work else { return Ok(()) };
+            // A commit that was reported as failed and is there all the same: its token is the one to keep.
+            if work.token_hash.is_some() && host.state.is_busy() {
+                let detail = "the host was armed already";
+                return Ok(tx.set_step(&mut job, step::ARM, StepStatus::Succeeded, detail)?);
+            }
             work.token_hash = Some(end::hash_text(fresh_token.hash()));
             work.public_key = Some(key.public_line().to_owned());
             tx.save_token(fresh_token.hash(), id);
@@ -297,7 +355,7 @@ async fn mark_ready(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure>
                 format!("the host is ready; being told: {}", told.join(", "))
             };
             tx.set_step(&mut job, step::REPORT, StepStatus::Succeeded, &detail)?;
-            end::end_job(tx, &mut job, JobStatus::Succeeded, None)
+            end::end_job(tx, &config, &mut job, JobStatus::Succeeded, None)
         })
         .await?;
     Ok(StepDone::Recorded)

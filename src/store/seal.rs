@@ -88,14 +88,7 @@ impl MasterKey {
                 if mode & 0o077 != 0 {
                     return Err(MasterKeyError::Exposed { path: path.to_owned(), mode });
                 }
-                let found = bytes.len();
-                let mut key: [u8; 32] = bytes
-                    .as_slice()
-                    .try_into()
-                    .map_err(|_| MasterKeyError::Length { path: path.to_owned(), found })?;
-                let opened = Self::from_bytes(&key);
-                key.zeroize();
-                Ok(opened)
+                Self::from_file(path, &bytes)
             }
             Err(e) if e.kind() == ErrorKind::NotFound => {
                 let mut key = [0u8; 32];
@@ -114,6 +107,26 @@ impl MasterKey {
             }
             Err(source) => Err(file_error(source)),
         }
+    }
+
+    /// Reads a key that the service manager hands over. Who may read it is the manager's matter: systemd grants it by an
+    /// ACL, which shows as a group's permission (mode 0440).
+    ///
+    /// # Errors
+    /// When the file cannot be read or has not 32 bytes.
+    pub fn open_credential(path: &Path) -> Result<Self, MasterKeyError> {
+        let bytes = fs::read(path)
+            .map_err(|source| MasterKeyError::File { path: path.to_owned(), source })?;
+        Self::from_file(path, &Zeroizing::new(bytes))
+    }
+
+    fn from_file(path: &Path, bytes: &[u8]) -> Result<Self, MasterKeyError> {
+        let mut key: [u8; 32] = bytes
+            .try_into()
+            .map_err(|_| MasterKeyError::Length { path: path.to_owned(), found: bytes.len() })?;
+        let opened = Self::from_bytes(&key);
+        key.zeroize();
+        Ok(opened)
     }
 
     /// Seals a value under a name.
@@ -175,6 +188,7 @@ mod test {
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(MasterKey::open_or_create(&path), Err(MasterKeyError::Exposed { .. })));
+        assert_eq!(MasterKey::open_credential(&path).unwrap().id, first.id, "systemd's ACL");
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(&path, b"short").unwrap();
         assert!(matches!(

@@ -2,6 +2,10 @@
 
 mod story;
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
 use serde_json::json;
 
 use crate::join::lab::story as in_namespace;
@@ -289,5 +293,60 @@ fn two_daemons_never_share_a_data_directory() {
         let text = String::from_utf8_lossy(&second.stderr);
         assert!(text.contains("ironhatch.redb"), "{text}");
         world.daemon.get("/api/hosts");
+    });
+}
+
+#[test]
+fn a_cancel_while_the_member_is_down_takes_the_key_off_the_node_and_tells_the_reporters() {
+    in_namespace(async |lab| {
+        let member = lab.cluster("old1", 21);
+        let pinned = member.target().host_keys[0].clone();
+        let words: Vec<&str> = pinned.split(' ').take(2).collect();
+        let receiver = TcpListener::bind("192.0.2.10:9009").unwrap();
+        let mut world = World::start(
+            &lab,
+            &format!(
+                "[proxmox]\nexisting_node = \"192.0.2.21\"\nmember_host_key = \"{}\"\n\
+                 [[webhook]]\nurl = \"http://192.0.2.10:9009/hook\"\nevents = [\"host.failed\"]\n",
+                words.join(" ")
+            ),
+        );
+        world.import_image();
+        let key = world.daemon.get("/api/cluster/key")["public_key"].as_str().unwrap().to_owned();
+        member.sh(&format!("echo '{key}' >> /etc/pve/priv/authorized_keys"));
+        let host = world.add_host("pve1", 11);
+        let machine = Machine::new(11);
+        let job = world.rebuild("pve1");
+        world.daemon.wait_for_state("pve1", "pxe_ready");
+        machine.boot(world.dir());
+        let taken = machine.install(&machine.answer_url(world.dir()));
+        let line = taken.answer["global"]["root-ssh-keys"][0].as_str().unwrap().to_owned();
+        let node = lab.installed("pve1", 11, &line);
+        drop(member);
+        let called = machine.phone_home(&host, &taken.token, "192.0.2.11", &node.host_keys());
+        assert_eq!(called.status, 200, "{}", called.text());
+        world.daemon.wait_for_state("pve1", "joining");
+
+        // Whoever claims the MAC now does not move the node.
+        machine.script();
+        assert_eq!(world.daemon.get("/api/hosts/pve1")["address"], "192.0.2.11");
+
+        let begun = Instant::now();
+        world.daemon.post(&format!("/api/jobs/{job}/cancel"), &json!({}));
+        world.daemon.wait_for_job(&job, "cancelled");
+        assert!(begun.elapsed() < Duration::from_secs(40), "{:?}", begun.elapsed());
+        world.assert_no_secret_left("pve1", &[&node]);
+
+        let (mut stream, _) = receiver.accept().unwrap();
+        let mut told = String::new();
+        while !told.contains("cancelled by the operator") {
+            let mut buffer = [0; 4096];
+            let n = stream.read(&mut buffer).unwrap();
+            assert!(n > 0, "{told}");
+            told += &String::from_utf8_lossy(&buffer[..n]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").unwrap();
+        assert!(told.contains(&format!("idempotency-key: ironhatch-{job}-host.failed")), "{told}");
+        assert!(told.contains("\"state\":\"failed\"") && told.contains("pve1"), "{told}");
     });
 }
