@@ -56,7 +56,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// No master key.
-    #[error(transparent)]
+    #[error("{}", chain(.0))]
     MasterKey(#[from] crate::store::MasterKeyError),
     /// No database.
     #[error("{}", chain(.0))]

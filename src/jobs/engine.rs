@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
@@ -13,7 +14,7 @@ use crate::config::Config;
 use crate::config::reload::ServerTypesView;
 use crate::domain::id::{ImageId, JobId, ServerTypeName};
 use crate::domain::image::Image;
-use crate::domain::job::Work;
+use crate::domain::job::{Job, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::image::{ImageStore, OpenImage};
 use crate::node::ClusterLocks;
@@ -21,6 +22,11 @@ use crate::store::{JobReads as _, Store};
 
 /// Imports at a time: each one saturates the disk or the uplink by itself.
 const IMPORTS_AT_ONCE: usize = 2;
+
+/// Pause after a job's first error of the database.
+const AFTER_DATABASE_ERROR: Duration = Duration::from_secs(1);
+/// Longest pause when errors of the database go on.
+const AFTER_DATABASE_ERRORS: Duration = Duration::from_secs(60);
 
 /// What the engine needs of the rest of the daemon.
 #[derive(Debug)]
@@ -132,19 +138,30 @@ impl Engine {
         });
     }
 
+    /// Drives a job until it is over. After an error of the database (a full disk) the records are as the last write left
+    /// them, so the job is taken up again from there, as after a restart.
     async fn drive_to_the_end(&self, id: JobId, waker: &Notify) {
-        let job = match self.inner.store.read::<_, Refusal, _>(move |r| Ok(r.job(id)?)).await {
-            Ok(Some(job)) => job,
-            Ok(None) => return,
-            Err(error) => return tracing::error!(job = %id, %error, "job cannot be read"),
-        };
-        let result = match job.work {
-            Work::Rebuild(_) => rebuild::drive(self, id, waker).await,
-            Work::ImportImage(_) => import::drive(self, id, waker).await,
-        };
-        if let Err(error) = result {
-            // The records are as the last write left them: a restart takes the job up again.
-            tracing::error!(job = %id, %error, "job stopped at an error of the database");
+        let mut pause = AFTER_DATABASE_ERROR;
+        loop {
+            let read = self.inner.store.read::<_, Refusal, _>(move |r| Ok(r.job(id)?)).await;
+            let result = match read {
+                Ok(None) => return,
+                Ok(Some(Job { work: Work::Rebuild(_), .. })) => {
+                    rebuild::drive(self, id, waker).await
+                }
+                Ok(Some(Job { work: Work::ImportImage(_), .. })) => {
+                    import::drive(self, id, waker).await
+                }
+                Err(error) => Err(error),
+            };
+            let Err(error) = result else { return };
+            let seconds = pause.as_secs();
+            tracing::error!(job = %id, %error, seconds, "job met an error of the database and is taken up again");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.inner.stop.cancelled() => return,
+            }
+            pause = (pause * 2).min(AFTER_DATABASE_ERRORS);
         }
     }
 

@@ -32,12 +32,13 @@ use crate::jobs::{BootDecision, Engine, ScriptRequest};
 use crate::plan::script::{
     BootScript, FirstBoot, Install, LocalBoot, Refused, ScriptUrl, Start, Unknown,
 };
+use crate::proto::installer;
 use crate::proto::iso9660::mode_file;
 
 /// An answer request carries hardware facts of some KiB.
-const ANSWER_LIMIT: usize = 1 << 20;
+const ANSWER_LIMIT: usize = installer::MAX_REQUEST_BYTES;
 /// The webhook carries all udev properties of all disks and NICs: several MB on big machines.
-const WEBHOOK_LIMIT: usize = 16 << 20;
+const WEBHOOK_LIMIT: usize = installer::MAX_REPORT_BYTES;
 /// A phone-home is a handful of short strings and three public keys.
 const PHONE_HOME_LIMIT: usize = 64 << 10;
 /// How long the notice for an unregistered machine stays on its console.

@@ -1,6 +1,6 @@
 //! Stories of whole rebuilds: the real daemon, a machine that speaks the installer's protocol, real OpenSSH nodes.
 
-mod story;
+pub(crate) mod story;
 
 use serde_json::json;
 
