@@ -122,7 +122,7 @@ fn a_full_disk_loses_nothing_that_was_acknowledged_and_keeps_nothing_that_was_re
         assert_eq!(names(&daemon), taken);
         // And with the power cut while it is full.
         disk.fill();
-        let more = register_until_full(&daemon, 200 - 50);
+        let more = register_until_full(&daemon, 150);
         disk.free();
         daemon.kill_and_restart();
         taken.extend(more);
@@ -221,18 +221,26 @@ fn a_job_that_meets_a_full_database_comes_to_its_end_once_there_is_room() {
     in_namespace(async |_| {
         let disk = SmallDisk::of("330m");
         let daemon = Daemon::start(disk.path(), "");
-        let server = SlowServer::serve(big_iso(disk.path()), 4 << 20);
+        let server = SlowServer::serve(big_iso(disk.path()), 0);
         let source = json!({ "source": format!("http://{SERVER}/proxmox-ve_9.2-1.iso") });
         let job = daemon.post("/api/images", &source)["job"].as_str().unwrap().to_owned();
         server.begun.recv().unwrap();
+        // The driver has to write that the connection broke, and cannot: every byte that becomes free is taken.
         disk.fill();
-        register_until_full(&daemon, 1);
-        // The driver has to write that the connection broke, and cannot.
         server.go_on.send(Rest::Break).unwrap();
         let begun = std::time::Instant::now();
+        let mut n = 0u16;
         while !daemon.log().contains("error of the database") {
+            let [a, b] = n.to_be_bytes();
+            let body = json!({ "hostname": format!("pve{n}"), "macs": [format!("52:54:00:01:{a:02x}:{b:02x}")],
+                "server_type": "lab" });
+            daemon.request("POST", "/api/hosts", Some(&body));
+            disk.fill();
+            n += 1;
+            if server.begun.try_recv().is_ok() {
+                server.go_on.send(Rest::Break).unwrap();
+            }
             assert!(begun.elapsed().as_secs() < 20, "the driver met no error:\n{}", daemon.log());
-            std::thread::sleep(std::time::Duration::from_millis(50));
         }
         disk.free();
         let begun = std::time::Instant::now();

@@ -102,7 +102,17 @@ impl Daemon {
     }
 
     pub(crate) fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        self.try_request(method, path, body).expect("an HTTP answer")
+    }
+
+    /// The same; `None` when no answer comes, because the daemon is gone.
+    pub(crate) fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<Answer> {
+        let mut stream = UnixStream::connect(self.socket()).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = body.map(Value::to_string).unwrap_or_default();
         write!(
@@ -111,12 +121,13 @@ impl Daemon {
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         )
-        .unwrap();
+        .ok()?;
         let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer");
+        stream.read_to_string(&mut text).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, body: serde_json::from_str(body).unwrap_or(Value::String(body.into())) }
+        let body = serde_json::from_str(body).unwrap_or(Value::String(body.into()));
+        Some(Answer { status, body })
     }
 
     /// A page's HTML.
