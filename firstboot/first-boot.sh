@@ -11,7 +11,7 @@ export PATH
 base_url='{{ base_url }}'
 host_id='{{ host }}'
 token='{{ token }}'
-# The appliance's own certificate; the only one that is trusted when the URL is HTTPS.
+# The appliance's own certificate (base64 of its DER form); the only one that is trusted when the URL is HTTPS.
 certificate='{{ certificate }}'
 
 say() { printf 'ironhatch first boot: %s\n' "$*"; }
@@ -99,7 +99,11 @@ send() {
 	if command -v curl >/dev/null 2>&1; then
 		printf 'header = "Authorization: Bearer %s"\n' "$token" >"$work/curl"
 		if [ -n "$certificate" ]; then
-			printf '%s\n' "$certificate" >"$work/ca.pem"
+			{
+				printf -- '-----BEGIN CERTIFICATE-----\n'
+				printf '%s\n' "$certificate" | fold -w 64
+				printf -- '-----END CERTIFICATE-----\n'
+			} >"$work/ca.pem"
 			printf 'cacert = "%s"\n' "$work/ca.pem" >>"$work/curl"
 		fi
 		status=$(curl --config "$work/curl" --silent --show-error --max-time 30 --noproxy '*' \

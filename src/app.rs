@@ -58,7 +58,7 @@ pub enum StartError {
         source: std::io::Error,
     },
     /// No master key.
-    #[error(transparent)]
+    #[error("{}", chain(.0))]
     MasterKey(#[from] crate::store::MasterKeyError),
     /// No database.
     #[error("{}", chain(.0))]
@@ -364,7 +364,7 @@ fn callback_base(config: &Config, tls: Option<&(TcpListener, Identity)>) -> Call
         certificate: Some(PinnedCertificate {
             fingerprint: identity.fingerprint,
             fingerprint_text: identity.fingerprint_text(),
-            pem: identity.certificate_pem.trim().to_owned(),
+            base64: identity.base64(),
         }),
     }
 }

@@ -210,6 +210,7 @@ impl ImageStore {
                 Ok(_) => {
                     let found = sha256_of(&target).map_err(|e| storage(&target, e))?;
                     if found != image.sha256 {
+                        part.remove()?;
                         return Err(ImportError::IdTaken { id: image.id });
                     }
                     part.remove()?;

@@ -22,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::port_owner::{self, PortOwner, Transport};
 use crate::assets::BootFiles;
 use crate::domain::boot::BootSink;
 use crate::proto::tftp::transfers::Effect;
@@ -67,10 +68,15 @@ pub enum BindError {
     )]
     Wildcard,
     /// Another program has the port.
-    #[error("UDP port {} on {} is taken by another program", address.port(), address.ip())]
+    #[error(
+        "UDP port {} on {} is taken by {}; stop it, or let Ironhatch run on another machine of this network",
+        address.port(), address.ip(), holder(.owner.as_ref())
+    )]
     Taken {
         /// What was tried.
         address: SocketAddrV4,
+        /// Who has it, where `/proc` tells.
+        owner: Option<PortOwner>,
         /// What the system said.
         #[source]
         source: io::Error,
@@ -105,6 +111,10 @@ pub enum BindError {
         #[source]
         source: io::Error,
     },
+}
+
+fn holder(owner: Option<&PortOwner>) -> String {
+    owner.map_or_else(|| "another program".to_owned(), PortOwner::to_string)
 }
 
 /// The bound service; nothing is served before [`Server::run`].
@@ -142,7 +152,11 @@ impl Server {
             }
             let address = SocketAddrV4::new(address, config.port);
             sockets.push(open(address).map_err(|source| match source.kind() {
-                io::ErrorKind::AddrInUse => BindError::Taken { address, source },
+                io::ErrorKind::AddrInUse => BindError::Taken {
+                    address,
+                    owner: port_owner::find(Transport::Udp, address.port()),
+                    source,
+                },
                 io::ErrorKind::PermissionDenied => BindError::Forbidden { address, source },
                 io::ErrorKind::AddrNotAvailable => BindError::NotOurs { address, source },
                 _ => BindError::Other { address, source },

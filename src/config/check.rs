@@ -142,6 +142,7 @@ fn specimen_hosts(server_type: &ServerType) -> Vec<Host> {
         failure: None,
         active_job: None,
         address: Some(Ipv4Addr::new(192, 0, 2, 21)),
+        is_member: false,
         ssh_host_keys: Vec::new(),
         inventory: Inventory { serial: Some("SPECIMEN1".to_owned()), ..Inventory::default() },
         boot: BootProfile::default(),

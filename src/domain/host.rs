@@ -50,6 +50,9 @@ pub struct Host {
     pub active_job: Option<JobId>,
     /// Last address it called back from or was told to use.
     pub address: Option<Ipv4Addr>,
+    /// Its membership was verified, and no answer has left for it since: it is (or was, when it is off) a node.
+    #[serde(default)]
+    pub is_member: bool,
     /// SSH host keys that came with an authenticated callback, as `type base64`.
     #[serde(default)]
     pub ssh_host_keys: Vec<String>,

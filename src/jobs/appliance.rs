@@ -38,6 +38,10 @@ impl Appliance {
         if let Ok(found) = nix::ifaddrs::getifaddrs() {
             let loopback = InterfaceFlags::IFF_LOOPBACK;
             for interface in found.filter(|i| !i.flags.contains(loopback)) {
+                // sysfs shows the interfaces of the namespace it was mounted in, which need not be ours.
+                let link = interface.address.as_ref().and_then(|a| a.as_link_addr());
+                let mac = link.and_then(|a| a.addr()).map(Mac).filter(|m| m.is_unicast());
+                macs.extend(mac);
                 let ip =
                     interface.address.as_ref().and_then(|a| a.as_sockaddr_in()).map(|a| a.ip());
                 addresses.extend(ip);
@@ -101,6 +105,7 @@ mod test {
             failure: None,
             active_job: None,
             address: None,
+            is_member: false,
             ssh_host_keys: vec![],
             inventory: Default::default(),
             boot: Default::default(),

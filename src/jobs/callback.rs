@@ -258,6 +258,10 @@ impl Engine {
                 let answer = check::answer_for(&engine, tx, &job, &host, &image, &token, accept.as_deref())?;
                 host.uuid = host.uuid.or(facts.uuid);
                 host.inventory.absorb(facts.inventory);
+                // From here on its disk is wiped: what the old system was is over.
+                host.is_member = false;
+                host.ssh_host_keys.clear();
+                host.address = None;
                 if let Work::Rebuild(work) = &mut job.work {
                     work.answer_served = Some(tx.now());
                 }

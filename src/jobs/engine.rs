@@ -59,8 +59,8 @@ pub struct PinnedCertificate {
     pub fingerprint: [u8; 32],
     /// The same as hex pairs with colons.
     pub fingerprint_text: String,
-    /// PEM form, for the first-boot script.
-    pub pem: String,
+    /// Base64 of the DER form in one line, for the first-boot script.
+    pub base64: String,
 }
 
 /// The job engine's handle. Cheap to clone.

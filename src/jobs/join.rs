@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
 use super::engine::Engine;
@@ -41,7 +42,7 @@ pub(super) async fn kind(engine: &Engine, host: Option<HostId>) -> Result<Kind, 
     Ok(if member(engine, host).await?.is_some() { Kind::Joining } else { Kind::Founding })
 }
 
-/// The member that joins go through: the configured one, or a ready host of ours when we founded the cluster.
+/// The member that joins go through: the configured one, or a host of ours that became a node of the cluster we founded.
 pub(super) async fn member(
     engine: &Engine,
     except: Option<HostId>,
@@ -58,18 +59,35 @@ pub(super) async fn member(
         let host_keys = proxmox.member_host_key.iter().cloned().collect();
         return Ok(Some(target(address, host_keys)));
     }
-    engine
+    let members: Vec<Target> = engine
         .store()
-        .read(move |r| {
-            let ready = r.hosts()?.into_iter().filter(|h| h.state == HostState::Ready);
-            let member = ready.filter(|h| Some(h.id) != except).find_map(|h| {
+        .read::<_, Refusal, _>(move |r| {
+            let members = r.hosts()?.into_iter().filter(|h| h.is_member && Some(h.id) != except);
+            let targets = members.filter_map(|h| {
                 let address = h.address?;
                 Some(target(IpAddr::V4(address), h.ssh_host_keys))
             });
-            Ok(member)
+            Ok(targets.collect())
         })
-        .await
+        .await?;
+    Ok(first_reachable(members).await)
 }
+
+/// The first member whose SSH port answers; when none does, the first one, so that the failure names it.
+async fn first_reachable(members: Vec<Target>) -> Option<Target> {
+    if members.len() > 1 {
+        for member in &members {
+            let connected = TcpStream::connect(member.address);
+            if matches!(tokio::time::timeout(REACH, connected).await, Ok(Ok(_))) {
+                return Some(member.clone());
+            }
+        }
+    }
+    members.into_iter().next()
+}
+
+/// What a member on the LAN gets to take a connection.
+const REACH: Duration = Duration::from_secs(3);
 
 fn target(address: IpAddr, host_keys: Vec<String>) -> Target {
     Target { address: SocketAddr::new(address, SSH_PORT), user: "root".to_owned(), host_keys }

@@ -292,8 +292,6 @@ async fn arm(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure> {
             tx.put_secret(&of_job(id, TOKEN_SECRET), &fresh_token.reveal());
             tx.put_secret(&of_job(id, KEY_SECRET), private.expose());
             tx.put_secret(&of_job(id, PASSWORD_SECRET), password_hash.expose());
-            host.ssh_host_keys.clear();
-            host.address = None;
             let message = format!("{} is armed: its next network boot installs it", host.hostname);
             tx.move_host(&mut host, HostEvent::Armed, &message)?.map_err(|denied| {
                 Refusal::new(RefusalKind::Conflict, denied.to_string(), "").because_of(Some(id))
@@ -345,6 +343,7 @@ async fn mark_ready(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure>
                 return Ok(());
             };
             let message = format!("{} is ready", host.hostname);
+            host.is_member = true;
             tx.move_host(&mut host, HostEvent::JoinVerified, &message)?.map_err(|denied| {
                 Refusal::new(RefusalKind::Conflict, denied.to_string(), "").because_of(Some(id))
             })?;

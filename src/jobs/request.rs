@@ -94,6 +94,7 @@ impl Engine {
                     failure: None,
                     active_job: None,
                     address: None,
+                    is_member: false,
                     ssh_host_keys: Vec::new(),
                     inventory: Default::default(),
                     boot: BootProfile::default(),

@@ -102,7 +102,7 @@ pub struct FirstBoot<'a> {
     base_url: ScriptUrl<'a>,
     host: HostId,
     token: String,
-    /// The appliance's certificate in PEM form, when `base_url` is HTTPS with a self-signed one.
+    /// Base64 of the appliance's certificate, when `base_url` is HTTPS with a self-signed one; else empty.
     certificate: &'a str,
 }
 

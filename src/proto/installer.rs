@@ -14,7 +14,7 @@ use crate::domain::secret::Secret;
 /// The longest answer request that is read, in bytes; a machine with hundreds of virtual functions stays below it.
 pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
 /// The longest report that is read, in bytes: all udev properties of all disks and NICs are in it.
-pub const MAX_REPORT_BYTES: usize = 8 * 1024 * 1024;
+pub const MAX_REPORT_BYTES: usize = 16 * 1024 * 1024;
 
 /// Why a body was not understood, in one line for a console.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -34,6 +34,7 @@ fn host(n: u8) -> Host {
         failure: None,
         active_job: None,
         address: None,
+        is_member: false,
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),

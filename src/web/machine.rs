@@ -34,12 +34,13 @@ use crate::jobs::{BootDecision, Engine, ScriptRequest};
 use crate::plan::script::{
     BootScript, FirstBoot, Install, LocalBoot, Refused, ScriptUrl, Start, Unknown,
 };
+use crate::proto::installer;
 use crate::proto::iso9660::mode_file;
 
 /// An answer request carries hardware facts of some KiB.
-const ANSWER_LIMIT: usize = 1 << 20;
+const ANSWER_LIMIT: usize = installer::MAX_REQUEST_BYTES;
 /// The webhook carries all udev properties of all disks and NICs: several MB on big machines.
-const WEBHOOK_LIMIT: usize = 16 << 20;
+const WEBHOOK_LIMIT: usize = installer::MAX_REPORT_BYTES;
 /// From a request's head to the end of its body: who sends a byte per minute must not hold a connection that a machine needs.
 const BODY_TIME: Duration = Duration::from_secs(60);
 /// A phone-home is a handful of short strings and three public keys.
@@ -436,7 +437,7 @@ async fn first_boot_script(
     })?;
     let callbacks = &state.engine.context().callbacks;
     let base = state.url(&callbacks.url)?;
-    let pinned = callbacks.certificate.as_ref().map(|c| c.pem.as_str());
+    let pinned = callbacks.certificate.as_ref().map(|c| c.base64.as_str());
     let told = "first-boot script fetched".to_owned();
     state.tell(host.macs.first().copied(), peer, BootStage::Callback, true, told);
     Ok(text(FirstBoot::new(base, id, token.as_ref(), pinned).render()))

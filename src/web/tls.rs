@@ -88,6 +88,16 @@ impl Identity {
         TlsAcceptor::from(Arc::clone(&self.config))
     }
 
+    /// Base64 of the DER certificate in one line.
+    #[must_use]
+    pub fn base64(&self) -> String {
+        self.certificate_pem
+            .lines()
+            .filter(|line| !line.starts_with("-----"))
+            .map(str::trim)
+            .collect()
+    }
+
     /// The fingerprint as people and installers write it: hex pairs with colons.
     #[must_use]
     pub fn fingerprint_text(&self) -> String {

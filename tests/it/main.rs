@@ -1,11 +1,13 @@
 //! The one integration binary: everything that needs the whole library or a real program.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub)] // a test that unwraps says where it failed
+#![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub, elided_lifetimes_in_paths)] // a test that unwraps says where it failed
 
+mod bad_input;
 mod browser;
 mod dhcp;
 mod first_boot;
 mod iso;
 mod join;
 mod rebuild;
+mod rules;
 mod support;

@@ -1,6 +1,6 @@
 //! Stories of whole rebuilds: the real daemon, a machine that speaks the installer's protocol, real OpenSSH nodes.
 
-mod story;
+pub(crate) mod story;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -220,7 +220,7 @@ fn a_lost_webhook_is_survived_and_late_or_doubled_messages_change_nothing() {
 fn with_tls_the_answer_and_the_call_back_travel_over_a_pinned_certificate() {
     in_namespace(async |lab| {
         let mut world =
-            World::start_with(&lab, "tls = \"auto\"\ntls_listen = \"192.0.2.10:8443\"\n");
+            World::start_serving(&lab, "tls = \"auto\"\ntls_listen = \"192.0.2.10:8443\"\n");
         world.import_image();
         world.add_host("pve1", 1);
         let machine = Machine::new(1);

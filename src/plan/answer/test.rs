@@ -59,6 +59,7 @@ impl Case {
             failure: None,
             active_job: None,
             address: None,
+            is_member: false,
             ssh_host_keys: Vec::new(),
             inventory: Inventory::default(),
             boot: BootProfile::default(),

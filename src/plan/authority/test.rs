@@ -20,6 +20,7 @@ fn host() -> Host {
         failure: None,
         active_job: Some(JobId(uuid::Uuid::from_u128(2))),
         address: None,
+        is_member: false,
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),

@@ -18,6 +18,7 @@ fn host(state: HostState) -> Host {
         failure: None,
         active_job: None,
         address: None,
+        is_member: false,
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),

@@ -27,6 +27,7 @@ pub(crate) fn host(n: u8, with: impl FnOnce(&mut Host)) -> Host {
         failure: None,
         active_job: None,
         address: None,
+        is_member: false,
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),

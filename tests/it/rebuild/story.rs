@@ -25,15 +25,20 @@ pub(crate) struct World<'a> {
 
 impl<'a> World<'a> {
     pub(crate) fn start(lab: &'a Lab, more: &str) -> Self {
+        Self::start_with(lab, "enabled = false\n", more)
+    }
+
+    /// The same with the keys of `[pxe]`.
+    pub(crate) fn start_with(lab: &'a Lab, pxe: &str, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rebuild-").tempdir_in("/tmp").unwrap();
-        let daemon = Daemon::start(dir.path(), more);
+        let daemon = Daemon::start_with(dir.path(), pxe, more);
         Self { lab, dir, daemon }
     }
 
     /// The same with more keys for `[server]`.
-    pub(crate) fn start_with(lab: &'a Lab, server: &str) -> Self {
+    pub(crate) fn start_serving(lab: &'a Lab, server: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rebuild-").tempdir_in("/tmp").unwrap();
-        let daemon = Daemon::start_with(dir.path(), server, "");
+        let daemon = Daemon::start_serving(dir.path(), server);
         Self { lab, dir, daemon }
     }
 

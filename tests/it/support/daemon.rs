@@ -1,7 +1,7 @@
 //! The real daemon as a child process, reached over its control socket.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -11,6 +11,9 @@ use serde_json::Value;
 
 /// How long anything may take before the story fails.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How long something may take that happens within a second on an idle machine.
+const SOON: Duration = Duration::from_secs(15);
 
 /// The daemon's address; stories run in a network namespace of their own.
 pub(crate) const ADDRESS: &str = "192.0.2.10";
@@ -28,26 +31,25 @@ pub(crate) struct Answer {
 }
 
 impl Daemon {
-    /// Starts the daemon with its state below `dir`; `more` is added to its configuration.
+    /// Starts the daemon with its state below `dir` and without network boot; `more` is added to its configuration.
     pub(crate) fn start(dir: &Path, more: &str) -> Self {
-        Self::start_with(dir, "", more)
+        Self::start_with(dir, "enabled = false\n", more)
     }
 
     /// The same with more keys for `[server]`.
-    pub(crate) fn start_with(dir: &Path, server: &str, more: &str) -> Self {
-        fs::create_dir_all(dir.join("server-types")).unwrap();
-        let config = format!(
-            "data_dir = \"{dir}/data\"\n[server]\nlisten = \"{ADDRESS}:8080\"\npublic_url = \"http://{ADDRESS}:8080\"\n{server}\
-             [pxe]\nenabled = false\n{more}",
-            dir = dir.display()
-        );
-        fs::write(dir.join("ironhatch.toml"), config).unwrap();
-        fs::write(
-            dir.join("server-types/lab.toml"),
-            "display_name = \"Lab machine\"\nboot_disk = { property = \"ID_SERIAL_SHORT\", value = \"DISK1\" }\n\
-             hostname_prefix = \"pve\"\nanswer_template = \"ext4-lvm\"\ndomain = \"lab.test\"\n",
-        )
-        .unwrap();
+    pub(crate) fn start_serving(dir: &Path, server: &str) -> Self {
+        configure(dir, "enabled = false\n", "");
+        let file = dir.join("ironhatch.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(&file, text.replace("[pxe]", &format!("{server}[pxe]"))).unwrap();
+        let mut daemon = Self { dir: dir.to_owned(), process: spawn(dir) };
+        daemon.wait_for_socket();
+        daemon
+    }
+
+    /// The same with the keys of `[pxe]`.
+    pub(crate) fn start_with(dir: &Path, pxe: &str, more: &str) -> Self {
+        configure(dir, pxe, more);
         let mut daemon = Self { dir: dir.to_owned(), process: spawn(dir) };
         daemon.wait_for_socket();
         daemon
@@ -59,6 +61,18 @@ impl Daemon {
         self.process.wait().unwrap();
         self.process = spawn(&self.dir);
         self.wait_for_socket();
+    }
+
+    /// The daemon's process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Resident memory in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).expect("the daemon runs");
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
     /// SIGTERM; the exit status tells whether everything ended in order.
@@ -99,7 +113,17 @@ impl Daemon {
     }
 
     pub(crate) fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        let mut stream = UnixStream::connect(self.socket()).unwrap();
+        self.try_request(method, path, body).expect("an HTTP answer")
+    }
+
+    /// The same; `None` when no answer comes, because the daemon is gone.
+    pub(crate) fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Option<Answer> {
+        let mut stream = UnixStream::connect(self.socket()).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = body.map(Value::to_string).unwrap_or_default();
         write!(
@@ -108,19 +132,64 @@ impl Daemon {
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         )
-        .unwrap();
+        .ok()?;
         let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").expect("an HTTP answer");
+        stream.read_to_string(&mut text).ok()?;
+        let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Answer { status, body: serde_json::from_str(body).unwrap_or(Value::String(body.into())) }
+        let body = serde_json::from_str(body).unwrap_or(Value::String(body.into()));
+        Some(Answer { status, body })
+    }
+
+    /// A page's HTML.
+    pub(crate) fn page(&self, path: &str) -> String {
+        let answer = self.request("GET", path, None);
+        assert_eq!(answer.status, 200, "GET {path}: {answer:?}");
+        match answer.body {
+            Value::String(html) => html,
+            other => other.to_string(),
+        }
+    }
+
+    /// Waits until a page contains this text.
+    pub(crate) fn wait_for_page(&self, path: &str, text: &str) {
+        let begun = Instant::now();
+        loop {
+            let page = self.page(path);
+            if page.contains(text) {
+                return;
+            }
+            assert!(begun.elapsed() < SOON, "{path} never told '{text}':\n{page}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// All events from the first to the one whose message contains `last`.
+    pub(crate) fn events_to(&self, last: &str) -> Vec<Value> {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        (&stream).write_all(b"GET /events?after=0 HTTP/1.1\r\nhost: localhost\r\n\r\n").unwrap();
+        let mut events = Vec::new();
+        for line in BufReader::new(stream).lines() {
+            let line = line.unwrap_or_else(|e| panic!("no event told '{last}' ({e}): {events:#?}"));
+            let Some(data) = line.strip_prefix("data: ") else { continue };
+            let event: Value = serde_json::from_str(data).unwrap();
+            let ended = event["message"].as_str().unwrap().contains(last);
+            events.push(event);
+            if ended {
+                break;
+            }
+        }
+        events
     }
 
     /// Waits until the host is in this state.
     pub(crate) fn wait_for_state(&self, host: &str, state: &str) -> Value {
         self.wait_for(&format!("/api/hosts/{host}"), state, |value| {
             let now = value["state"].as_str().unwrap_or_default();
-            assert!(now != "failed" || state == "failed", "{value:#}\n{}", self.log());
+            // A host that failed before is armed again by a new job.
+            let is_over = now == "failed" && value["job"].is_null();
+            assert!(!is_over || state == "failed", "{value:#}\n{}", self.log());
             now == state
         })
     }
@@ -152,6 +221,27 @@ impl Drop for Daemon {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Writes the configuration and a server type.
+pub(crate) fn configure(dir: &Path, pxe: &str, more: &str) {
+    fs::create_dir_all(dir.join("server-types")).unwrap();
+    let config = format!(
+        "data_dir = \"{dir}/data\"\n[server]\nlisten = \"{ADDRESS}:8080\"\npublic_url = \"http://{ADDRESS}:8080\"\n\
+         [pxe]\n{pxe}{more}",
+        dir = dir.display()
+    );
+    fs::write(dir.join("ironhatch.toml"), config).unwrap();
+    let disk = "{ property = \"ID_SERIAL_SHORT\", value = \"DISK1\" }";
+    fs::write(dir.join("server-types/lab.toml"), server_type(disk)).unwrap();
+}
+
+/// The text of a server type with this boot disk.
+pub(crate) fn server_type(boot_disk: &str) -> String {
+    format!(
+        "display_name = \"Lab machine\"\nboot_disk = {boot_disk}\nhostname_prefix = \"pve\"\n\
+         answer_template = \"ext4-lvm\"\ndomain = \"lab.test\"\n"
+    )
 }
 
 fn spawn(dir: &Path) -> Child {

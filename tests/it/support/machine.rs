@@ -46,8 +46,18 @@ impl Reply {
 
 /// One HTTP request on a connection of its own; the path may be a URL of the daemon.
 pub(crate) fn http(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    try_http(method, url, headers, body).expect("an HTTP answer")
+}
+
+/// The same; `None` when no answer comes, because the daemon is gone.
+pub(crate) fn try_http(
+    method: &str,
+    url: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Option<Reply> {
     let path = url.strip_prefix(&format!("http://{ADDRESS}:8080")).unwrap_or(url);
-    let mut stream = TcpStream::connect((ADDRESS, 8080)).unwrap();
+    let mut stream = TcpStream::connect((ADDRESS, 8080)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut head =
         format!("{method} {path} HTTP/1.1\r\nhost: {ADDRESS}:8080\r\nconnection: close\r\n");
@@ -57,15 +67,15 @@ pub(crate) fn http(method: &str, url: &str, headers: &[(&str, &str)], body: &[u8
     for (name, value) in headers {
         head += &format!("{name}: {value}\r\n");
     }
-    stream.write_all(format!("{head}\r\n").as_bytes()).unwrap();
+    stream.write_all(format!("{head}\r\n").as_bytes()).ok()?;
     // A refusal may come before the whole body is sent.
     let _ = stream.write_all(body);
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes);
-    let split = bytes.windows(4).position(|w| w == b"\r\n\r\n").expect("an HTTP answer");
+    let split = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
     let head = String::from_utf8_lossy(&bytes[..split]).into_owned();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Reply { status, body: bytes[split + 4..].to_vec() }
+    Some(Reply { status, body: bytes[split + 4..].to_vec() })
 }
 
 impl Machine {
@@ -172,6 +182,17 @@ impl Machine {
         address: &str,
         host_keys: &[String],
     ) -> Reply {
+        self.report_with(installed, address, host_keys, 3 << 20)
+    }
+
+    /// The same with so many bytes of udev properties.
+    pub(crate) fn report_with(
+        &self,
+        installed: &Installed,
+        address: &str,
+        host_keys: &[String],
+        filler: usize,
+    ) -> Reply {
         let keys: serde_json::Map<String, Value> = host_keys
             .iter()
             .map(|key| {
@@ -187,7 +208,7 @@ impl Machine {
             "fqdn": "node.lab.test",
             "machine-id": "0123456789abcdef0123456789abcdef",
             "disks": [{ "size": 1, "is-bootdisk": true,
-                "udev-properties": { "DEVNAME": "/dev/sda", "ID_SERIAL_SHORT": "DISK1", "FILLER": "x".repeat(3 << 20) } }],
+                "udev-properties": { "DEVNAME": "/dev/sda", "ID_SERIAL_SHORT": "DISK1", "FILLER": "x".repeat(filler) } }],
             "network-interfaces": [{ "name": "eno1", "mac": self.mac, "address": format!("{address}/24"),
                 "is-management": true, "udev-properties": {} }],
             "ssh-public-host-keys": keys,
@@ -221,16 +242,24 @@ impl Machine {
 
 /// A small installer ISO with the vendor's layout.
 pub(crate) fn iso(dir: &Path) -> PathBuf {
+    iso_of(dir, "proxmox-ve_9.2-1.iso", "pve", "-R")
+}
+
+/// The same of another product, or with another flag of mkisofs in place of `-R`.
+pub(crate) fn iso_of(dir: &Path, name: &str, product: &str, flag: &str) -> PathBuf {
     let tree = dir.join("iso-tree");
     fs::create_dir_all(tree.join("boot")).unwrap();
-    let info = "PRODUCT='pve'\nPRODUCTLONG='Proxmox VE'\nRELEASE='9.2'\nISORELEASE='1'\nISONAME='proxmox-ve'\n";
+    let info = format!(
+        "PRODUCT='{product}'\nPRODUCTLONG='Proxmox {}'\nRELEASE='9.2'\nISORELEASE='1'\nISONAME='proxmox-{product}'\n",
+        if product == "pve" { "VE" } else { "Backup Server" }
+    );
     fs::write(tree.join(".cd-info"), info).unwrap();
     fs::write(tree.join("auto-installer-capable"), "").unwrap();
     fs::write(tree.join("boot/linux26"), vec![0x4B; 70_001]).unwrap();
     fs::write(tree.join("boot/initrd.img"), vec![0x49; 90_001]).unwrap();
-    let iso = dir.join("proxmox-ve_9.2-1.iso");
+    let iso = dir.join(name);
     let done = Command::new("xorriso")
-        .args(["-as", "mkisofs", "-quiet", "-R", "-V", "PVE", "-o"])
+        .args(["-as", "mkisofs", "-quiet", flag, "-V", "PVE", "-o"])
         .arg(&iso)
         .arg(&tree)
         .output()
