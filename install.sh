@@ -34,7 +34,7 @@ else
     install -m 0640 systemd/ironhatch.toml "$config"
     if [ -z "$root" ]; then chgrp ironhatch "$config"; fi
     for file in server-types/*.toml; do
-        [ -e "$root/etc/ironhatch/$file" ] || install -m 0640 "$file" "$root/etc/ironhatch/$file.example"
+        [ -e "$root/etc/ironhatch/$file" ] || install -m 0644 "$file" "$root/etc/ironhatch/$file.example"
     done
     say "config   $config (fill in interface, subnet and public_url)"
 fi

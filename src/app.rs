@@ -265,12 +265,11 @@ impl App {
         let stop = self.stop;
         let mut tasks = tokio::task::JoinSet::new();
         let engine = self.engine.clone();
-        let engine_stop = stop.clone();
         tasks.spawn(async move {
             if let Err(error) = engine.run().await {
-                tracing::error!(%error, "the job engine stopped");
-                // Without it nothing that is asked for happens: better a restart than an appliance that only looks alive.
-                engine_stop.cancel();
+                // Without it nothing that is asked for happens: better a restart than an appliance that only looks
+                // alive. The panic ends this task, and with it the daemon, with a failing exit status.
+                panic!("the job engine stopped: {error}");
             }
         });
         // Observations made while the others stop are still written.

@@ -238,7 +238,7 @@ pub enum HostCommand {
         /// Keep the address that DHCP gives
         #[arg(long, conflicts_with = "address")]
         no_address: bool,
-        /// The mainboard was replaced
+        /// The hardware was changed (mainboard, memory): forget what it told of itself
         #[arg(long)]
         forget_uuid: bool,
     },

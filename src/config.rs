@@ -134,7 +134,7 @@ pub enum UnknownPolicy {
 /// The cluster.
 #[derive(Debug, Clone)]
 pub struct Proxmox {
-    /// Address or name of any member; `None`: the first host founds the cluster.
+    /// Address of any member; `None`: the first host founds the cluster.
     pub existing_node: Option<String>,
     /// SHA-256 of that member's API certificate, lower-case hex without colons.
     pub join_fingerprint: Option<[u8; 32]>,

@@ -261,9 +261,12 @@ fn proxmox(section: Section<'_>, cx: &Context<'_>) -> Proxmox {
     let host_key = section.filled("member_host_key");
     let cluster = section.filled("cluster_name");
     if let Some(node) = &existing
-        && !is_host(&node.value)
+        && node.value.parse::<IpAddr>().is_err()
     {
-        let message = format!("\"{}\" is neither an IP address nor a host name", show(&node.value));
+        let message = format!(
+            "\"{}\" is not an IP address: corosync and the host key are bound to the member's address",
+            show(&node.value)
+        );
         cx.findings.wrong_at(node, message);
     }
     let join_fingerprint = fingerprint.as_ref().and_then(|given| {
@@ -288,7 +291,7 @@ fn proxmox(section: Section<'_>, cx: &Context<'_>) -> Proxmox {
     match (&existing, &member_key) {
         (Some(node), None) => cx.findings.warn_at(
             node,
-            "proxmox.member_key is not set: without a key that opens this member as root, hosts cannot join it",
+            "proxmox.member_key is not set: put the appliance's own key on this member (ironhatch cluster key)",
         ),
         (None, Some((at, _))) => {
             cx.findings.warn_at(at, "has no effect without proxmox.existing_node");
@@ -324,21 +327,6 @@ fn is_cluster_name(name: &str) -> bool {
         && edge(name.chars().next())
         && edge(name.chars().next_back())
         && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-}
-
-fn is_host(text: &str) -> bool {
-    if text.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    let looks_numeric = text.bytes().all(|b| b.is_ascii_digit() || b == b'.');
-    text.len() <= 253
-        && !looks_numeric
-        && text.split('.').all(|label| {
-            (1..=63).contains(&label.len())
-                && !label.starts_with('-')
-                && !label.ends_with('-')
-                && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -20,6 +20,9 @@ pub struct Appliance {
     pub addresses: Vec<Ipv4Addr>,
 }
 
+/// Where the system UUID is: the kernel's file is for root only, so the unit copies it for the daemon.
+const OWN_UUID: [&str; 2] = ["/sys/class/dmi/id/product_uuid", "/run/ironhatch/product_uuid"];
+
 impl Appliance {
     /// Reads the identity from the kernel. What cannot be read is left out: each property alone is enough to refuse.
     #[must_use]
@@ -31,9 +34,13 @@ impl Appliance {
                 macs.extend(text.ok().and_then(|t| t.trim().parse::<Mac>().ok()));
             }
         }
-        let uuid = std::fs::read_to_string("/sys/class/dmi/id/product_uuid")
-            .ok()
-            .and_then(|text| text.parse().ok());
+        let uuid =
+            OWN_UUID.iter().find_map(|path| std::fs::read_to_string(path).ok()?.parse().ok());
+        if uuid.is_none() {
+            tracing::warn!(
+                "this machine's system UUID cannot be read; it is recognised by MAC and address only"
+            );
+        }
         let mut addresses = Vec::new();
         if let Ok(found) = nix::ifaddrs::getifaddrs() {
             let loopback = InterfaceFlags::IFF_LOOPBACK;

@@ -4,6 +4,7 @@
 //! machine its answer, never a second wipe.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use super::engine::Engine;
 use super::{check, end};
@@ -138,10 +139,12 @@ impl Engine {
         let pxe = config.pxe.as_ref();
         let enroll = pxe.is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
         let arguments = pxe.map(|pxe| pxe.kernel_arguments.clone()).unwrap_or_default();
+        let strangers = Arc::clone(&self.inner.strangers);
         self.store()
             .write(move |tx| {
                 let Some(mut host) = tx.host_by_mac(request.mac)? else {
-                    if enroll {
+                    let known = tx.sighting(request.mac)?.is_some();
+                    if enroll && (known || strangers.admits(tx.now())) {
                         note_sighting(tx, &request)?;
                     }
                     return Ok(BootDecision::Unknown);

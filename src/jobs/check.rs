@@ -15,8 +15,9 @@ use crate::domain::inventory::Firmware;
 use crate::domain::job::{Job, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::{InstallToken, Secret};
+use crate::domain::server_type::ServerType;
 use crate::plan::answer::access::{RootPassword, generated_password};
-use crate::plan::answer::{AnswerInputs, Callback, Dialect, Enforced, Ordering, prepare};
+use crate::plan::answer::{AnswerInputs, Callback, Dialect, Enforced, Feature, Ordering, prepare};
 use crate::plan::rebuild::memory_needed_mib;
 use crate::store::{Tx, of_job};
 
@@ -92,8 +93,22 @@ pub(super) fn memory(host: &Host, image: &Image) -> Result<(), (String, &'static
             "{} has {seen} MiB of memory, installing {} over the network needs about {needed} MiB",
             host.hostname, image.id
         ),
-        "the whole ISO is loaded into memory: add memory, or install this machine from a medium",
+        "the whole ISO is loaded into memory: add memory and let the host forget its hardware, or install it from a medium",
     ))
+}
+
+/// Whether the machine has what its server type promises.
+fn promised_memory(host: &Host, server_type: &ServerType) -> Result<(), Refusal> {
+    match (server_type.min_memory_mib, host.inventory.memory_mib) {
+        (Some(least), Some(seen)) if seen + seen / 16 < least => Err(refuse(
+            format!(
+                "{} has {seen} MiB of memory, its server type says at least {least} MiB",
+                host.hostname
+            ),
+            "give it another server type, or look at its memory modules; after a change let the host forget its hardware",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn answer_text(
@@ -116,6 +131,15 @@ fn answer_text(
             "correct its file, or give the host another type",
         )
     })?;
+    promised_memory(host, server_type)?;
+    if !dialect.has(Feature::FirstBoot) {
+        return Err(refuse(
+            format!(
+                "release {release} has no first-boot script, so the installed node could not call back"
+            ),
+            format!("import an image of release {} or newer", Feature::FirstBoot.since()),
+        ));
+    }
     let template = view.templates.get(&server_type.answer_template).ok_or_else(|| {
         refuse(
             format!("there is no answer template '{}'", server_type.answer_template),
@@ -157,14 +181,6 @@ fn answer_text(
             "correct the server type, the template or the host's own values",
         )
     })?;
-    if let Some(missing) = prepared.composed.omitted.iter().find(|o| o.section == "first-boot") {
-        return Err(refuse(
-            format!(
-                "release {release} has no first-boot script, so the installed node could not call back"
-            ),
-            format!("import an image of release {} or newer", missing.since),
-        ));
-    }
     Ok(ServedAnswer { text: prepared.text, content_type: prepared.format.content_type() })
 }
 

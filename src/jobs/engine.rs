@@ -18,6 +18,7 @@ use crate::domain::id::{ImageId, JobId, ServerTypeName};
 use crate::domain::image::Image;
 use crate::domain::job::{JobStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, OpenImage};
 use crate::node::ClusterLocks;
 use crate::store::{JobReads as _, Store};
@@ -27,6 +28,26 @@ const IMPORTS_AT_ONCE: usize = 2;
 /// Pauses of a driver that met an error of the database: they double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// New machines per second that a request may make known: forged MACs must not push out the real ones.
+const STRANGERS_PER_SECOND: u32 = 16;
+
+/// Counts the new strangers of the current second.
+#[derive(Debug, Default)]
+pub(super) struct Strangers(Mutex<(i64, u32)>);
+
+impl Strangers {
+    /// Whether one more may become known now.
+    pub(super) fn admits(&self, now: Timestamp) -> bool {
+        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let second = now.0.div_euclid(1000);
+        if window.0 != second {
+            *window = (second, 0);
+        }
+        window.1 += 1;
+        window.1 <= STRANGERS_PER_SECOND
+    }
+}
 
 /// What the engine needs of the rest of the daemon.
 #[derive(Debug)]
@@ -74,6 +95,7 @@ pub(super) struct Inner {
     pub(super) context: Context,
     pub(super) cluster_locks: ClusterLocks,
     pub(super) imports: Semaphore,
+    pub(super) strangers: Arc<Strangers>,
     wakers: Mutex<HashMap<JobId, Arc<Notify>>>,
     open_images: Mutex<HashMap<ImageId, Arc<OpenImage>>>,
     tracker: TaskTracker,
@@ -96,6 +118,7 @@ impl Engine {
                 context,
                 cluster_locks: ClusterLocks::default(),
                 imports: Semaphore::new(IMPORTS_AT_ONCE),
+                strangers: Arc::default(),
                 wakers: Mutex::new(HashMap::new()),
                 open_images: Mutex::new(HashMap::new()),
                 tracker: TaskTracker::new(),

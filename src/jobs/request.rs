@@ -137,7 +137,8 @@ impl Engine {
                 }
                 if change.forget_uuid {
                     host.uuid = None;
-                    host.inventory.uuid = None;
+                    // What the old hardware told would otherwise stand in the new one's way.
+                    host.inventory = Default::default();
                 }
                 tx.save_host(&host)?;
                 let message = format!("{} was changed", host.hostname);
