@@ -48,6 +48,9 @@ pub struct Rebuild {
     pub hostname: super::id::Hostname,
     /// Which image.
     pub image: ImageId,
+    /// Which disk was to be erased when the operator confirmed; another one is never erased by this job.
+    #[serde(default)]
+    pub disk: Option<super::server_type::DiskSelection>,
     /// The operator confirmed that a dead node of the same name is removed from the cluster first.
     pub replace_node: bool,
     /// SHA-256 (hex) of the install token, once armed. The token itself is sealed elsewhere.

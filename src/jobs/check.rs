@@ -15,7 +15,7 @@ use crate::domain::inventory::Firmware;
 use crate::domain::job::{Job, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::{InstallToken, Secret};
-use crate::domain::server_type::ServerType;
+use crate::domain::server_type::{DiskSelection, ServerType};
 use crate::plan::answer::access::{RootPassword, generated_password};
 use crate::plan::answer::{AnswerInputs, Callback, Dialect, Enforced, Feature, Ordering, prepare};
 use crate::plan::rebuild::memory_needed_mib;
@@ -37,8 +37,12 @@ fn refuse(detail: impl Into<String>, hint: impl Into<String>) -> Refusal {
 /// What can be told at once when a rebuild is asked for.
 ///
 /// # Errors
-/// The appliance itself, an answer the installer would reject, too little memory.
-pub(super) fn before_arming(engine: &Engine, host: &Host, image: &Image) -> Result<(), Refusal> {
+/// The appliance itself, an answer the installer would reject, too little memory. Returns the disk that will be erased.
+pub(super) fn before_arming(
+    engine: &Engine,
+    host: &Host,
+    image: &Image,
+) -> Result<DiskSelection, Refusal> {
     if let Some(why) = engine.context().appliance.recognises(host) {
         return Err(refuse(
             format!("{} is the machine that Ironhatch runs on: {why}", host.hostname),
@@ -56,7 +60,7 @@ pub(super) fn before_arming(engine: &Engine, host: &Host, image: &Image) -> Resu
         public_key: SPECIMEN_KEY.to_owned(),
         password_hash,
     };
-    answer_text(engine, host, image, &stand_ins, None).map(drop)
+    answer_text(engine, host, image, &stand_ins, None).map(|(_, disk)| disk)
 }
 
 /// A syntactically right public key that opens nothing: its private half was never made.
@@ -117,7 +121,7 @@ fn answer_text(
     image: &Image,
     secrets: &RebuildSecrets,
     accept: Option<&str>,
-) -> Result<ServedAnswer, Refusal> {
+) -> Result<(ServedAnswer, DiskSelection), Refusal> {
     let view = engine.context().types.borrow().clone();
     let config = &engine.context().config;
     let release = &image.release.release;
@@ -181,7 +185,9 @@ fn answer_text(
             "correct the server type, the template or the host's own values",
         )
     })?;
-    Ok(ServedAnswer { text: prepared.text, content_type: prepared.format.content_type() })
+    let disk = host.overrides.boot_disk.clone().unwrap_or_else(|| server_type.boot_disk.clone());
+    let served = ServedAnswer { text: prepared.text, content_type: prepared.format.content_type() };
+    Ok((served, disk))
 }
 
 /// The answer of a live rebuild, composed and checked inside the write that releases it.
@@ -212,7 +218,19 @@ pub(super) fn answer_for(
         public_key: work.public_key.clone().ok_or_else(|| gone("the ephemeral key"))?,
         password_hash: Secret::new(hash.to_string()),
     };
-    answer_text(engine, host, image, &secrets, accept)
+    let (answer, disk) = answer_text(engine, host, image, &secrets, accept)?;
+    if work.disk.as_ref().is_some_and(|confirmed| *confirmed != disk) {
+        return Err(Refusal::new(
+            RefusalKind::Conflict,
+            format!(
+                "the disk to be erased on {} was changed after the rebuild was confirmed",
+                host.hostname
+            ),
+            "cancel this rebuild and confirm a new one",
+        )
+        .because_of(Some(job.id)));
+    }
+    Ok(answer)
 }
 
 /// Root's password hash for one rebuild: the configured one, or that of a random password that nobody ever sees.

@@ -208,7 +208,7 @@ impl Engine {
             )
             .about("image"),
         })?;
-        check::before_arming(self, &host, &image)?;
+        let disk = check::before_arming(self, &host, &image)?;
         let steps = rebuild::steps(self).await?;
         let job = self
             .store()
@@ -220,6 +220,7 @@ impl Engine {
                     host: host.id,
                     hostname: host.hostname.clone(),
                     image: image.id,
+                    disk: Some(disk),
                     replace_node: request.replace_node,
                     token_hash: None,
                     public_key: None,

@@ -392,7 +392,13 @@ async fn installed(
 ) -> Result<Response<Body>, Line> {
     // Megabytes are taken from a machine of a live rebuild only; a report with its token inside (9.2) may be smaller.
     let limit = match token_of(&headers, &query) {
-        Ok(Some(token)) if state.engine.first_boot_host(id, Some(token.clone())).await.is_ok() => {
+        Ok(Some(token)) => {
+            if let Err(refusal) = state.engine.first_boot_host(id, Some(token)).await {
+                let host = state.engine.first_boot_host(id, None).await.ok();
+                let mac = host.and_then(|h| h.macs.first().copied());
+                state.tell_refusal(mac, peer, "installation report", &refusal);
+                return Err(Line(refusal));
+            }
             WEBHOOK_LIMIT
         }
         _ => ANSWER_LIMIT,

@@ -157,6 +157,35 @@ fn nothing_is_released_to_a_machine_that_is_not_the_armed_host() {
 }
 
 #[test]
+fn a_disk_that_was_changed_after_the_confirmation_is_not_erased() {
+    in_namespace(async |lab| {
+        let mut world = World::start(&lab, "");
+        world.import_image();
+        world.add_host("pve1", 1);
+        let machine = Machine::new(1);
+        world.rebuild("pve1");
+        world.daemon.wait_for_state("pve1", "pxe_ready");
+        let file = world.dir().join("server-types/lab.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        std::fs::write(&file, text.replace("DISK1", "DISK2")).unwrap();
+        let begun = Instant::now();
+        while !world.daemon.get("/api/server-types").to_string().contains("DISK2") {
+            assert!(begun.elapsed().as_secs() < 20, "the server type was not read again");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        machine.boot(world.dir());
+        let reply = machine.ask(&machine.answer_url(world.dir()), &machine.facts());
+        assert_eq!(reply.status, 409, "{}", reply.text());
+        assert!(
+            reply.text().contains("changed after the rebuild was confirmed"),
+            "{}",
+            reply.text()
+        );
+        assert_eq!(world.daemon.get("/api/hosts/pve1")["state"], "pxe_booted");
+    });
+}
+
+#[test]
 fn a_busy_host_refuses_a_second_rebuild_and_its_deletion_with_the_jobs_link() {
     in_namespace(async |lab| {
         let mut world = World::start(&lab, "");

@@ -35,6 +35,7 @@ fn job() -> Job {
             host: host().id,
             hostname: host().hostname,
             image: "proxmox-ve-9.2-1".parse().unwrap(),
+            disk: None,
             replace_node: false,
             token_hash: None,
             public_key: None,

@@ -34,6 +34,7 @@ fn job() -> Job {
             host: HostId(uuid::Uuid::from_u128(1)),
             hostname: "pve1".parse().unwrap(),
             image: "proxmox-ve-9.2-1".parse().unwrap(),
+            disk: None,
             replace_node: false,
             token_hash: None,
             public_key: None,

@@ -358,6 +358,7 @@ fn rebuild(n: u128, of: u8, secs: i64, statuses: [StepStatus; 4]) -> Job {
             host: host(of, |_| ()).id,
             hostname,
             image: image().id,
+            disk: None,
             replace_node: false,
             token_hash: Some(PLANTED_HASH.into()),
             public_key: None,

@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::join::lab::story as in_namespace;
 use crate::rebuild::story::World;
 use crate::support::daemon::ADDRESS;
-use crate::support::machine::http;
-use crate::support::wire::Noise;
+use crate::support::machine::{Machine, http, try_http};
+use crate::support::wire::{Noise, PXE, Wire};
 
 const PATHS: [&str; 12] = [
     "/",
@@ -162,5 +162,59 @@ fn no_operators_route_is_open_to_the_network() {
             assert!([303, 401, 403].contains(&reply.status), "{method} {path}: {}", reply.status);
             assert!(!reply.text().contains(&id), "{method} {path}");
         }
+    });
+}
+
+/// A stranger asks for boot scripts with one made-up MAC after the other.
+#[test]
+fn a_flood_of_made_up_macs_over_http_costs_a_bounded_number_of_records() {
+    in_namespace(async |lab| {
+        let pxe = format!("{PXE}unknown = \"enroll\"\n");
+        let _wire = Wire::plug();
+        let world = World::start_with(&lab, &pxe, "");
+        std::thread::scope(|scope| {
+            for thread in 0..16u8 {
+                scope.spawn(move || {
+                    for n in 0..80u8 {
+                        let path =
+                            format!("/ipxe/52-54-00-77-{thread:02x}-{n:02x}?uuid=&memory={n}");
+                        http("GET", &path, &[], b"");
+                    }
+                });
+            }
+        });
+        let sightings = world.daemon.get("/api/sightings");
+        let kept = sightings["sightings"].as_array().unwrap().len();
+        assert!(kept <= 1000, "{kept} sightings of 1280 machines that do not exist");
+        let backup = world.dir().join("check.redb");
+        world.daemon.post("/api/db/backup", &json!({ "path": backup }));
+        let database = redb::Database::open(&backup).unwrap();
+        let read = redb::ReadableDatabase::begin_read(&database).unwrap();
+        let table: redb::ReadOnlyTable<&[u8], &[u8]> =
+            read.open_table(redb::TableDefinition::new("boot_log")).unwrap();
+        let lines = redb::ReadableTableMetadata::len(&table).unwrap();
+        assert!(lines <= 1100, "{lines} lines about machines that nobody keeps");
+    });
+}
+
+/// A stranger sends the biggest bodies that are read, made of as many values as fit.
+#[test]
+fn bodies_of_strangers_do_not_take_many_times_their_size() {
+    in_namespace(async |lab| {
+        let mut world = World::start(&lab, "");
+        let id = world.add_host("pve1", 1);
+        let body = format!("{{\"disks\":[{}0]}}", "0,".repeat((15 << 20) / 2));
+        for _ in 0..3 {
+            let path = format!("/api/hosts/{id}/installed?token={}", "0".repeat(32));
+            let headers = [("content-type", "application/json")];
+            let reply = try_http("POST", &path, &headers, body.as_bytes()).unwrap();
+            assert!([400, 403, 413].contains(&reply.status), "{}", reply.text());
+        }
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", world.daemon.pid())).unwrap();
+        let peak = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
+        let peak: u64 = peak.split_whitespace().nth(1).unwrap().parse().unwrap();
+        assert!(peak < 160 << 10, "{} MiB at its peak for bodies of 15 MiB", peak >> 10);
+        assert_eq!(Machine::new(1).ask("/api/boot/answer", &Machine::new(1).facts()).status, 403);
     });
 }

@@ -113,7 +113,9 @@ impl Daemon {
     }
 
     pub(crate) fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
-        self.try_request(method, path, body).expect("an HTTP answer")
+        self.try_request(method, path, body).unwrap_or_else(|| {
+            panic!("no answer to {method} {path}; the daemon's log:\n{}", self.log())
+        })
     }
 
     /// The same; `None` when no answer comes, because the daemon is gone.
@@ -126,15 +128,17 @@ impl Daemon {
         let mut stream = UnixStream::connect(self.socket()).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = body.map(Value::to_string).unwrap_or_default();
-        write!(
-            stream,
+        // In one write: what the server has not read when it closes would reset the connection under its answer.
+        let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
              content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
-        )
-        .ok()?;
-        let mut text = String::new();
-        stream.read_to_string(&mut text).ok()?;
+        );
+        stream.write_all(request.as_bytes()).ok()?;
+        let mut bytes = Vec::new();
+        // The answer counts, not how the connection ends after it.
+        let _ = stream.read_to_end(&mut bytes);
+        let text = String::from_utf8_lossy(&bytes);
         let (head, body) = text.split_once("\r\n\r\n")?;
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
         let body = serde_json::from_str(body).unwrap_or(Value::String(body.into()));
