@@ -259,7 +259,10 @@ impl HostState {
     /// Whether the machine's disk is ours since its answer left: its address and its facts came, or will come, with a token.
     #[must_use]
     pub fn has_installed_system(self) -> bool {
-        matches!(self, S::Installing | S::Installed | S::FirstBoot | S::Joining | S::Ready)
+        matches!(
+            self,
+            Self::Installing | Self::Installed | Self::FirstBoot | Self::Joining | Self::Ready
+        )
     }
 
     /// Whether a rebuild is running.

@@ -134,7 +134,7 @@ pub(crate) fn receive(socket: &UdpSocket) -> Option<Vec<u8>> {
 pub(crate) fn tftp(socket: &UdpSocket, name: &[u8]) -> Result<Vec<u8>, String> {
     let mut request = vec![0, 1];
     request.extend(name);
-    request.extend(b"\0octet\0blksize\01400\0");
+    request.extend(b"\0octet\0blksize\x001400\0");
     let mut peer = (US, 69).into();
     let mut message = request;
     let mut file = Vec::new();
