@@ -176,7 +176,7 @@ pub struct Webhook {
 }
 
 /// Events that outgoing webhooks can ask for.
-pub const EVENTS: [&str; 4] = ["host.ready", "host.failed", "instance.active", "release.built"];
+pub const EVENTS: [&str; 2] = ["host.ready", "host.failed"];
 
 /// Default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/ironhatch/ironhatch.toml";

@@ -292,6 +292,11 @@ mod test {
     }
 
     #[test]
+    fn every_event_that_is_told_can_be_asked_for() {
+        assert_eq!(crate::config::EVENTS, [HOST_READY, HOST_FAILED]);
+    }
+
+    #[test]
     fn pauses_grow_from_seconds_to_a_quarter_of_an_hour() {
         assert_eq!(pause_after(1), Duration::from_secs(2));
         assert_eq!(pause_after(2), Duration::from_secs(4));

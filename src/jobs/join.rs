@@ -305,6 +305,24 @@ impl Running {
         let context = context(engine, job, host).await?;
         let alone = JoinContext { member: None, ..context.clone() };
         let has_member = context.member.is_some();
+        // Once the join has begun the node may be a member, and a member needs its key.
+        let lent = |step: JoinStep| {
+            job.step(step.as_str()).is_some_and(|s| s.status != StepStatus::Pending)
+        };
+        if has_member && lent(JoinStep::NodeKey) && !context.join_started {
+            let mut join = Join::new(context.clone(), limits);
+            let withdrawn = tokio::time::timeout(FORGET_LIMIT, join.withdraw_node_key()).await;
+            join.close().await;
+            let text = match withdrawn {
+                Ok(Ok(())) => "the node's own key was taken out of the cluster again".to_owned(),
+                Ok(Err(error)) => {
+                    format!("the node's own key is still in the cluster: {}", error.reason())
+                }
+                Err(_) => "the node's own key is still in the cluster: the member did not answer"
+                    .to_owned(),
+            };
+            log(engine, job.id, None, Level::Warn, text).await?;
+        }
         let error = match clean_up(engine, job.id, Join::new(context, limits)).await {
             Err(error) if has_member => error,
             outcome => return outcome,

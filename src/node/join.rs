@@ -315,6 +315,15 @@ impl Join {
         outcome
     }
 
+    /// Takes the node's own key out of the cluster again, for a join that is given up before `join.add`: a machine that is
+    /// no member must not be able to log in to the members.
+    ///
+    /// # Errors
+    /// [`JoinError`]: the key is still there.
+    pub async fn withdraw_node_key(&mut self) -> Result<(), JoinError> {
+        self.take_node_key_back().await
+    }
+
     /// Says goodbye to both machines. Dropping the join ends its sessions too.
     pub async fn close(&mut self) {
         for session in [self.node.take(), self.member.take()].into_iter().flatten() {

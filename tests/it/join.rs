@@ -61,6 +61,32 @@ fn a_fresh_node_joins_and_its_ephemeral_key_is_gone() {
 }
 
 #[test]
+fn a_join_that_is_given_up_takes_the_nodes_own_key_back() {
+    story(async |lab| {
+        let member = lab.cluster("pve1", 11);
+        let node = lab.fresh("pve2", 12);
+        let log = Story::default();
+        let context = node.joining(&member);
+        let before: Vec<JoinStep> = context
+            .kind()
+            .steps()
+            .iter()
+            .copied()
+            .take_while(|s| *s != JoinStep::KnownHosts)
+            .collect();
+        drive(&mut Join::new(context.clone(), limits()), &before, &log).await.unwrap();
+        let lent = "grep -c ' root@pve2$' /etc/pve/priv/authorized_keys";
+        assert_eq!(member.sh(lent), "1\n", "{}", log.text());
+        Join::new(context, limits()).withdraw_node_key().await.unwrap();
+        assert_eq!(member.sh(lent), "0\n");
+        assert!(
+            member.sh("cat /etc/pve/priv/authorized_keys").contains(" root@pve1"),
+            "the others stay"
+        );
+    });
+}
+
+#[test]
 fn a_service_manager_runs_the_join_when_there_is_one() {
     story(async |lab| {
         let member = lab.cluster("pve1", 11);

@@ -217,6 +217,15 @@ impl Join {
         })
     }
 
+    /// Takes back what [`node_key`](Self::node_key) gave: the lines of this node's name in the cluster's file.
+    pub(super) async fn take_node_key_back(&mut self) -> Result<(), JoinError> {
+        let name = self.context.name.clone();
+        let arguments = [name.as_str()];
+        self.run(Machine::Member, script::SHARED_KEYS, &arguments, Some(""), OnLoss::Repeat)
+            .await
+            .map(drop)
+    }
+
     fn lasting_line(&self) -> String {
         let line = self.context.lasting_key.as_deref().unwrap_or_default();
         line.lines().next().map(|l| format!("{}\n", l.trim())).unwrap_or_default()
