@@ -252,6 +252,24 @@ fn a_backup_of_a_live_store_verifies_and_restores() {
 }
 
 #[test]
+fn a_dump_shows_records_and_no_secret_in_any_form() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    save(&store, host(1)).unwrap();
+    store
+        .write_blocking::<_, StoreError, _>(|tx| {
+            tx.put_secret("job/x/key", "planted-secret");
+            tx.save_setting("operator_password", &"$argon2id$planted-hash")
+        })
+        .unwrap();
+    let mut out = Vec::new();
+    dump(&store.snapshot().unwrap(), &mut out).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains("\"hostname\":\"pve1\""), "{text}");
+    assert!(!text.contains("planted"), "{text}");
+}
+
+#[test]
 fn what_is_not_a_whole_backup_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
