@@ -1,4 +1,4 @@
-//! Telling other services what happened: the Infrastructure registry (S2's shape) and generic outgoing webhooks.
+//! Telling other services what happened: the Infrastructure registry and generic outgoing webhooks.
 //!
 //! A report is written with the change it tells of and delivered afterwards, again and again with growing pauses until
 //! the receiver takes it. [`Reporter::run`] is the one task that delivers; it is fed by the outbox table.

@@ -100,7 +100,7 @@ pub struct Failure {
     pub hint: String,
 }
 
-/// Where a host stands (S2.12; the names are a contract).
+/// Where a host stands; the names are a contract.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HostState {

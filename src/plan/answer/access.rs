@@ -7,7 +7,7 @@ use crate::domain::secret::Secret;
 pub enum RootPassword {
     /// A hash that the operator configured. ISO 8.2 cannot take it.
     Configured(Secret<String>),
-    /// A random one for this rebuild: nobody knows it, access is by key (C39).
+    /// A random one for this rebuild: nobody knows it, access is by key.
     Generated(GeneratedPassword),
 }
 
