@@ -6,6 +6,7 @@ mod bad_input;
 mod browser;
 mod dhcp;
 mod first_boot;
+mod full_mode;
 mod iso;
 mod join;
 mod rebuild;
