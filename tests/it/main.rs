@@ -10,5 +10,6 @@ mod full_mode;
 mod iso;
 mod join;
 mod rebuild;
+mod report;
 mod rules;
 mod support;
