@@ -31,9 +31,17 @@ impl fmt::Display for PortOwner {
     }
 }
 
+/// Looks at `/proc`: neither its tables nor its list of processes is read at one instant, so that a busy machine may hide
+/// an entry from one look.
+const LOOKS: u32 = 3;
+
 /// The process that holds `port` in our network namespace, as far as `/proc` tells.
 #[must_use]
 pub fn find(transport: Transport, port: u16) -> Option<PortOwner> {
+    (0..LOOKS).find_map(|_| look(transport, port))
+}
+
+fn look(transport: Transport, port: u16) -> Option<PortOwner> {
     let tables = match transport {
         Transport::Udp => ["/proc/net/udp", "/proc/net/udp6"],
         Transport::Tcp => ["/proc/net/tcp", "/proc/net/tcp6"],
