@@ -146,6 +146,7 @@ impl Engine {
     /// When the jobs cannot be read at the start.
     pub async fn run(self) -> Result<(), Refusal> {
         let mut events = self.inner.store.subscribe();
+        import::tidy(&self).await?;
         let active = self.inner.store.read::<_, Refusal, _>(|r| Ok(r.active_jobs()?)).await?;
         for job in active {
             tracing::info!(job = %job.id, kind = job.kind(), "job taken up");

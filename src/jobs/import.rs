@@ -243,6 +243,30 @@ async fn fetch(
     }
 }
 
+/// Jobs looked back at for imports that can be tried again.
+const LOOK_BACK: usize = 500;
+
+/// Removes parts that no import will go on with: neither a running one nor one that can be tried again. At the start only.
+///
+/// # Errors
+/// When the jobs cannot be read. A part that cannot be removed is told in the log.
+pub(super) async fn tidy(engine: &Engine) -> Result<(), Refusal> {
+    let jobs = engine.store().read::<_, Refusal, _>(|r| Ok(r.jobs(None, LOOK_BACK)?)).await?;
+    let over = |status| matches!(status, JobStatus::Succeeded | JobStatus::Cancelled);
+    let wanted: Vec<Source> = jobs
+        .into_iter()
+        .filter(|job| !over(job.status))
+        .filter_map(|job| match job.work {
+            Work::ImportImage(work) => work.source.parse().ok(),
+            Work::Rebuild(_) => None,
+        })
+        .collect();
+    if let Err(error) = engine.context().images.discard_all_but(&wanted).await {
+        tracing::warn!(error = chain(&error), "left-over parts of imports could not be removed");
+    }
+    Ok(())
+}
+
 /// Removes an image's file after its record is gone.
 ///
 /// # Errors
