@@ -14,10 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::boot::{BootObservation, BootSink, ClientFacts};
 use crate::domain::event::{EventKind, Level, Subject};
-use crate::domain::inventory::Inventory;
 use crate::domain::mac::Mac;
 use crate::domain::sighting::Sighting;
-use crate::domain::time::Timestamp;
 use crate::store::{HostReads as _, NewEvent, SightingReads as _, Store, StoreError, Tx};
 
 /// Observations that may wait: a second of a busy segment.
@@ -177,7 +175,7 @@ fn record(
     }
     let now = tx.now();
     let is_new = known.is_none();
-    let mut sighting = known.unwrap_or_else(|| new_sighting(mac, now));
+    let mut sighting = known.unwrap_or_else(|| Sighting::first_heard(mac, now));
     if let Some(facts) = &observation.client {
         absorb(&mut sighting, facts);
     }
@@ -197,19 +195,6 @@ fn record(
     Ok(())
 }
 
-fn new_sighting(mac: Mac, now: Timestamp) -> Sighting {
-    Sighting {
-        mac,
-        inventory: Inventory::default(),
-        architecture: None,
-        address: None,
-        first_seen: now,
-        last_seen: now,
-        times_seen: 0,
-        ignored: false,
-    }
-}
-
 fn absorb(sighting: &mut Sighting, facts: &ClientFacts) {
     sighting.inventory.uuid = facts.uuid.or(sighting.inventory.uuid);
     sighting.inventory.firmware = facts.firmware.or(sighting.inventory.firmware);
@@ -222,6 +207,7 @@ fn absorb(sighting: &mut Sighting, facts: &ClientFacts) {
 mod test {
     use super::*;
     use crate::domain::boot::BootStage;
+    use crate::domain::time::Timestamp;
     use crate::store::{BootLogReads as _, MasterKey};
 
     fn store(dir: &tempfile::TempDir) -> Store {

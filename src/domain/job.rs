@@ -120,6 +120,23 @@ pub struct Step {
     pub detail: String,
 }
 
+impl Step {
+    /// A step that was not begun.
+    #[must_use]
+    pub fn pending(id: StepId, title: String, class: StepClass) -> Self {
+        Self {
+            id,
+            title,
+            class,
+            status: StepStatus::Pending,
+            attempts: 0,
+            started: None,
+            finished: None,
+            detail: String::new(),
+        }
+    }
+}
+
 /// What may happen to a step that was begun and not finished when the daemon stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

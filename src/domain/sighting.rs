@@ -28,3 +28,20 @@ pub struct Sighting {
     /// The operator does not want to see it: it is met with silence.
     pub ignored: bool,
 }
+
+impl Sighting {
+    /// A machine that is heard for the first time; nothing is counted yet.
+    #[must_use]
+    pub fn first_heard(mac: Mac, now: Timestamp) -> Self {
+        Self {
+            mac,
+            inventory: Inventory::default(),
+            architecture: None,
+            address: None,
+            first_seen: now,
+            last_seen: now,
+            times_seen: 0,
+            ignored: false,
+        }
+    }
+}

@@ -391,16 +391,8 @@ pub(super) fn open_token(tx: &Tx<'_, '_>, job: &Job) -> Result<Option<InstallTok
 
 fn note_sighting(tx: &mut Tx<'_, '_>, request: &ScriptRequest) -> Result<(), Refusal> {
     let now = tx.now();
-    let mut sighting = tx.sighting(request.mac)?.unwrap_or_else(|| Sighting {
-        mac: request.mac,
-        inventory: Inventory::default(),
-        architecture: None,
-        address: None,
-        first_seen: now,
-        last_seen: now,
-        times_seen: 0,
-        ignored: false,
-    });
+    let mut sighting =
+        tx.sighting(request.mac)?.unwrap_or_else(|| Sighting::first_heard(request.mac, now));
     let before = sighting.inventory.clone();
     sighting.inventory.absorb(request.inventory.clone());
     sighting.address = request.address.or(sighting.address);

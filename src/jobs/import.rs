@@ -14,7 +14,7 @@ use crate::domain::host::Failure;
 use crate::domain::id::JobId;
 use crate::domain::image::Image;
 use crate::domain::job::{Job, JobStatus, Step, StepClass, StepStatus, Work};
-use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::image::{Committed, ExpectedSha256, Fetched, ImportError, Source};
 use crate::store::{JobReads as _, NewEvent};
 
@@ -55,15 +55,9 @@ pub(super) fn steps() -> Vec<Step> {
         (step::COMMIT, "Take it into the list of images", StepClass::SafeToRepeat),
     ]
     .into_iter()
-    .map(|(id, title, class)| Step {
-        id: id.parse().expect("the ids above are slugs"),
-        title: title.to_owned(),
-        class,
-        status: StepStatus::Pending,
-        attempts: 0,
-        started: None,
-        finished: None,
-        detail: String::new(),
+    .map(|(id, title, class)| {
+        let id = id.parse().expect("the ids above are slugs");
+        Step::pending(id, title.to_owned(), class)
     })
     .collect()
 }
@@ -122,7 +116,7 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
             } else {
                 "correct the source, then import again"
             };
-            fail(engine, id, &chain(&error), hint).await
+            fail(engine, id, &with_causes(&error), hint).await
         }
     }
 }
@@ -229,8 +223,11 @@ async fn fetch(
             Err(error) if error.is_transient() && tries < TRIES => {
                 tries += 1;
                 let pause = Duration::from_secs(1 << tries.min(5));
-                let text =
-                    format!("{}; going on from there in {} s", chain(&error), pause.as_secs());
+                let text = format!(
+                    "{}; going on from there in {} s",
+                    with_causes(&error),
+                    pause.as_secs()
+                );
                 let step = step::FETCH.parse().ok();
                 super::rebuild::log(engine, id, step, Level::Warn, text).await?;
                 tokio::select! {
@@ -262,7 +259,10 @@ pub(super) async fn tidy(engine: &Engine) -> Result<(), Refusal> {
         })
         .collect();
     if let Err(error) = engine.context().images.discard_all_but(&wanted).await {
-        tracing::warn!(error = chain(&error), "left-over parts of imports could not be removed");
+        tracing::warn!(
+            error = with_causes(&error),
+            "left-over parts of imports could not be removed"
+        );
     }
     Ok(())
 }
@@ -277,18 +277,7 @@ pub(super) async fn remove_file(engine: &Engine, image: Image) -> Result<(), Ref
 }
 
 fn storage(error: &ImportError) -> Refusal {
-    Refusal::new(RefusalKind::Internal, chain(error), "look at the data directory")
-}
-
-fn chain(error: &ImportError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
+    Refusal::new(RefusalKind::Internal, with_causes(error), "look at the data directory")
 }
 
 async fn load(engine: &Engine, id: JobId) -> Result<Option<Job>, Refusal> {

@@ -13,7 +13,7 @@ use crate::domain::event::Level;
 use crate::domain::host::{Host, HostEvent, HostState};
 use crate::domain::id::{HostId, JobId, StepId};
 use crate::domain::job::{Job, StepClass, StepStatus, Work};
-use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::domain::secret::Secret;
 use crate::node::ClusterGuard;
 use crate::node::join::{Join, JoinContext, JoinLimits, JoinLog, StepOutcome};
@@ -120,12 +120,12 @@ pub(super) async fn look_ahead(
                 SSH host key into proxmox.member_host_key";
     let session = Session::connect(&member, &key, timeout)
         .await
-        .map_err(|e| failed(chain(&e), hint, e.class() == ErrorClass::Transient))?;
+        .map_err(|e| failed(with_causes(&e), hint, e.class() == ErrorClass::Transient))?;
     let limits = Limits { timeout, ..Limits::default() };
     let status = session
         .exec(&["pvecm", "status"], None, limits)
         .await
-        .map_err(|e| failed(chain(&e), "read its journal", true))?;
+        .map_err(|e| failed(with_causes(&e), "read its journal", true))?;
     let Some(state) = pvecm::status(&status.text()) else {
         let hint = "name a member of the cluster in proxmox.existing_node, or leave it empty to found a new one";
         return Err(failed("is in no cluster".to_owned(), hint, false));
@@ -140,7 +140,7 @@ pub(super) async fn look_ahead(
     let known = session
         .exec(&["cat", "/etc/pve/corosync.conf"], None, limits)
         .await
-        .map_err(|e| failed(chain(&e), "read its journal", true))?;
+        .map_err(|e| failed(with_causes(&e), "read its journal", true))?;
     session.close().await;
     let known = pvecm::corosync_conf(&known.text());
     if known.node(host.hostname.as_str()).is_some() && !work.replace_node && !work.join_started {
@@ -151,17 +151,6 @@ pub(super) async fn look_ahead(
         ));
     }
     Ok(format!("cluster '{}' is quorate and takes {}", state.name, host.hostname))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 impl Running {

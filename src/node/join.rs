@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use crate::domain::event::Level;
 use crate::domain::id::Hostname;
+use crate::domain::refusal::with_causes;
 use crate::plan::join::{Facts, JoinStep, Kind};
 
 use super::key::EphemeralKey;
@@ -232,14 +233,7 @@ impl JoinError {
     /// What happened with all its causes, in one line.
     #[must_use]
     pub fn reason(&self) -> String {
-        let mut text = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(error) = cause {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            cause = error.source();
-        }
-        text
+        with_causes(self)
     }
 
     /// What the operator can do.

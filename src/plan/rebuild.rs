@@ -85,18 +85,7 @@ pub fn steps(join: Vec<(StepId, String, StepClass)>) -> Vec<Step> {
         "Mark the host ready and tell the reporters",
         StepClass::SafeToRepeat,
     ));
-    all.into_iter()
-        .map(|(id, title, class)| Step {
-            id,
-            title,
-            class,
-            status: StepStatus::Pending,
-            attempts: 0,
-            started: None,
-            finished: None,
-            detail: String::new(),
-        })
-        .collect()
+    all.into_iter().map(|(id, title, class)| Step::pending(id, title, class)).collect()
 }
 
 /// Decides what the engine does now with a rebuild that is neither over nor cancelled.
