@@ -281,6 +281,7 @@ impl App {
         tasks.spawn(follow_types(self.view, list, stop.clone()));
         let operator = web::router(WebState::new(WebParts {
             operations: Arc::new(self.engine),
+            guests: None,
             store: self.store.clone(),
             types,
             version: env!("CARGO_PKG_VERSION"),

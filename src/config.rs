@@ -4,6 +4,7 @@
 //! of a file are reported at once, each with file, line, key and what is allowed. Nothing here binds a socket; `ironhatch
 //! check` and the start use the same code. Called by `app` and the command line.
 
+pub mod apps;
 pub mod check;
 pub mod document;
 mod effective;
@@ -55,6 +56,8 @@ pub struct Config {
     pub infrastructure: Option<Infrastructure>,
     /// Generic outgoing webhooks.
     pub webhooks: Vec<Webhook>,
+    /// The app layer; `None`: off, and then no key stays on any node.
+    pub apps: Option<apps::Apps>,
 }
 
 /// Where server types are read from.

@@ -2,8 +2,14 @@
 //!
 //! Pure: no sockets, no clock, no files, no randomness. Everything here can be tested with plain values.
 
+pub mod app;
 pub mod boot;
+pub mod boundary;
+pub mod discovery;
 pub mod event;
+pub mod form;
+pub mod gpu;
+pub mod guest;
 pub mod host;
 pub mod id;
 pub mod identity;
@@ -11,9 +17,11 @@ pub mod image;
 pub mod inventory;
 pub mod job;
 pub mod mac;
+pub mod node;
 pub mod refusal;
 pub mod secret;
 pub mod server_type;
 pub mod sighting;
 pub mod time;
+pub mod vmid;
 pub mod words;

@@ -5,3 +5,4 @@ pub mod installer;
 pub mod iso9660;
 pub mod pxe;
 pub mod tftp;
+pub mod verb;

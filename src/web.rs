@@ -41,7 +41,7 @@ mod view;
 pub(crate) mod test;
 
 pub use auth::{ControlSocket, TlsTransport, setup_link};
-pub use operation::Operations;
+pub use operation::{Archive, GuestOperations, Operations, Vitals};
 pub use problem::not_found;
 
 /// Event streams served at once. Each is an open socket and a task that reads the log: 200 screens are the target of
@@ -70,6 +70,8 @@ impl ServerTypeList {
 pub struct WebParts {
     /// Carries out what operators ask for.
     pub operations: Arc<dyn Operations>,
+    /// Carries out what concerns apps, guests and nodes; `None` when apps are switched off.
+    pub guests: Option<Arc<dyn GuestOperations>>,
     /// The database, for reading and for sessions.
     pub store: Store,
     /// Server types, as they are reloaded.

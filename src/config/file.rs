@@ -78,6 +78,7 @@ fn whole(path: &Path, root: &Section<'_>, cx: &Context<'_>) -> Option<Config> {
         credentials,
         infrastructure,
         webhooks,
+        apps: None,
     })
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::host::HostState;
-use super::id::{HostId, ImageId, JobId, StepId};
+use super::id::{GuestId, HostId, ImageId, JobId, StepId};
 use super::mac::Mac;
 use super::time::Timestamp;
 
@@ -40,6 +40,9 @@ pub struct Subject {
     /// The image.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<ImageId>,
+    /// The guest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub guest: Option<GuestId>,
 }
 
 /// How much attention an event or log line wants.
@@ -100,6 +103,12 @@ pub enum EventKind {
     Sighting,
     /// An image appeared, changed or went away.
     ImageChanged,
+    /// A guest's record was made, changed or deleted.
+    GuestChanged,
+    /// A node was enrolled, changed or revoked.
+    NodeChanged,
+    /// The catalog of apps was read again.
+    CatalogChanged,
     /// Configuration, server types or the appliance itself.
     System,
 }

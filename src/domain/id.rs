@@ -53,6 +53,11 @@ uuid_id!(
     "host id",
     "Identifies a registered host for as long as it exists; never re-used."
 );
+uuid_id!(
+    GuestId,
+    "guest id",
+    "Identifies a guest's record for as long as it exists; its number in the cluster is a [`super::vmid::Vmid`]."
+);
 uuid_id!(JobId, "job id", "Identifies one job; version 7, so ids sort by creation time.");
 
 macro_rules! slug_id {
@@ -117,6 +122,90 @@ slug_id!(
     "Names a server type: the stem of its file in `server-types/`."
 );
 slug_id!(StepId, "step id", "Names a step of a job; its meaning never changes (it is stored).");
+
+macro_rules! pve_id {
+    ($name:ident, $kind:literal, $most:literal, $rest:pat, $rule:literal, $doc:literal) => {
+        #[doc = $doc]
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// The id as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl FromStr for $name {
+            type Err = InvalidId;
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                let ok = (1..=$most).contains(&text.len())
+                    && text.starts_with(|c: char| c.is_ascii_alphabetic())
+                    && text.ends_with(|c: char| c.is_ascii_alphanumeric())
+                    && text.bytes().all(|b| matches!(b, $rest));
+                if ok {
+                    Ok(Self(text.to_owned()))
+                } else {
+                    Err(InvalidId {
+                        kind: $kind,
+                        text: text.chars().take(60).collect(),
+                        rule: $rule,
+                    })
+                }
+            }
+        }
+        impl TryFrom<String> for $name {
+            type Error = InvalidId;
+            fn try_from(text: String) -> Result<Self, InvalidId> {
+                text.parse()
+            }
+        }
+        impl From<$name> for String {
+            fn from(id: $name) -> Self {
+                id.0
+            }
+        }
+    };
+}
+
+pve_id!(
+    StorageId,
+    "storage",
+    100,
+    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-',
+    "letters, digits, '.', '_', '-', beginning with a letter, ending with a letter or digit",
+    "Names a storage of a cluster (format pve-storage-id, PVE 9.2)."
+);
+pve_id!(
+    BridgeName,
+    "bridge",
+    15,
+    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-',
+    "a network interface's name: at most 15 letters, digits, '.', '_', '-'",
+    "Names a bridge or VNet of a node (format pve-iface, PVE 9.2; 15 is the kernel's limit)."
+);
+pve_id!(
+    PoolId,
+    "pool",
+    100,
+    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'_' | b'-',
+    "letters, digits, '.', '_', '-', beginning with a letter, ending with a letter or digit",
+    "Names a resource pool of a cluster; nested pools are not used."
+);
+
+/// A node's name in its cluster. A host's name becomes it.
+pub type NodeName = Hostname;
 
 /// A host's short name: one DNS label that Proxmox VE accepts as a node name.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -1,13 +1,19 @@
 //! Durable work with steps, a log and a result.
 
+mod guest;
+
 use serde::{Deserialize, Serialize};
 
 use super::host::Failure;
-use super::id::{HostId, ImageId, JobId, StepId};
+use super::id::{GuestId, HostId, ImageId, JobId, StepId};
 use super::time::Timestamp;
 
+pub use guest::{
+    CatalogWork, GuestTask, GuestWork, NodeTask, NodeWork, PendingTask, PowerAction, Reconfigure,
+};
+
 /// One job as it is stored. Steps are in order; the log is a table of its own.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its id; also the answer to `/ops/{id}`.
     pub id: JobId,
@@ -30,13 +36,19 @@ pub struct Job {
 }
 
 /// Kinds of work with their parameters. Tags are stored: renaming one is a migration.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Work {
     /// Wipe a host and make it a node.
     Rebuild(Rebuild),
     /// Bring an ISO in.
     ImportImage(ImportImage),
+    /// Do something to a guest.
+    Guest(GuestWork),
+    /// Enrol a node, or take its enrolment back.
+    Node(NodeWork),
+    /// Read a catalog source again.
+    Catalog(CatalogWork),
 }
 
 /// Parameters of a rebuild.
@@ -188,16 +200,29 @@ impl Job {
     pub fn host(&self) -> Option<HostId> {
         match &self.work {
             Work::Rebuild(rebuild) => Some(rebuild.host),
-            Work::ImportImage(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The guest this job works on, if any.
+    #[must_use]
+    pub fn guest(&self) -> Option<GuestId> {
+        match &self.work {
+            Work::Guest(work) => Some(work.guest),
+            _ => None,
         }
     }
 
     /// The kind in one word, as in the API.
     #[must_use]
     pub fn kind(&self) -> &'static str {
-        match self.work {
+        match &self.work {
             Work::Rebuild(_) => "rebuild",
             Work::ImportImage(_) => "import_image",
+            Work::Guest(work) => work.task.kind(),
+            Work::Node(NodeWork { task: NodeTask::Enroll, .. }) => "enroll_node",
+            Work::Node(NodeWork { task: NodeTask::Revoke, .. }) => "revoke_node",
+            Work::Catalog(_) => "refresh_catalog",
         }
     }
 
@@ -207,6 +232,18 @@ impl Job {
         match &self.work {
             Work::Rebuild(rebuild) => format!("Rebuild {}", rebuild.hostname),
             Work::ImportImage(import) => format!("Import {}", import.source),
+            Work::Guest(work) => work.task.title(&work.name),
+            Work::Node(work) => {
+                let verb = match work.task {
+                    NodeTask::Enroll => "Enrol",
+                    NodeTask::Revoke => "Revoke",
+                };
+                match &work.name {
+                    Some(name) => format!("{verb} node {name}"),
+                    None => format!("{verb} node at {}", work.address),
+                }
+            }
+            Work::Catalog(work) => format!("Refresh catalog {}", work.source),
         }
     }
 

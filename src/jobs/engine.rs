@@ -218,6 +218,7 @@ impl Engine {
         match job.map(|job| job.work) {
             Some(Work::Rebuild(_)) => rebuild::drive(self, id, waker).await,
             Some(Work::ImportImage(_)) => import::drive(self, id, waker).await,
+            Some(Work::Guest(_) | Work::Node(_) | Work::Catalog(_)) => self.give_up(id).await,
             None => Ok(()),
         }
     }

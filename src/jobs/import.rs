@@ -255,7 +255,7 @@ pub(super) async fn tidy(engine: &Engine) -> Result<(), Refusal> {
         .filter(|job| !over(job.status))
         .filter_map(|job| match job.work {
             Work::ImportImage(work) => work.source.parse().ok(),
-            Work::Rebuild(_) => None,
+            _ => None,
         })
         .collect();
     if let Err(error) = engine.context().images.discard_all_but(&wanted).await {

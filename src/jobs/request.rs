@@ -289,6 +289,11 @@ impl Engine {
                 let request = ImportRequest { source: work.source, sha256: work.expected_sha256 };
                 self.import_image(request).await
             }
+            Work::Guest(_) | Work::Node(_) | Work::Catalog(_) => Err(refuse(
+                RefusalKind::Conflict,
+                "this kind of job is tried again where it was asked for",
+                "open the guest, node or catalog page",
+            )),
         }
     }
 

@@ -225,6 +225,7 @@ pub(super) fn subject(job: &Job) -> Subject {
     let image = match &job.work {
         Work::Rebuild(rebuild) => Some(rebuild.image.clone()),
         Work::ImportImage(import) => import.image.clone(),
+        _ => None,
     };
-    Subject { host: job.host(), job: Some(job.id), mac: None, image }
+    Subject { host: job.host(), job: Some(job.id), mac: None, image, guest: job.guest() }
 }

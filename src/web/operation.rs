@@ -1,5 +1,7 @@
 //! What the pages and the API ask of the job engine, as a trait: handlers are tested without a running engine.
 
+mod guest;
+
 use futures_util::future::BoxFuture;
 
 use crate::domain::host::Host;
@@ -7,6 +9,8 @@ use crate::domain::id::{HostId, ImageId, JobId};
 use crate::domain::mac::Mac;
 use crate::domain::refusal::Refusal;
 use crate::jobs::{Engine, HostChange, ImportRequest, NewHost, RebuildRequest};
+
+pub use guest::{Archive, GuestOperations, Vitals};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
 

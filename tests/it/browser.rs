@@ -95,6 +95,7 @@ async fn dashboard(dir: &tempfile::TempDir) -> (Store, SocketAddr, CancellationT
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let pages = web::router(WebState::new(WebParts {
+        guests: None,
         operations: Arc::new(NoEngine),
         store: store.clone(),
         types,

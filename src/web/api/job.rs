@@ -82,6 +82,7 @@ impl<'a> JobBody<'a> {
             Work::ImportImage(work) => {
                 (None, work.image.as_ref().map(|i| i.as_str()), Some(work.source.as_str()))
             }
+            _ => (None, None, None),
         };
         Self {
             id: job.id.to_string(),
@@ -98,7 +99,7 @@ impl<'a> JobBody<'a> {
             cancel_requested: job.cancel_requested,
             public_key: match &job.work {
                 Work::Rebuild(work) => work.public_key.as_deref(),
-                Work::ImportImage(_) => None,
+                _ => None,
             },
             failure: job.failure.as_ref(),
             steps: job.steps.iter().map(StepBody::new).collect(),

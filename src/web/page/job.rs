@@ -191,6 +191,9 @@ fn job_page(
             about.extend(import.image.as_ref().map(|image| ("Image", image.to_string())));
             (None, about)
         }
+        Work::Guest(work) => (None, vec![("Guest", work.name.to_string())]),
+        Work::Node(work) => (None, vec![("Address", work.address.to_string())]),
+        Work::Catalog(work) => (None, vec![("Source", work.source.clone())]),
     };
     let frame = Frame::new(web, read, operator, "jobs", job_title(&job))?;
     let steps = job.steps.iter();

@@ -88,6 +88,7 @@ impl Scene {
         let asked = Recorder::default();
         let cancel = CancellationToken::new();
         let state = WebState::new(WebParts {
+            guests: None,
             operations: Arc::new(asked.clone()),
             store: store.clone(),
             types: receiver,

@@ -51,6 +51,9 @@ pub(crate) fn event_source(kind: &EventKind) -> Option<&'static str> {
         EventKind::HostRegistered | EventKind::HostChanged | EventKind::HostDeleted => Some("host"),
         EventKind::Sighting => Some("sighting"),
         EventKind::ImageChanged => Some("image"),
+        EventKind::GuestChanged => Some("guest"),
+        EventKind::NodeChanged => Some("node"),
+        EventKind::CatalogChanged => Some("catalog"),
         EventKind::System => Some("system"),
     }
 }

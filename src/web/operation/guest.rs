@@ -1,0 +1,125 @@
+//! What pages and API ask about apps, guests and nodes.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::Answer;
+use crate::domain::app::{AppId, Catalog};
+use crate::domain::discovery::{Discovery, Review};
+use crate::domain::form::{Declined, Submitted};
+use crate::domain::guest::Guest;
+use crate::domain::id::{GuestId, JobId, NodeName, StorageId};
+use crate::domain::job::PowerAction;
+use crate::domain::secret::Secret;
+use crate::domain::vmid::Vmid;
+use futures_util::future::BoxFuture;
+
+type FormAnswer<'a, T> = BoxFuture<'a, Result<T, Declined>>;
+
+/// Everything that an operator can ask of the app layer. Absent when apps are switched off.
+///
+/// Forms are taken as they were entered: the fields are `name`, `description`, `node`, `storage`, `cores`, `memory_mb`,
+/// `swap_mb`, `disk_gb`, `onboot`, `start`, `bridge`, `vlan`, `ipv4` (`dhcp`, `static`), `address` (with prefix),
+/// `gateway`, `expose` (`none`, `internal`, `public`), `domain`, `monitoring`, `gpu` (`none`, `best`, `pick`),
+/// `gpu_devices` (PCI addresses, separated by commas), `volume.KEY` (GiB; empty leaves an optional one out) and
+/// `input.KEY`. What is left out takes the app's or the site's default. Booleans are `true` or `false`.
+pub trait GuestOperations: Send + Sync + 'static {
+    /// All apps as last read.
+    fn catalog(&self) -> Arc<Catalog>;
+    /// Reads the sources again; `None`: all of them.
+    fn refresh_catalog(&self, source: Option<String>) -> Answer<'_, Vec<JobId>>;
+    /// Looks at the cluster; not older than some seconds.
+    fn discovery(&self) -> Answer<'_, Arc<Discovery>>;
+    /// The form of an app with its defaults filled in.
+    fn defaults(&self, app: AppId) -> Answer<'_, Submitted>;
+    /// Checks a form and tells everything that an installation would do.
+    fn review(&self, app: AppId, form: Submitted) -> FormAnswer<'_, Review>;
+    /// Queues an installation.
+    fn install(&self, app: AppId, form: Submitted) -> FormAnswer<'_, JobId>;
+    /// Tries a failed installation again.
+    fn retry_install(&self, guest: GuestId) -> Answer<'_, JobId>;
+    /// Takes a guest away; `confirm` is its name as it was typed. Also destroys the remains of a failed installation.
+    fn uninstall(&self, guest: GuestId, keep_volumes: bool, confirm: String) -> Answer<'_, JobId>;
+    /// Changes inputs (`input.KEY`), `cores`, `memory_mb`, `disk_gb`, `onboot`, `description`, `gpu`, `gpu_devices`.
+    fn reconfigure(&self, guest: GuestId, form: Submitted) -> FormAnswer<'_, JobId>;
+    /// Brings its app to the catalog's version, with a restore point first.
+    fn upgrade(&self, guest: GuestId) -> Answer<'_, JobId>;
+    /// Takes it back to its restore point.
+    fn return_to_restore_point(&self, guest: GuestId) -> Answer<'_, JobId>;
+    /// Starts, stops, restarts.
+    fn power(&self, guest: GuestId, action: PowerAction) -> Answer<'_, JobId>;
+    /// Backs it up; `None`: to the first approved storage.
+    fn backup(&self, guest: GuestId, storage: Option<StorageId>) -> Answer<'_, JobId>;
+    /// Archives of a guest, newest first.
+    fn backups(&self, guest: GuestId) -> Answer<'_, Vec<Archive>>;
+    /// Puts a backup in a guest's place, on the same node or another.
+    fn restore(
+        &self,
+        guest: GuestId,
+        archive: String,
+        node: Option<NodeName>,
+        confirm: String,
+    ) -> Answer<'_, JobId>;
+    /// Records an existing container, read-only.
+    fn observe(&self, node: NodeName, vmid: Vmid) -> Answer<'_, Guest>;
+    /// Makes an observed container ours: pool and tag are set.
+    fn adopt(&self, guest: GuestId, confirm: String) -> Answer<'_, JobId>;
+    /// Forgets an observed container; nothing about it changes.
+    fn forget(&self, guest: GuestId) -> Answer<'_, ()>;
+    /// Pushes its definition to the reverse proxy's repository again.
+    fn publish(&self, guest: GuestId) -> Answer<'_, JobId>;
+    /// How it is just now.
+    fn vitals(&self, guest: GuestId) -> Answer<'_, Vitals>;
+    /// A secret of a guest, shown once: it cannot be asked for again.
+    fn reveal(&self, guest: GuestId, key: String) -> Answer<'_, Secret<String>>;
+    /// Enrols a node with the password of its root user.
+    fn enroll_node(&self, address: IpAddr, password: Secret<String>) -> Answer<'_, JobId>;
+    /// A one-line command that enrols the node it is pasted on; valid once, for some minutes.
+    fn enroll_command(&self) -> Answer<'_, Secret<String>>;
+    /// Takes everything that enrolment made off a node.
+    fn revoke_node(&self, node: NodeName) -> Answer<'_, JobId>;
+}
+
+/// A backup of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Archive {
+    /// Volume id.
+    pub volid: String,
+    /// Where it is.
+    pub storage: StorageId,
+    /// The node that reported it.
+    pub node: NodeName,
+    /// Bytes.
+    pub size: u64,
+    /// When it was made.
+    pub made: crate::domain::time::Timestamp,
+}
+
+/// How a guest is just now, as its node reports it.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct Vitals {
+    /// `running`, `stopped`, or `unknown` when the node does not answer.
+    pub status: String,
+    /// Share of its cores in use, 0 to 1.
+    pub cpu: f64,
+    /// Bytes of memory in use.
+    pub memory: u64,
+    /// Bytes of memory it may use.
+    pub memory_max: u64,
+    /// Bytes of its root disk in use.
+    pub disk: u64,
+    /// Bytes of its root disk.
+    pub disk_max: u64,
+    /// Bytes received since its start.
+    pub network_in: u64,
+    /// Bytes sent since its start.
+    pub network_out: u64,
+    /// Seconds since its start.
+    pub uptime: u64,
+    /// Addresses it has.
+    pub addresses: Vec<IpAddr>,
+    /// Link to its console in the node's own pages.
+    pub console: String,
+    /// Why the node did not answer.
+    pub problem: String,
+}
