@@ -413,6 +413,9 @@ impl Guest {
 }
 
 #[cfg(test)]
+pub(crate) mod sample;
+
+#[cfg(test)]
 mod test {
     use proptest::prelude::*;
 

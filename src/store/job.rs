@@ -113,6 +113,9 @@ impl Tx<'_, '_> {
             index.extend_from_slice(&key);
             self.put(Table::JobsByHost, index, Vec::new());
         }
+        if let Some(guest) = job.guest() {
+            self.index_job_of_guest(guest, job.id);
+        }
         if job.status.is_terminal() {
             self.remove(Table::ActiveJobs, key.clone());
         } else {

@@ -1,9 +1,9 @@
 //! Tables and key encodings. Names and encodings are contracts: renaming one is a migration.
 
-use crate::domain::id::{HostId, JobId};
+use crate::domain::id::{GuestId, HostId, JobId};
 
 /// Version of the tables and records that this program writes.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// One table. All are byte strings to byte strings; the key encodings below sort in reading order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,11 +48,23 @@ pub enum Table {
     Leases,
     /// Sequence → report waiting for delivery.
     Outbox,
+    /// Guest id → guest.
+    Guests,
+    /// Guest name → guest id.
+    GuestByName,
+    /// Guest number → guest id.
+    GuestByVmid,
+    /// Guest id, job id → nothing.
+    JobsByGuest,
+    /// Guest number → held number.
+    HeldVmids,
+    /// Node name → enrolled node.
+    Nodes,
 }
 
 impl Table {
     /// All tables, in the order of the enum, so that `table as usize` is an index.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::Meta,
         Self::Hosts,
         Self::HostByMac,
@@ -73,6 +85,12 @@ impl Table {
         Self::Settings,
         Self::Leases,
         Self::Outbox,
+        Self::Guests,
+        Self::GuestByName,
+        Self::GuestByVmid,
+        Self::JobsByGuest,
+        Self::HeldVmids,
+        Self::Nodes,
     ];
 
     /// The name in the file.
@@ -98,6 +116,12 @@ impl Table {
             Self::Settings => "settings",
             Self::Leases => "leases",
             Self::Outbox => "outbox",
+            Self::Guests => "guests",
+            Self::GuestByName => "guest_by_name",
+            Self::GuestByVmid => "guest_by_vmid",
+            Self::JobsByGuest => "jobs_by_guest",
+            Self::HeldVmids => "held_vmids",
+            Self::Nodes => "nodes",
         }
     }
 
@@ -109,6 +133,11 @@ impl Table {
 
 /// A host's key.
 pub(super) fn host_key(id: HostId) -> Vec<u8> {
+    id.0.as_bytes().to_vec()
+}
+
+/// A guest's key.
+pub(super) fn guest_key(id: GuestId) -> Vec<u8> {
     id.0.as_bytes().to_vec()
 }
 
