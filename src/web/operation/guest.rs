@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Answer;
 use crate::domain::app::{AppId, Catalog};
+use crate::domain::boundary::Boundary;
 use crate::domain::discovery::{Discovery, Review};
 use crate::domain::form::{Declined, Submitted};
 use crate::domain::guest::Guest;
@@ -24,6 +25,8 @@ type FormAnswer<'a, T> = BoxFuture<'a, Result<T, Declined>>;
 /// `gpu_devices` (PCI addresses, separated by commas), `volume.KEY` (GiB; empty leaves an optional one out) and
 /// `input.KEY`. What is left out takes the app's or the site's default. Booleans are `true` or `false`.
 pub trait GuestOperations: Send + Sync + 'static {
+    /// What the configuration approves: the choices that forms offer, and the limits that they name.
+    fn site(&self) -> Site;
     /// All apps as last read.
     fn catalog(&self) -> Arc<Catalog>;
     /// Reads the sources again; `None`: all of them.
@@ -78,6 +81,17 @@ pub trait GuestOperations: Send + Sync + 'static {
     fn enroll_command(&self) -> Answer<'_, Secret<String>>;
     /// Takes everything that enrolment made off a node.
     fn revoke_node(&self, node: NodeName) -> Answer<'_, JobId>;
+}
+
+/// The configured app layer, as far as pages name it.
+#[derive(Debug, Clone)]
+pub struct Site {
+    /// Approved places and sizes.
+    pub boundary: Boundary,
+    /// Work on guests at a time; of one guest it is always one.
+    pub jobs_at_once: usize,
+    /// A reverse proxy's repository is configured: services can be exposed.
+    pub publishes: bool,
 }
 
 /// A backup of a guest.
