@@ -17,6 +17,12 @@ use crate::domain::gpu::GpuReport;
 use crate::domain::id::InvalidId;
 use crate::domain::vmid::Vmid;
 
+mod check;
+mod codec;
+
+pub use check::{PATH, check};
+pub use codec::{Malformed, Rule, cut_text, decode_request, encode_request};
+
 /// Version of this protocol; an agent answers only its own.
 pub const VERSION: u32 = 1;
 /// Longest request line in bytes, the newline included.
@@ -25,6 +31,17 @@ pub const MOST_REQUEST: usize = 64 * 1024;
 pub const MOST_FRAME: usize = 64 * 1024;
 /// Largest pushed or pulled file in bytes.
 pub const MOST_PAYLOAD: u64 = 16 * 1024 * 1024;
+/// Longest run of a program in a guest: a day.
+pub const MOST_TIMEOUT_SEC: u32 = 24 * 60 * 60;
+/// Bytes of a program's output that are sent on; the rest is dropped, and a last line says so.
+pub const MOST_OUTPUT: usize = 32 * 1024 * 1024;
+/// Bytes of text in one output frame. Each may become six in JSON (`\u0000`), and the line must stay below
+/// [`MOST_FRAME`].
+pub const MOST_TEXT: usize = 8 * 1024;
+/// Bytes of a file in one data frame.
+pub const MOST_DATA: usize = 32 * 1024;
+/// Folder in a guest that holds what is staged for provisioning.
+pub const STAGED: &str = "/opt/appstore";
 
 /// One request.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -177,6 +194,31 @@ impl Verb {
         }
     }
 
+    /// All names, in the order of the variants.
+    pub const NAMES: [&'static str; 15] = [
+        "hello",
+        "exec",
+        "push",
+        "pull",
+        "remove-staged",
+        "set-features",
+        "set-devices",
+        "bind-mount",
+        "unbind",
+        "template",
+        "unlock",
+        "gpus",
+        "driver-check",
+        "importable-pools",
+        "import-pool",
+    ];
+
+    /// Whether its name says everything.
+    #[must_use]
+    pub fn takes_no_argument(&self) -> bool {
+        matches!(self, Self::Hello | Self::Gpus | Self::DriverCheck | Self::ImportablePools)
+    }
+
     /// Its name on the wire and in logs.
     #[must_use]
     pub fn name(&self) -> &'static str {
@@ -279,7 +321,7 @@ pub enum Frame {
     },
     /// The node did nothing.
     Refused {
-        /// Which rule: `malformed`, `version`, `verb`, `guest`, `pool`, `tag`, `argument`, `state`, `limit`.
+        /// Which [`Rule`].
         rule: String,
         /// What was wrong, in one sentence.
         detail: String,
@@ -340,3 +382,6 @@ pub struct ImportablePool {
     /// It was last used by another system.
     pub foreign: bool,
 }
+
+#[cfg(test)]
+mod test;
