@@ -1,13 +1,15 @@
-//! SSH to nodes: sessions with pinned host keys, and the cluster join.
+//! SSH to nodes: sessions with pinned host keys, the cluster join, and the root channel.
 //!
 //! The only place that knows russh. What to run and what its output means is decided in `plan::join`.
 
+pub mod channel;
 pub mod join;
 pub mod key;
 pub mod lock;
 pub mod quote;
 pub mod ssh;
 
+pub use channel::{CallLimits, Channel, ChannelError, Outcome};
 pub use join::{Join, JoinContext, JoinError, JoinLimits, JoinLog, StepOutcome};
 pub use key::EphemeralKey;
 pub use lock::{ClusterGuard, ClusterLocks};

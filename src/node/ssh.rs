@@ -5,12 +5,13 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use russh::client::{self, AuthResult, Handle};
 use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
-use russh::{ChannelMsg, Disconnect, Preferred};
+use russh::{ChannelMsg, ChannelWriteHalf, Disconnect, Preferred};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -142,6 +143,9 @@ pub enum ExecError {
         /// The signal's name, when sshd told it.
         signal: Option<String>,
     },
+    /// Whoever reads its output wanted no more of it.
+    #[error("the command was left before its end")]
+    Stopped,
     /// The machine refused to run commands in this session.
     #[error("the machine refused to run the command")]
     Refused,
@@ -162,7 +166,7 @@ impl ExecError {
                 ErrorClass::Transient
             }
             Self::Refused => ErrorClass::Denied,
-            Self::TooMuchOutput { .. } | Self::Argument(_) => ErrorClass::Broken,
+            Self::TooMuchOutput { .. } | Self::Stopped | Self::Argument(_) => ErrorClass::Broken,
         }
     }
 }
@@ -206,6 +210,15 @@ impl Output {
     pub fn complaint(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.stderr)
     }
+}
+
+/// Which of a command's streams a piece of output came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Standard output.
+    Stdout,
+    /// Standard error.
+    Stderr,
 }
 
 /// A session with a machine that proved its identity and accepted our key.
@@ -292,64 +305,117 @@ impl Session {
         stdin: Option<&[u8]>,
         limits: Limits,
     ) -> Result<Output, ExecError> {
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let mut keep = |source, data: &[u8]| {
+            match source {
+                Source::Stdout => stdout.extend_from_slice(data),
+                Source::Stderr => stderr.extend_from_slice(data),
+            }
+            ControlFlow::Continue(())
+        };
+        let status = self.stream(argv, stdin.unwrap_or_default(), limits, &mut keep).await?;
+        Ok(Output { status, stdout, stderr })
+    }
+
+    /// Runs a command and hands its output to `sink` as it comes. `sink` ends the command's channel early by
+    /// [`ControlFlow::Break`]; then, and at any other early end, the machine learns that nobody listens any more.
+    ///
+    /// # Errors
+    /// [`ExecError`]; [`ExecError::Stopped`] after a break.
+    pub async fn stream(
+        &self,
+        argv: &[&str],
+        stdin: &[u8],
+        limits: Limits,
+        sink: &mut (dyn FnMut(Source, &[u8]) -> ControlFlow<()> + Send),
+    ) -> Result<u32, ExecError> {
         let line = quote::render(argv)?;
-        timeout(limits.timeout, self.run(line, stdin.unwrap_or_default(), limits.max_output))
+        timeout(limits.timeout, self.run(line, stdin, limits.max_output, sink))
             .await
             .unwrap_or(Err(ExecError::Timeout { seconds: limits.timeout.as_secs() }))
     }
 
-    async fn run(&self, line: String, stdin: &[u8], limit: usize) -> Result<Output, ExecError> {
+    async fn run(
+        &self,
+        line: String,
+        stdin: &[u8],
+        limit: usize,
+        sink: &mut (dyn FnMut(Source, &[u8]) -> ControlFlow<()> + Send),
+    ) -> Result<u32, ExecError> {
         let channel = self.handle.channel_open_session().await.map_err(refused_or_dropped)?;
         channel.exec(true, line).await.map_err(ExecError::Dropped)?;
         let (mut reader, writer) = channel.split();
-        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        // Also when this future is dropped, by a timeout or a cancelled job: the command must not go on for nobody.
+        let writer = Closing(Some(writer));
+        let mut received = 0_usize;
         let (mut status, mut signal) = (None, None);
         let feed = async {
             // The command may end without reading its input: that is its own affair.
-            let _ = writer.data(stdin).await;
-            let _ = writer.eof().await;
+            if let Some(writer) = &writer.0 {
+                let _ = writer.data(stdin).await;
+                let _ = writer.eof().await;
+            }
         };
         let collect = async {
             // The status may come before the last data: read until the channel ends.
             while let Some(message) = reader.wait().await {
-                match message {
-                    ChannelMsg::Data { data } => stdout.extend_from_slice(&data),
-                    ChannelMsg::ExtendedData { data, .. } => stderr.extend_from_slice(&data),
-                    ChannelMsg::ExitStatus { exit_status } => status = Some(exit_status),
+                let (source, data) = match &message {
+                    ChannelMsg::Data { data } => (Source::Stdout, data),
+                    ChannelMsg::ExtendedData { data, .. } => (Source::Stderr, data),
+                    ChannelMsg::ExitStatus { exit_status } => {
+                        status = Some(*exit_status);
+                        continue;
+                    }
                     ChannelMsg::ExitSignal { signal_name, .. } => {
                         signal = Some(format!("{signal_name:?}"));
+                        continue;
                     }
                     ChannelMsg::Failure => return Err(ExecError::Refused),
-                    _ => {}
-                }
-                if stdout.len().saturating_add(stderr.len()) > limit {
+                    _ => continue,
+                };
+                received = received.saturating_add(data.len());
+                if received > limit {
                     return Err(ExecError::TooMuchOutput { limit });
+                }
+                if sink(source, data).is_break() {
+                    return Err(ExecError::Stopped);
                 }
             }
             Ok(())
         };
         // Reading must go on while input is sent: both directions have a window.
-        let collected = {
+        {
             tokio::pin!(feed, collect);
             let mut fed = false;
             loop {
                 tokio::select! {
                     () = &mut feed, if !fed => fed = true,
-                    result = &mut collect => break result,
+                    result = &mut collect => break result?,
                 }
             }
-        };
-        let _ = writer.close().await;
-        collected?;
-        match status {
-            Some(status) => Ok(Output { status, stdout, stderr }),
-            None => Err(ExecError::NoExitStatus { signal }),
         }
+        status.ok_or(ExecError::NoExitStatus { signal })
     }
 
     /// Says goodbye. Dropping a session ends it too.
     pub async fn close(self) {
         let _ = self.handle.disconnect(Disconnect::ByApplication, "", "").await;
+    }
+}
+
+/// The sending half of a command's channel. Dropped without a close, a channel stays open for as long as its connection.
+struct Closing(Option<ChannelWriteHalf<client::Msg>>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        let (Some(writer), Ok(runtime)) = (self.0.take(), tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        // Bounded: the message goes to the connection's own queue, which ends with the connection.
+        runtime.spawn(async move {
+            let _ = writer.close().await;
+        });
     }
 }
 
