@@ -1,7 +1,9 @@
-//! Decisions as pure functions: what to offer to a packet, which answer in which dialect, which steps make a rebuild.
+//! Decisions as pure functions: what to offer to a packet, which answer in which dialect, which steps make a rebuild,
+//! what becomes of a form.
 
 pub mod answer;
 pub mod authority;
+pub mod guest;
 pub mod join;
 pub mod lease;
 pub mod offer;

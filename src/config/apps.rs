@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::domain::boundary::Boundary;
-use crate::domain::id::{BridgeName, NodeName, StorageId};
+use crate::domain::id::StorageId;
 use crate::domain::secret::Secret;
+
+pub use crate::domain::boundary::Defaults;
 
 /// The app layer. Absent from the configuration when `apps.enabled` is not true.
 #[derive(Debug, Clone)]
@@ -32,21 +34,6 @@ pub struct Apps {
     pub node_binary: Option<PathBuf>,
     /// Apps that are installed when a host of a server type becomes ready, by the type's name.
     pub stacks: Vec<StackEntry>,
-}
-
-/// What forms propose.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Defaults {
-    /// Node; `None`: the one with most free memory.
-    pub node: Option<NodeName>,
-    /// Storage.
-    pub storage: StorageId,
-    /// Bridge.
-    pub bridge: BridgeName,
-    /// Domain below which services are proposed, `example.net`.
-    pub domain: Option<String>,
-    /// Guests are proposed to be monitored.
-    pub monitoring: bool,
 }
 
 /// Where apps come from.

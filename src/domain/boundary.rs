@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use super::app::{AppId, Feature};
-use super::gpu::{GpuVendor, PciAddress};
+use super::gpu::{Gpu, GpuVendor, PciAddress};
 use super::id::{BridgeName, NodeName, PoolId, StorageId};
 use super::vmid::{Tag, Vmid};
 
@@ -26,7 +26,7 @@ pub struct Boundary {
     pub template_storage: StorageId,
     /// Bridges. Never empty.
     pub bridges: Vec<BridgeName>,
-    /// VLAN tags; empty: guests are untagged.
+    /// VLAN tags, the first one is proposed; 0 stands for untagged. Empty: guests are untagged.
     pub vlans: Vec<u16>,
     /// Most resources of one guest.
     pub caps: Caps,
@@ -42,6 +42,21 @@ pub struct Boundary {
     pub allow_privileged: bool,
     /// Who may have which GPU.
     pub gpu: GpuPolicy,
+}
+
+/// What forms propose; all of it approved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Defaults {
+    /// Node; `None`: the one with most free memory.
+    pub node: Option<NodeName>,
+    /// Storage.
+    pub storage: StorageId,
+    /// Bridge.
+    pub bridge: BridgeName,
+    /// Domain below which services are proposed, `example.net`.
+    pub domain: Option<String>,
+    /// Guests are proposed to be monitored.
+    pub monitoring: bool,
 }
 
 /// Most resources of one guest.
@@ -88,6 +103,46 @@ pub struct Marks {
     pub tags: Vec<Tag>,
     /// Our database has a guest with this number on this node, and it is not only observed.
     pub recorded: bool,
+}
+
+impl Boundary {
+    /// Whether guests may be on this node.
+    #[must_use]
+    pub fn allows_node(&self, node: &NodeName) -> bool {
+        self.nodes.is_empty() || self.nodes.contains(node)
+    }
+
+    /// The VLAN tags that may be chosen, the proposed one first; `None`: untagged.
+    #[must_use]
+    pub fn vlan_choices(&self) -> Vec<Option<u16>> {
+        if self.vlans.is_empty() {
+            return vec![None];
+        }
+        self.vlans.iter().map(|tag| (*tag != 0).then_some(*tag)).collect()
+    }
+}
+
+impl GpuRule {
+    /// Whether it lets an app have a device of a node.
+    #[must_use]
+    pub fn permits(&self, app: &AppId, node: &NodeName, gpu: &Gpu) -> bool {
+        (self.apps.is_empty() || self.apps.contains(app))
+            && self.node.as_ref().is_none_or(|only| only == node)
+            && (self.devices.is_empty() || self.devices.contains(&gpu.address))
+            && (self.vendors.is_empty() || self.vendors.contains(&gpu.vendor))
+    }
+}
+
+impl GpuPolicy {
+    /// Whether an app may have a device of a node.
+    #[must_use]
+    pub fn permits(&self, app: &AppId, node: &NodeName, gpu: &Gpu) -> bool {
+        match self {
+            Self::Nobody => false,
+            Self::Everybody => true,
+            Self::Only(rules) => rules.iter().any(|rule| rule.permits(app, node, gpu)),
+        }
+    }
 }
 
 /// Why a guest may not be changed.

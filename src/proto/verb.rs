@@ -250,6 +250,10 @@ pub struct FileMode(u16);
 impl FileMode {
     /// `0600`.
     pub const PRIVATE: Self = Self(0o600);
+    /// `0660`.
+    pub const GROUP: Self = Self(0o660);
+    /// `0666`.
+    pub const EVERYBODY: Self = Self(0o666);
     /// `0644`.
     pub const PUBLIC: Self = Self(0o644);
     /// `0755`.

@@ -1,0 +1,14 @@
+//! Decisions about guests: from a form to an order, where it goes, what is created, pushed and run, in which steps.
+//!
+//! Page, API and command line take one path: [`order::read`] turns what was entered into an [`order::Order`] that lies inside
+//! the boundary, or tells every field that is wrong. The drivers in `jobs` carry the rest out step by step. Nothing here
+//! looks at a clock, a file or a socket; random draws are passed in.
+
+pub mod create;
+pub mod gpu;
+pub mod marks;
+pub mod order;
+pub mod ostemplate;
+pub mod placement;
+pub mod steps;
+pub mod vmid;

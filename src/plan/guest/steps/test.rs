@@ -1,0 +1,1 @@
+//! Tests of the step tables, and the pages that document them.
