@@ -7,6 +7,7 @@ pub mod boot;
 pub mod boundary;
 pub mod discovery;
 pub mod event;
+pub mod fault;
 pub mod form;
 pub mod gpu;
 pub mod guest;

@@ -15,6 +15,8 @@ use russh::{ChannelMsg, ChannelWriteHalf, Disconnect, Preferred};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+pub use crate::domain::fault::ErrorClass;
+
 use super::key::EphemeralKey;
 use super::quote::{self, NulInArgument};
 
@@ -27,17 +29,6 @@ pub struct Target {
     pub user: String,
     /// Pinned host keys as `TYPE BASE64` (a comment may follow). Empty: nothing is accepted.
     pub host_keys: Vec<String>,
-}
-
-/// What to do with an error.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
-    /// The other side refuses or is not who it should be; trying again changes nothing.
-    Denied,
-    /// The network or the machine was not ready; try again later.
-    Transient,
-    /// Something that should not happen.
-    Broken,
 }
 
 /// No session came about.
