@@ -15,6 +15,7 @@ pub mod observe;
 pub mod outbound;
 pub mod plan;
 pub mod proto;
+pub mod pve;
 pub mod report;
 pub mod store;
 pub mod web;

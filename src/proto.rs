@@ -3,6 +3,7 @@
 pub mod dhcp;
 pub mod installer;
 pub mod iso9660;
+pub mod pve;
 pub mod pxe;
 pub mod tftp;
 pub mod verb;
