@@ -119,6 +119,9 @@ pub enum Command {
     /// The cluster that hosts join
     #[command(subcommand)]
     Cluster(ClusterCommand),
+    /// Apps of the catalog
+    #[command(subcommand)]
+    App(AppCommand),
     /// Back up and restore the database
     #[command(subcommand)]
     Db(DbCommand),
@@ -318,6 +321,18 @@ pub enum ClusterCommand {
     Key,
 }
 
+/// `ironhatch app …`
+#[derive(Debug, Subcommand)]
+pub enum AppCommand {
+    /// Check apps' folders without an appliance; the exit code is 0 when nothing is wrong
+    #[command(after_help = "Example:\n  ironhatch app lint apps/")]
+    Lint {
+        /// An app's folder, a folder of apps, or a repository with `apps/`
+        #[arg(required = true, value_name = "DIR")]
+        dirs: Vec<PathBuf>,
+    },
+}
+
 /// `ironhatch db …`
 #[derive(Debug, Subcommand)]
 pub enum DbCommand {
@@ -348,6 +363,7 @@ impl Command {
             self,
             Self::Serve
                 | Self::Check { .. }
+                | Self::App(AppCommand::Lint { .. })
                 | Self::Db(DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. })
         )
     }

@@ -10,7 +10,7 @@ pub mod document;
 mod effective;
 mod file;
 mod problem;
-mod read;
+pub(crate) mod read;
 pub mod reload;
 pub mod secret;
 pub mod server_type;

@@ -1,6 +1,7 @@
 //! Ironhatch: turns a blank machine on the LAN into a working Proxmox VE node.
 
 pub mod app;
+pub mod apps;
 pub mod assets;
 pub mod boot;
 pub mod cli;

@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use ironhatch::app::{self, App};
-use ironhatch::cli::{self, Cli, Command, DbCommand, exit};
+use ironhatch::apps;
+use ironhatch::cli::{self, AppCommand, Cli, Command, DbCommand, exit};
 use ironhatch::config::{Config, ProcessSecrets, check::check};
 use ironhatch::observe::logging;
 use ironhatch::store;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         Command::Db(
             command @ (DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. }),
         ) => offline(&cli, command),
+        Command::App(AppCommand::Lint { dirs }) => lint(dirs, cli.reach.json),
         command => client(&cli, command),
     }
 }
@@ -106,6 +108,15 @@ fn run_check(cli: &Cli, quiet: bool) -> ExitCode {
         say(effective);
     }
     ExitCode::SUCCESS
+}
+
+fn lint(dirs: &[std::path::PathBuf], json: bool) -> ExitCode {
+    let report = match apps::lint::lint(dirs) {
+        Ok(report) => report,
+        Err(error) => return fail(exit::USAGE, &app::chain(&error)),
+    };
+    say(if json { report.json().to_string() } else { report.text() }.trim_end());
+    ExitCode::from(if report.is_clean() { exit::OK } else { exit::FAILED })
 }
 
 fn offline(cli: &Cli, command: &DbCommand) -> ExitCode {

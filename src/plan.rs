@@ -9,3 +9,4 @@ pub mod lease;
 pub mod offer;
 pub mod rebuild;
 pub mod script;
+pub mod template;

@@ -410,15 +410,8 @@ fn infrastructure(section: Section<'_>, cx: &Context<'_>) -> Option<Infrastructu
 }
 
 fn webhooks(root: &Section<'_>, cx: &Context<'_>) -> Vec<Webhook> {
-    let Some(list) = root.node("webhook") else { return Vec::new() };
-    let Value::Array(items) = &list.value.value else {
-        cx.findings.wrong_at(&list, "a list is expected: one [[webhook]] table each");
-        return Vec::new();
-    };
     let mut hooks = Vec::new();
-    for (index, item) in items.iter().enumerate() {
-        let path = format!("webhook[{index}]");
-        let Some(section) = Section::of(path, item, cx.findings) else { continue };
+    for section in root.tables("webhook") {
         let url = section.filled("url");
         let secret = secret_value(&section, "secret", cx, LiteralPolicy::Warn);
         let events = section.strings("events").unwrap_or_default();

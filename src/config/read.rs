@@ -1,6 +1,7 @@
 //! Walks a parsed file: takes the known keys, and notes every wrong type and every unknown key on the way.
 
 use std::cell::RefCell;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use super::document::{self, Entry, Node, Value};
@@ -212,6 +213,53 @@ impl<'a> Section<'a> {
             Value::Integer(number) => Some(*number),
             _ => None,
         })
+    }
+
+    /// A number, whole or not.
+    pub(crate) fn number(&self, key: &'static str) -> Option<Located<f64>> {
+        self.take(key, "a number", |v| match v {
+            // Whole numbers beyond 2^53 have no use in a file of ours.
+            Value::Integer(number) => i32::try_from(*number).ok().map(f64::from),
+            Value::Float(number) if number.is_finite() => Some(*number),
+            _ => None,
+        })
+    }
+
+    /// A whole number within limits; anything else is reported.
+    pub(crate) fn within(
+        &self,
+        key: &'static str,
+        limits: RangeInclusive<u32>,
+    ) -> Option<Located<u32>> {
+        let given = self.integer(key)?;
+        match u32::try_from(given.value).ok().filter(|n| limits.contains(n)) {
+            Some(value) => {
+                Some(Located { value, key: given.key, line: given.line, column: given.column })
+            }
+            None => {
+                let (least, most) = limits.into_inner();
+                let message = format!("{} is not from {least} to {most}", given.value);
+                self.findings.wrong_at(&given, message);
+                None
+            }
+        }
+    }
+
+    /// The tables of a list, as in `[[webhook]]`.
+    pub(crate) fn tables(&self, key: &'static str) -> Vec<Self> {
+        let Some(list) = self.node(key) else { return Vec::new() };
+        let items = match &list.value.value {
+            Value::Array(items) => items.as_slice(),
+            Value::Null => &[],
+            _ => {
+                let message = format!("a list is expected: one [[{key}]] table each");
+                self.findings.wrong_at(&list, message);
+                &[]
+            }
+        };
+        let path = |index: usize| format!("{}[{index}]", list.key);
+        let sections = items.iter().enumerate();
+        sections.filter_map(|(i, item)| Section::of(path(i), item, self.findings)).collect()
     }
 
     /// One string, or a list of strings.

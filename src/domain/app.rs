@@ -9,6 +9,15 @@ use serde::{Deserialize, Serialize};
 
 use super::id::InvalidId;
 
+mod limits;
+
+pub use limits::whole_value;
+
+/// What `guest.…` in a template can name. `domain` is its service's, and empty when it is not exposed.
+pub const GUEST_NAMES: [&str; 6] = ["name", "hostname", "ip", "vmid", "node", "domain"];
+/// What `site.…` in a template can name: the configured domain, and the appliance's own URL.
+pub const SITE_NAMES: [&str; 2] = ["domain", "url"];
+
 /// Names an app: 1 to 40 of `a-z`, `0-9` and single hyphens inside (kebab case), the name of its folder.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

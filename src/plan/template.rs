@@ -1,0 +1,112 @@
+//! Templates in manifests and in the services' definition: what they may name, and how they are filled in.
+//!
+//! A template is text with `{{ guest.ip }}` and the rest of Jinja's expressions. An undefined name is an error, the work
+//! is limited, nothing is escaped here: what the result is put into decides about that. Pure.
+
+use std::collections::BTreeSet;
+
+use minijinja::value::Serde;
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::Serialize;
+
+/// Longest template and longest result, bytes.
+pub const MOST_BYTES: usize = 16 * 1024;
+/// One placeholder costs a few instructions; a loop over a handful of values some hundreds.
+const FUEL: u64 = 20_000;
+
+/// An environment in which templates are filled in: no files, no includes, strict, limited.
+#[must_use]
+pub fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    environment.set_fuel(Some(FUEL));
+    environment
+}
+
+/// The names that a template uses and does not define itself, with their attributes: `guest.ip`, `inputs.user`.
+///
+/// # Errors
+/// What is wrong with it as a template.
+pub fn names(text: &str) -> Result<BTreeSet<String>, String> {
+    if text.len() > MOST_BYTES {
+        return Err(format!("a template has at most {MOST_BYTES} bytes"));
+    }
+    let environment = environment();
+    let template = environment.template_from_str(text).map_err(|error| reason(&error))?;
+    Ok(template.undeclared_variables(true).into_iter().collect())
+}
+
+/// Fills a template in.
+///
+/// # Errors
+/// What is wrong: syntax, a name that is not known, too much work, too long a result. Never repeats a value.
+pub fn render(text: &str, context: &impl Serialize) -> Result<String, String> {
+    let environment = environment();
+    render_in(&environment, text, context)
+}
+
+/// As [`render`], in an environment that the caller made with [`environment`] and changed: another escaper.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_in(
+    environment: &Environment<'_>,
+    text: &str,
+    context: &impl Serialize,
+) -> Result<String, String> {
+    if text.len() > MOST_BYTES {
+        return Err(format!("a template has at most {MOST_BYTES} bytes"));
+    }
+    let template = environment.template_from_str(text).map_err(|error| reason(&error))?;
+    let rendered = template.render(Serde(context)).map_err(|error| match error.kind() {
+        minijinja::ErrorKind::UndefinedError => format!(
+            "the template names something that is not known; it uses {}",
+            list(template.undeclared_variables(true))
+        ),
+        // The details of other errors may quote values.
+        kind => format!("the template cannot be filled in: {kind}"),
+    })?;
+    if rendered.len() > MOST_BYTES {
+        return Err(format!("the result is longer than {MOST_BYTES} bytes"));
+    }
+    Ok(rendered)
+}
+
+fn list(names: std::collections::HashSet<String>) -> String {
+    let names: BTreeSet<String> = names.into_iter().collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn reason(error: &minijinja::Error) -> String {
+    let detail = error.detail().unwrap_or("it cannot be read");
+    match error.line() {
+        Some(line) if line > 1 => format!("not a template: {detail} (line {line} of the text)"),
+        _ => format!("not a template: {detail}"),
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn names_are_listed_with_their_attributes() {
+        let found = names("http://{{ guest.ip }}:{{ inputs.port | default(80) }}/{% for x in [1] %}{{ x }}{% endfor %}")
+            .unwrap();
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["guest.ip", "inputs.port"]);
+        assert!(names("{{ guest.ip").unwrap_err().starts_with("not a template: "));
+        assert!(names("{% include \"x\" %}").is_err());
+    }
+
+    #[test]
+    fn a_template_is_strict_and_limited() {
+        let context = serde_json::json!({"guest": {"ip": "192.0.2.7"}, "secrets": {"k": "<&\"'"}});
+        assert_eq!(render("http://{{ guest.ip }}/", &context).unwrap(), "http://192.0.2.7/");
+        assert_eq!(render("{{ secrets.k }}", &context).unwrap(), "<&\"'");
+        let error = render("{{ guest.ipp }}", &context).unwrap_err();
+        assert_eq!(error, "the template names something that is not known; it uses guest.ipp");
+        assert!(render("{% for a in range(100000) %}x{% endfor %}", &context).is_err());
+        assert!(render(&"x".repeat(MOST_BYTES + 1), &context).is_err());
+    }
+}
