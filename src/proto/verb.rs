@@ -144,6 +144,14 @@ pub enum Verb {
         /// `mpN`.
         slot: u8,
     },
+    /// Take a volume mount point out of a stopped guest's configuration. The volume itself stays on its storage: `pct set
+    /// --delete` would only make it unused, and the guest's end would take it along (PVE 9.2).
+    ReleaseVolume {
+        /// The guest.
+        vmid: Vmid,
+        /// `mpN`.
+        slot: u8,
+    },
     /// Make a stopped guest of ours a template.
     Template {
         /// The guest.
@@ -184,6 +192,7 @@ impl Verb {
             | Self::SetDevices { vmid, .. }
             | Self::BindMount { vmid, .. }
             | Self::Unbind { vmid, .. }
+            | Self::ReleaseVolume { vmid, .. }
             | Self::Template { vmid }
             | Self::Unlock { vmid } => Some(*vmid),
             Self::Hello
@@ -232,6 +241,7 @@ impl Verb {
             Self::SetDevices { .. } => "set-devices",
             Self::BindMount { .. } => "bind-mount",
             Self::Unbind { .. } => "unbind",
+            Self::ReleaseVolume { .. } => "release-volume",
             Self::Template { .. } => "template",
             Self::Unlock { .. } => "unlock",
             Self::Gpus => "gpus",

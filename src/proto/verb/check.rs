@@ -89,6 +89,7 @@ pub fn check(verb: &Verb) -> Checked {
         | Verb::RemoveStaged { .. }
         // Every `u8` is a mount point: mp0 to mp255, as in the API's schema of 9.2.
         | Verb::Unbind { .. }
+        | Verb::ReleaseVolume { .. }
         | Verb::Template { .. }
         | Verb::Unlock { .. }
         | Verb::Gpus

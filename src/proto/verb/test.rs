@@ -54,6 +54,7 @@ fn samples() -> Vec<Verb> {
             read_only: true,
         },
         Verb::Unbind { vmid: vmid(101), slot: 3 },
+        Verb::ReleaseVolume { vmid: vmid(101), slot: 0 },
         Verb::Template { vmid: vmid(101) },
         Verb::Unlock { vmid: vmid(101) },
         Verb::Gpus,
