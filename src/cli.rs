@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::node::AgentConfig;
+
 mod call;
 mod client;
 mod command;
@@ -122,6 +124,9 @@ pub enum Command {
     /// Apps of the catalog
     #[command(subcommand)]
     App(AppCommand),
+    /// Nodes that guests are made on
+    #[command(subcommand)]
+    Node(NodeCommand),
     /// Back up and restore the database
     #[command(subcommand)]
     Db(DbCommand),
@@ -333,6 +338,16 @@ pub enum AppCommand {
     },
 }
 
+/// `ironhatch node …`
+#[derive(Debug, Subcommand)]
+pub enum NodeCommand {
+    /// Answer one request of the appliance; a node's SSH server runs it as the forced command of the appliance's key
+    #[command(
+        after_help = "It reads one request from standard input and ignores everything else, SSH_ORIGINAL_COMMAND included."
+    )]
+    Serve(AgentConfig),
+}
+
 /// `ironhatch db …`
 #[derive(Debug, Subcommand)]
 pub enum DbCommand {
@@ -364,6 +379,7 @@ impl Command {
             Self::Serve
                 | Self::Check { .. }
                 | Self::App(AppCommand::Lint { .. })
+                | Self::Node(NodeCommand::Serve(_))
                 | Self::Db(DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. })
         )
     }

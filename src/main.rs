@@ -5,8 +5,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use ironhatch::app::{self, App};
 use ironhatch::apps;
-use ironhatch::cli::{self, AppCommand, Cli, Command, DbCommand, exit};
+use ironhatch::cli::{self, AppCommand, Cli, Command, DbCommand, NodeCommand, exit};
 use ironhatch::config::{Config, ProcessSecrets, check::check};
+use ironhatch::node::agent;
 use ironhatch::observe::logging;
 use ironhatch::store;
 
@@ -14,6 +15,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match &cli.command {
         Command::Serve => serve(&cli),
+        // Not through the log: on a node there is the journal, and no configuration of the appliance.
+        Command::Node(NodeCommand::Serve(config)) => ExitCode::from(agent::serve(config)),
         Command::Check { quiet } => run_check(&cli, *quiet),
         Command::Db(
             command @ (DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. }),

@@ -2,6 +2,7 @@
 //!
 //! The only place that knows russh. What to run and what its output means is decided in `plan::join`.
 
+pub mod agent;
 pub mod channel;
 pub mod join;
 pub mod key;
@@ -9,6 +10,7 @@ pub mod lock;
 pub mod quote;
 pub mod ssh;
 
+pub use agent::AgentConfig;
 pub use channel::{CallLimits, Channel, ChannelError, Outcome};
 pub use join::{Join, JoinContext, JoinError, JoinLimits, JoinLog, StepOutcome};
 pub use key::EphemeralKey;

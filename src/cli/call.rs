@@ -163,7 +163,11 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
             let path = absolute(&path.to_string_lossy());
             Call::post("/api/db/backup", json!({ "path": path }))
         }
-        Command::Serve | Command::Check { .. } | Command::App(_) | Command::Db(_) => {
+        Command::Serve
+        | Command::Check { .. }
+        | Command::App(_)
+        | Command::Node(_)
+        | Command::Db(_) => {
             return Err(ClientError::Usage("this command does not need the appliance".to_owned()));
         }
     })

@@ -207,7 +207,11 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
         Command::Db(DbCommand::Backup { .. }) => {
             line(&format!("{} records in {}", text(value, "records"), text(value, "path")));
         }
-        Command::Serve | Command::Check { .. } | Command::App(_) | Command::Db(_) => {}
+        Command::Serve
+        | Command::Check { .. }
+        | Command::App(_)
+        | Command::Node(_)
+        | Command::Db(_) => {}
     }
 }
 
