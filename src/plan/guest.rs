@@ -7,8 +7,13 @@
 pub mod create;
 pub mod gpu;
 pub mod marks;
+pub mod monitoring;
 pub mod order;
 pub mod ostemplate;
 pub mod placement;
+pub mod redaction;
 pub mod steps;
 pub mod vmid;
+
+#[cfg(test)]
+pub(crate) mod sample;
