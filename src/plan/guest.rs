@@ -4,14 +4,18 @@
 //! the boundary, or tells every field that is wrong. The drivers in `jobs` carry the rest out step by step. Nothing here
 //! looks at a clock, a file or a socket; random draws are passed in.
 
+pub mod context;
 pub mod create;
 pub mod gpu;
 pub mod marks;
 pub mod monitoring;
 pub mod order;
 pub mod ostemplate;
+pub mod outputs;
 pub mod placement;
+pub mod provision;
 pub mod redaction;
+pub mod review;
 pub mod steps;
 pub mod vmid;
 

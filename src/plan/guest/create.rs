@@ -153,8 +153,38 @@ pub fn description(text: &str, app: Option<(&str, &str)>, guest: GuestId) -> Str
 
 #[cfg(test)]
 mod test {
-    use super::super::sample::spec;
     use super::*;
+
+    pub(crate) fn spec() -> GuestSpec {
+        GuestSpec {
+            storage: "local-zfs".parse().unwrap(),
+            cores: 2,
+            memory_mb: 1024,
+            swap_mb: 0,
+            disk_gb: 8,
+            unprivileged: true,
+            features: vec![Feature::Nesting],
+            network: GuestNetwork {
+                bridge: "vmbr0".parse().unwrap(),
+                vlan: None,
+                ipv4: Ipv4Config::Dhcp,
+            },
+            volumes: vec![Volume {
+                key: "data".to_owned(),
+                slot: 0,
+                path: "/srv/data".to_owned(),
+                size_gb: 20,
+                backup: true,
+                volid: None,
+            }],
+            gpu: Vec::new(),
+            onboot: true,
+            start: true,
+            monitored: false,
+            description: String::new(),
+            ostemplate: None,
+        }
+    }
 
     fn made(spec: &GuestSpec) -> CreateParameters {
         let template = "local:vztmpl/debian-12-standard_12.7-1_amd64.tar.zst";

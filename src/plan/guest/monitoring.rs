@@ -77,7 +77,7 @@ mod test {
     fn prometheus_gets_the_guests_that_can_be_scraped() {
         let mut manifest = sample::app().manifest;
         manifest.metrics = vec![MetricsPort { port: 3000, path: "/app/metrics".to_owned() }];
-        let guest = Guest { address: Some("192.0.2.20".parse().unwrap()), ..sample::guest() };
+        let guest = sample::addressed_guest();
         let v6 = Guest { address: Some("2001:db8::7".parse().unwrap()), ..guest.clone() };
         let silent = Guest { address: None, ..guest.clone() };
         let failed = Guest { state: GuestState::Failed, ..guest.clone() };

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use crate::domain::app::{
-    AppId, CatalogApp, Choice, ContentHash, Expose, Feature, GpuNeed, HealthCheck, HealthKind,
-    Input, InputKind, InputValue, LxcDefaults, Manifest, Mount, NodeExporter, Output, OutputKind,
+    CatalogApp, Choice, ContentHash, Expose, Feature, GpuNeed, HealthCheck, HealthKind, Input,
+    InputKind, InputValue, LxcDefaults, Manifest, Mount, NodeExporter, Output, OutputKind,
     Provenance, Provision, ProvisionKind, ShowWhen,
 };
 use crate::domain::boundary::{Boundary, Caps, Defaults, GpuPolicy};
 use crate::domain::discovery::{Discovery, NodeFacts, StorageFacts};
 use crate::domain::gpu::{Gpu, GpuProfile, GpuReport, GpuVendor};
-use crate::domain::guest::{
-    Guest, GuestNetwork, GuestSpec, GuestState, InstalledApp, Ipv4Config, Volume,
-};
+use crate::domain::guest::{Guest, InstalledApp, Volume};
 use crate::domain::time::Timestamp;
 use crate::domain::vmid::Vmid;
 
@@ -269,71 +267,37 @@ fn mount(key: &str, path: &str, size_gb: u32, optional: bool) -> Mount {
     }
 }
 
-/// A guest that runs the app.
+/// A guest that runs the app, monitored, with one volume.
 pub(crate) fn guest() -> Guest {
     let app = app();
-    let inputs = BTreeMap::from([
-        ("database".to_owned(), InputValue::Text("sqlite".to_owned())),
-        ("mail".to_owned(), InputValue::Boolean(false)),
-        ("title".to_owned(), InputValue::Text("home".to_owned())),
-        ("workers".to_owned(), InputValue::Number(2.0)),
-    ]);
-    let id: AppId = app.manifest.id.clone();
-    Guest {
-        id: "01890000-0000-7000-8000-000000000001".parse().unwrap(),
-        vmid: Vmid::try_from(220).unwrap(),
-        node: "pve1".parse().unwrap(),
-        name: "wiki".parse().unwrap(),
-        app: Some(InstalledApp {
-            id,
-            version: "1.2.0".to_owned(),
-            source: "built-in".to_owned(),
-            hash: app.provenance.hash,
-            inputs,
-        }),
-        spec: GuestSpec { monitored: true, ..spec() },
-        state: GuestState::Ready,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
-        address: None,
-        outputs: Vec::new(),
-        restore_point: None,
-        service: None,
-        adopted: None,
-        stack_of: None,
-        created: Timestamp(0),
-    }
+    let mut guest = crate::domain::guest::sample::guest(220);
+    guest.name = "wiki".parse().unwrap();
+    guest.app = Some(InstalledApp {
+        id: app.manifest.id,
+        version: "1.2.0".to_owned(),
+        source: "built-in".to_owned(),
+        hash: app.provenance.hash,
+        inputs: BTreeMap::from([
+            ("database".to_owned(), InputValue::Text("sqlite".to_owned())),
+            ("mail".to_owned(), InputValue::Boolean(false)),
+            ("title".to_owned(), InputValue::Text("home".to_owned())),
+            ("workers".to_owned(), InputValue::Number(2.0)),
+        ]),
+    });
+    guest.spec.storage = "local-zfs".parse().unwrap();
+    guest.spec.monitored = true;
+    guest.spec.volumes = vec![Volume {
+        key: "data".to_owned(),
+        slot: 0,
+        path: "/srv/data".to_owned(),
+        size_gb: 20,
+        backup: true,
+        volid: None,
+    }];
+    guest
 }
 
-/// A small container with one volume.
-pub(crate) fn spec() -> GuestSpec {
-    GuestSpec {
-        storage: "local-zfs".parse().unwrap(),
-        cores: 2,
-        memory_mb: 1024,
-        swap_mb: 0,
-        disk_gb: 8,
-        unprivileged: true,
-        features: vec![Feature::Nesting],
-        network: GuestNetwork {
-            bridge: "vmbr0".parse().unwrap(),
-            vlan: None,
-            ipv4: Ipv4Config::Dhcp,
-        },
-        volumes: vec![Volume {
-            key: "data".to_owned(),
-            slot: 0,
-            path: "/srv/data".to_owned(),
-            size_gb: 20,
-            backup: true,
-            volid: None,
-        }],
-        gpu: Vec::new(),
-        onboot: true,
-        start: true,
-        monitored: false,
-        description: String::new(),
-        ostemplate: None,
-    }
+/// The same with an address.
+pub(crate) fn addressed_guest() -> Guest {
+    Guest { address: Some("192.0.2.20".parse().unwrap()), ..guest() }
 }

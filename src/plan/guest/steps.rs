@@ -179,7 +179,7 @@ pub const INSTALL: &[StepRow] = &[
     START,
     NETWORK,
     PUSH,
-    row(step::PROVISION, "Install the app", Inspect, 30 * MINUTE, KEPT),
+    row(step::PROVISION, "Install the app", Inspect, 45 * MINUTE, KEPT),
     HEALTH,
     OUTPUTS,
     PUBLISH,
@@ -273,7 +273,7 @@ pub const UPGRADE: &[StepRow] = &[
         POINT,
     ),
     row(step::PUSH_ASSETS, "Push the new version's files", SafeToRepeat, 10 * MINUTE, POINT),
-    row(step::UPGRADE, "Upgrade the app", Inspect, 30 * MINUTE, POINT),
+    row(step::UPGRADE, "Upgrade the app", Inspect, 45 * MINUTE, POINT),
     row(step::HEALTHCHECK, "Verify that the app answers", Pure, 10 * MINUTE, POINT),
     row(
         step::COLLECT_OUTPUTS,

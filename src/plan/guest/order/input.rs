@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use regex::RegexBuilder;
+use zeroize::Zeroize as _;
 
 use crate::domain::app::{Input, InputKind, InputValue, ShowWhen};
 use crate::domain::secret::Secret;
@@ -23,7 +23,7 @@ pub(in crate::plan::guest) struct Answers {
 }
 
 pub(in crate::plan::guest) fn is_secret(input: &Input) -> bool {
-    matches!(input.kind, InputKind::Secret { .. })
+    input.kind.is_secret()
 }
 
 /// Reads all inputs of an installation.
@@ -106,49 +106,33 @@ pub fn hidden_inputs(inputs: &[Input], values: &BTreeMap<String, InputValue>) ->
     hidden
 }
 
-/// Least and most characters of a secret.
-fn secret_limits(min_length: u32, max_length: u32) -> (usize, usize) {
-    let size = |n: u32| usize::try_from(n).unwrap_or(MOST_TEXT).min(MOST_TEXT);
-    let least = size(min_length).max(LEAST_SECRET);
-    (least, size(max_length).max(least))
-}
-
-/// Longest text of any input, characters.
-const MOST_TEXT: usize = 4096;
-
-fn secret(text: &str, (least, most): (usize, usize)) -> Result<Secret<String>, String> {
-    let length = text.chars().count();
-    if length < least || length > most {
-        return Err(format!("{least} to {most} characters are allowed, {length} were entered"));
-    }
-    if text.chars().any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t')) {
-        return Err("control characters are not allowed".to_owned());
-    }
-    Ok(Secret::new(text.to_owned()))
-}
-
 /// A secret that the manifest wants drawn.
 pub(super) fn drawn_secret(
     input: &Input,
     draw: &mut dyn FnMut(usize) -> Secret<String>,
 ) -> Option<Secret<String>> {
-    match input.kind {
-        InputKind::Secret { min_length, max_length, generate: true } => {
-            let (least, most) = secret_limits(min_length, max_length);
-            Some(draw(DRAWN.clamp(least, most)))
-        }
-        _ => None,
-    }
+    let InputKind::Secret { min_length, max_length, generate: true } = input.kind else {
+        return None;
+    };
+    let least = usize::try_from(min_length).unwrap_or(DRAWN).max(LEAST_SECRET);
+    let most = usize::try_from(max_length).unwrap_or(DRAWN).max(least);
+    Some(draw(DRAWN.clamp(least, most)))
 }
 
-/// A secret as it was entered.
+/// A secret as it was entered. The message never repeats it.
 pub(super) fn entered_secret(input: &Input, text: &str) -> Result<Secret<String>, String> {
-    match &input.kind {
-        InputKind::Secret { min_length, max_length, .. } => {
-            secret(text, secret_limits(*min_length, *max_length))
-        }
-        _ => Err("this input is no secret".to_owned()),
+    let mut given = InputValue::Text(text.to_owned());
+    let checked = input.kind.check(&given);
+    if let InputValue::Text(copy) = &mut given {
+        copy.zeroize();
     }
+    checked?;
+    if text.chars().count() < LEAST_SECRET {
+        return Err(format!(
+            "must have at least {LEAST_SECRET} characters: shorter ones cannot be kept out of logs"
+        ));
+    }
+    Ok(Secret::new(text.to_owned()))
 }
 
 /// Reads the value of an input that is no secret.
@@ -156,84 +140,23 @@ pub(super) fn entered_secret(input: &Input, text: &str) -> Result<Secret<String>
 /// # Errors
 /// What is wrong and what is allowed.
 pub(super) fn value(kind: &InputKind, text: &str) -> Result<InputValue, String> {
-    match kind {
-        InputKind::String { regex, regex_hint, min_length, max_length } => {
-            string(text, regex.as_deref(), regex_hint.as_deref(), *min_length, *max_length)
-        }
-        InputKind::Number { min, max, integer } => number(text, *min, *max, *integer),
+    let value = match kind {
         InputKind::Boolean => match text {
-            "true" => Ok(InputValue::Boolean(true)),
-            "false" => Ok(InputValue::Boolean(false)),
-            other => Err(format!("'{}' is neither true nor false", show(other))),
+            "true" => InputValue::Boolean(true),
+            "false" => InputValue::Boolean(false),
+            other => return Err(format!("'{}' is neither true nor false", show(other))),
         },
-        InputKind::Select { options } => {
-            if options.iter().any(|o| o.value == text) {
-                return Ok(InputValue::Text(text.to_owned()));
+        InputKind::Number { .. } => {
+            // Neither `inf`, `NaN`, `+1` nor `1e3` is how people write a number into a form.
+            let plain = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-'));
+            match text.parse::<f64>().ok().filter(|_| plain) {
+                Some(number) => InputValue::Number(number),
+                None => return Err(format!("'{}' is not a number", show(text))),
             }
-            let all: Vec<&str> = options.iter().map(|o| o.value.as_str()).collect();
-            Err(format!("'{}' is not one of: {}", show(text), all.join(", ")))
         }
-        InputKind::Secret { .. } => Err("a secret is not read as a plain value".to_owned()),
-    }
-}
-
-fn string(
-    text: &str,
-    regex: Option<&str>,
-    hint: Option<&str>,
-    min_length: u32,
-    max_length: u32,
-) -> Result<InputValue, String> {
-    let length = text.chars().count();
-    let most = usize::try_from(max_length).unwrap_or(MOST_TEXT).min(MOST_TEXT);
-    let least = usize::try_from(min_length).unwrap_or(0).min(most);
-    if length < least || length > most {
-        return Err(format!("{least} to {most} characters are allowed, {length} were entered"));
-    }
-    if text.chars().any(char::is_control) {
-        return Err("one line without control characters is expected".to_owned());
-    }
-    if let Some(pattern) = regex {
-        let rule = RegexBuilder::new(&format!("^(?:{pattern})$")).size_limit(MOST_REGEX).build();
-        match rule {
-            Ok(rule) if rule.is_match(text) => {}
-            Ok(_) => {
-                let shown = show(text);
-                return Err(match hint {
-                    Some(hint) => format!("'{shown}' cannot be used: {hint}"),
-                    None => format!("'{shown}' does not match {pattern}"),
-                });
-            }
-            Err(_) => return Err("the app's rule for this input is broken".to_owned()),
-        }
-    }
-    Ok(InputValue::Text(text.to_owned()))
-}
-
-/// Bytes of a compiled rule.
-const MOST_REGEX: usize = 1 << 20;
-
-fn number(
-    text: &str,
-    min: Option<f64>,
-    max: Option<f64>,
-    integer: bool,
-) -> Result<InputValue, String> {
-    let plain = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'.' | b'-'));
-    let number = text.parse::<f64>().ok().filter(|n| plain && n.is_finite());
-    let Some(number) = number else {
-        return Err(format!("'{}' is not a number", show(text)));
+        InputKind::String { .. } | InputKind::Select { .. } => InputValue::Text(text.to_owned()),
+        InputKind::Secret { .. } => return Err("must not be read as a plain value".to_owned()),
     };
-    if integer && number.fract() != 0.0 {
-        return Err(format!("{number} is not a whole number"));
-    }
-    if min.is_some_and(|min| number < min) || max.is_some_and(|max| number > max) {
-        return Err(match (min, max) {
-            (Some(min), Some(max)) => format!("{number} is not from {min} to {max}"),
-            (Some(min), None) => format!("{number} is too little: at least {min}"),
-            (None, Some(max)) => format!("{number} is too much: at most {max}"),
-            (None, None) => format!("{number} is not allowed"),
-        });
-    }
-    Ok(InputValue::Number(number))
+    kind.check(&value)?;
+    Ok(value)
 }

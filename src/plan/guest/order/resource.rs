@@ -6,6 +6,7 @@ use crate::domain::guest::Volume;
 use crate::domain::id::StorageId;
 
 use super::super::gpu::Wish;
+use super::super::provision::takes_exporter;
 use super::field::{Fields, show};
 use super::{Site, exporter_is};
 
@@ -145,13 +146,19 @@ fn volumes(fields: &mut Fields<'_>, manifest: &Manifest, most_gb: u32) -> Vec<Vo
 pub(super) fn default_monitoring(manifest: &Manifest, site: &Site<'_>) -> bool {
     match manifest.node_exporter {
         NodeExporter::No => false,
-        NodeExporter::Ask => site.defaults.monitoring,
+        NodeExporter::Ask => site.defaults.monitoring && takes_exporter(manifest),
         NodeExporter::Yes => true,
     }
 }
 
 pub(super) fn monitored(fields: &mut Fields<'_>, manifest: &Manifest, site: &Site<'_>) -> bool {
     let wanted = fields.boolean("monitoring", default_monitoring(manifest, site));
+    if wanted && manifest.node_exporter == NodeExporter::Ask && !takes_exporter(manifest) {
+        let template = &manifest.lxc.ostemplate;
+        let rule = "the node exporter is installed in Debian and Ubuntu only";
+        fields.wrong("monitoring", format!("{rule}, this app's template is {template}"));
+        return false;
+    }
     match exporter_is(manifest.node_exporter, wanted) {
         Ok(monitored) => monitored,
         Err(reason) => {
