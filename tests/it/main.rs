@@ -9,6 +9,7 @@ mod first_boot;
 mod full_mode;
 mod iso;
 mod join;
+mod node;
 mod rebuild;
 mod report;
 mod rules;
