@@ -19,16 +19,20 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::domain::id::ServerTypeName;
+use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::server_type::ServerType;
 use crate::store::Store;
 
 mod api;
 mod asset;
 mod auth;
+mod draft;
+mod entry;
 pub mod file;
 mod form;
 mod header;
 pub mod machine;
+mod markdown;
 mod operation;
 mod page;
 mod problem;
@@ -96,6 +100,7 @@ pub struct WebState {
     parts: WebParts,
     gate: Arc<auth::LoginGate>,
     streams: Arc<Semaphore>,
+    drafts: Arc<draft::Drafts>,
 }
 
 impl std::fmt::Debug for WebState {
@@ -112,6 +117,7 @@ impl WebState {
             parts,
             gate: Arc::new(auth::LoginGate::new()),
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
+            drafts: Arc::default(),
         }
     }
 
@@ -121,6 +127,17 @@ impl WebState {
 
     fn operations(&self) -> &dyn Operations {
         &*self.parts.operations
+    }
+
+    /// What concerns apps, guests and nodes.
+    fn guests(&self) -> Result<&dyn GuestOperations, Refusal> {
+        self.parts.guests.as_deref().ok_or_else(|| {
+            Refusal::new(
+                RefusalKind::NotFound,
+                "Apps are switched off.",
+                "Set enabled = true in the section [apps] of the configuration, and restart the appliance.",
+            )
+        })
     }
 
     fn types(&self) -> Arc<ServerTypeList> {

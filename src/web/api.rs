@@ -13,8 +13,11 @@ use super::problem::Problem;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 
+mod app;
+mod guest;
 mod host;
 mod job;
+mod node;
 mod system;
 
 /// Routes that need an operator.
@@ -28,6 +31,33 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/jobs/{id}/logs", get(job::logs))
         .route("/api/jobs/{id}/cancel", post(job::cancel))
         .route("/api/jobs/{id}/retry", post(job::retry))
+        .route("/api/apps", get(app::list))
+        .route("/api/apps/refresh", post(app::refresh))
+        .route("/api/apps/{id}", get(app::show))
+        .route("/api/install", post(app::install))
+        .route("/api/install/review", post(app::review))
+        .route("/api/uninstall", post(guest::uninstall))
+        .route("/api/guests", get(guest::list))
+        .route("/api/guests/observe", post(guest::observe))
+        .route("/api/guests/{id}", get(guest::show).delete(guest::forget))
+        .route("/api/guests/{id}/vitals", get(guest::vitals))
+        .route("/api/guests/{id}/backups", get(guest::backups))
+        .route("/api/guests/{id}/power", post(guest::power))
+        .route("/api/guests/{id}/backup", post(guest::backup))
+        .route("/api/guests/{id}/restore", post(guest::restore))
+        .route("/api/guests/{id}/upgrade", post(guest::upgrade))
+        .route("/api/guests/{id}/return", post(guest::return_back))
+        .route("/api/guests/{id}/reconfigure", post(guest::reconfigure))
+        .route("/api/guests/{id}/adopt", post(guest::adopt))
+        .route("/api/guests/{id}/publish", post(guest::publish))
+        .route("/api/guests/{id}/retry", post(guest::retry))
+        .route("/api/guests/{id}/reveal", post(guest::reveal))
+        .route("/api/system/discovery", get(guest::discovery))
+        .route("/api/nodes", get(node::list))
+        .route("/api/nodes/enroll", post(node::enroll))
+        .route("/api/nodes/enroll-command", post(node::command))
+        .route("/api/nodes/{name}/revoke", post(node::revoke))
+        .route("/api/prometheus/token", post(node::reader_token))
         .route("/api/images", get(system::images).post(system::import))
         .route("/api/images/{id}", axum::routing::delete(system::delete_image))
         .route("/api/sightings", get(system::sightings))
@@ -64,7 +94,7 @@ fn created(status: StatusCode, value: &impl Serialize) -> Response {
 fn missing(what: &str, id: &str) -> Problem {
     let id: String = id.chars().take(80).collect();
     let detail = format!("There is no {what} '{id}'.");
-    Problem(Refusal::new(RefusalKind::NotFound, detail, "List them to see what there is."))
+    Refusal::new(RefusalKind::NotFound, detail, "List them to see what there is.").into()
 }
 
 /// Parses a body: unknown fields and wrong types are refused by name.
@@ -72,7 +102,7 @@ fn body<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, Problem> {
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { bytes };
     serde_json::from_slice(text).map_err(|e| {
         let hint = "A JSON object with the fields of this request is expected.";
-        Problem(Refusal::new(RefusalKind::Malformed, format!("The body is not valid: {e}."), hint))
+        Refusal::new(RefusalKind::Malformed, format!("The body is not valid: {e}."), hint).into()
     })
 }
 

@@ -23,9 +23,11 @@ use crate::store::{Session, SessionReads as _, Store, StoreError};
 mod limit;
 mod login;
 mod password;
+mod reader;
 
 pub use login::setup_link;
 pub(super) use password::LoginGate;
+pub(super) use reader::new_reader_token;
 
 /// Marks a request that came over the control socket: file permission is its login. Only the listener of that socket
 /// may insert it.
@@ -82,6 +84,13 @@ pub(super) async fn require_operator(
         return next.run(request).await;
     }
     let path = request.uri().path().to_owned();
+    if let Some(given) = reader::given_token(&request) {
+        match reader::is_reader(web.store(), &given).await {
+            Ok(true) => return next.run(request).await,
+            Ok(false) => return refuse(&path, not_logged_in()),
+            Err(error) => return refuse(&path, from_store(&error)),
+        }
+    }
     let session = match current_session(&web, request.headers()).await {
         Ok(Some(session)) => session,
         Ok(None) => return ask_for_login(&request),
@@ -166,7 +175,7 @@ pub(super) fn token_hash(token: &str) -> String {
 }
 
 /// 256 random bits as text.
-fn random_token() -> String {
+pub(super) fn random_token() -> String {
     rand::random::<[u8; 32]>().iter().map(|b| format!("{b:02x}")).collect()
 }
 

@@ -12,15 +12,24 @@ use super::asset;
 use super::auth::Operator;
 use super::problem::PageProblem;
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::secret::Secret;
 use crate::store::{EventReads as _, SightingReads as _, Snapshot, StoreError};
 
+mod app;
+mod field;
+mod guest;
+mod guest_view;
+mod guests;
 mod host;
 mod host_view;
 mod hosts;
 mod image;
+mod install;
 mod job;
+mod node;
 mod register;
 mod sighting;
+mod wizard;
 
 /// Routes of the pages; all need a login.
 pub(super) fn router() -> Router<WebState> {
@@ -33,8 +42,35 @@ pub(super) fn router() -> Router<WebState> {
         .route("/hosts/{id}/edit", post(host::edit))
         .route("/hosts/{id}/rebuild", post(host::rebuild))
         .route("/hosts/{id}/delete", post(host::delete))
+        .route("/apps", get(app::list))
+        .route("/apps/refresh", post(app::refresh))
+        .route("/apps/{id}", get(app::show))
+        .route("/apps/{id}/install", get(install::show).post(install::install))
+        .route("/apps/{id}/review", post(install::review))
+        .route("/profiles", get(app::profiles))
+        .route("/guests", get(guests::list))
+        .route("/guests/adopt", get(guests::show_observe).post(guests::observe))
+        .route("/guests/{id}", get(guest::show))
+        .route("/guests/{id}/power", post(guest::power))
+        .route("/guests/{id}/backup", post(guest::backup))
+        .route("/guests/{id}/restore", post(guest::restore))
+        .route("/guests/{id}/upgrade", post(guest::upgrade))
+        .route("/guests/{id}/return", post(guest::return_back))
+        .route("/guests/{id}/reconfigure", post(guest::reconfigure))
+        .route("/guests/{id}/uninstall", post(guest::uninstall))
+        .route("/guests/{id}/adopt", post(guest::adopt))
+        .route("/guests/{id}/forget", post(guest::forget))
+        .route("/guests/{id}/retry", post(guest::retry))
+        .route("/guests/{id}/publish", post(guest::publish))
+        .route("/guests/{id}/reveal", post(guest::reveal))
+        .route("/nodes", get(node::list))
+        .route("/nodes/enroll", post(node::enroll))
+        .route("/nodes/enroll-command", post(node::command))
+        .route("/nodes/prometheus-token", post(node::reader_token))
+        .route("/nodes/{name}/revoke", post(node::revoke))
         .route("/jobs", get(job::list))
         .route("/jobs/{id}", get(job::show))
+        .route("/jobs/{id}/log.txt", get(job::log_file))
         .route("/jobs/{id}/cancel", post(job::cancel))
         .route("/jobs/{id}/retry", post(job::retry))
         .route("/ops/{id}", get(job::show))
@@ -52,6 +88,8 @@ pub(super) struct Frame {
     pub(super) active: &'static str,
     /// The session's token; empty when nobody is logged in.
     pub(super) csrf: String,
+    /// Apps are switched on.
+    pub(super) apps: bool,
     /// Machines that wait to be registered.
     pub(super) sightings: usize,
     /// The appliance's clock in milliseconds, so that the script shows right ages on a machine with another clock.
@@ -71,6 +109,7 @@ impl Frame {
             title: title.to_owned(),
             active: "",
             csrf: String::new(),
+            apps: false,
             sightings: 0,
             now: 0,
             last_event: 0,
@@ -92,6 +131,7 @@ impl Frame {
         Ok(Self {
             active,
             csrf: operator.csrf.clone(),
+            apps: web.guests().is_ok(),
             sightings: waiting,
             now: web.store().now().0,
             last_event: read.last_event()?,
@@ -112,8 +152,12 @@ pub(super) fn render_with(status: StatusCode, page: &impl Template) -> Response 
     }
 }
 
+pub(super) use app::ListQuery as AppFilter;
+pub(super) use guest::{find as find_guest, named, power_action};
+pub(super) use guests::parse_place;
 pub(super) use host::find as find_host;
-pub(super) use job::progress;
+pub(super) use job::{JobFilter, progress};
+pub(super) use node::{parse_address, parse_password};
 
 type Page = Result<Response, PageProblem>;
 
@@ -124,6 +168,54 @@ fn render(page: &impl Template) -> Page {
 fn missing(what: &str) -> Refusal {
     let hint = "It may have been deleted; the lists show what there is.";
     Refusal::new(RefusalKind::NotFound, format!("There is no such {what}."), hint)
+}
+
+/// How apps are switched on, where a page of theirs would be.
+#[derive(Template)]
+#[template(path = "switched_off.html")]
+struct SwitchedOff {
+    frame: Frame,
+}
+
+async fn switched_off(web: WebState, operator: Operator, active: &'static str) -> Page {
+    let state = web.clone();
+    let page = web.store().read(move |read| {
+        let frame = Frame::new(&state, read, &operator, active, "Apps are switched off")?;
+        Ok::<_, StoreError>(SwitchedOff { frame })
+    });
+    render(&page.await?)
+}
+
+/// A secret that is shown once, on a page that nothing keeps.
+struct SecretPage {
+    title: String,
+    note: &'static str,
+    secret: Secret<String>,
+    back: String,
+}
+
+#[derive(Template)]
+#[template(path = "secret.html")]
+struct FramedSecret {
+    frame: Frame,
+    title: String,
+    note: &'static str,
+    secret: Secret<String>,
+    back: String,
+}
+
+impl SecretPage {
+    fn framed(
+        self,
+        web: &WebState,
+        read: &Snapshot,
+        operator: &Operator,
+        active: &'static str,
+    ) -> Result<FramedSecret, StoreError> {
+        let Self { title, note, secret, back } = self;
+        let frame = Frame::new(web, read, operator, active, title.as_str())?;
+        Ok(FramedSecret { frame, title, note, secret, back })
+    }
 }
 
 /// A refusal as a page.

@@ -1,5 +1,7 @@
 //! Refusals on HTTP: one place that knows which status they get, as `application/problem+json` or as a page.
 
+use std::collections::BTreeMap;
+
 use askama::Template as _;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,15 +9,16 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::Serialize;
 
 use super::page::ErrorPage;
+use crate::domain::form::{Declined, FieldError};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::store::StoreError;
 
 /// What clients wait before they come again after 429 or 503.
 const RETRY_AFTER_SECS: &str = "30";
 
-/// A refusal for a program: RFC 9457 problem details.
+/// A refusal for a program: RFC 9457 problem details, with what is wrong with each field of a form.
 #[derive(Debug)]
-pub(super) struct Problem(pub(super) Refusal);
+pub(super) struct Problem(pub(super) Refusal, Vec<FieldError>);
 
 /// A refusal for a person: a page in the usual look.
 #[derive(Debug)]
@@ -33,6 +36,9 @@ struct Body<'a> {
     field: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<String>,
+    /// Messages by field.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    errors: BTreeMap<&'a str, &'a str>,
 }
 
 /// The status of a class of refusals.
@@ -75,7 +81,7 @@ fn with_waiting(kind: RefusalKind, mut response: Response) -> Response {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let Self(refusal) = self;
+        let Self(refusal, errors) = self;
         let status = status(refusal.kind);
         let body = Body {
             title: refusal.kind.title(),
@@ -84,6 +90,7 @@ impl IntoResponse for Problem {
             hint: &refusal.hint,
             field: refusal.field,
             job: refusal.job.map(|j| j.to_string()),
+            errors: errors.iter().map(|e| (e.field.as_str(), e.message.as_str())).collect(),
         };
         let json = serde_json::to_string(&body).unwrap_or_default();
         let kind = [(header::CONTENT_TYPE, "application/problem+json")];
@@ -104,22 +111,47 @@ impl IntoResponse for PageProblem {
     }
 }
 
-macro_rules! from_refusals {
-    ($($problem:ident),+) => {
-        $(impl From<Refusal> for $problem {
-            fn from(refusal: Refusal) -> Self {
-                Self(refusal)
-            }
-        }
-        impl From<StoreError> for $problem {
-            fn from(error: StoreError) -> Self {
-                Self(from_store(&error))
-            }
-        })+
-    };
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal, Vec::new())
+    }
 }
 
-from_refusals!(Problem, PageProblem);
+impl From<Refusal> for PageProblem {
+    fn from(refusal: Refusal) -> Self {
+        Self(refusal)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        from_store(&error).into()
+    }
+}
+
+impl From<StoreError> for PageProblem {
+    fn from(error: StoreError) -> Self {
+        from_store(&error).into()
+    }
+}
+
+impl From<Declined> for Problem {
+    fn from(declined: Declined) -> Self {
+        match declined {
+            Declined::Refused(refusal) => refusal.into(),
+            Declined::Fields(errors) => Self(fields_to_correct(errors.len()), errors),
+        }
+    }
+}
+
+/// The words above a form, and of a problem, when fields are to be corrected.
+pub(super) fn fields_to_correct(count: usize) -> Refusal {
+    let detail = match count {
+        1 => "One field is to be corrected.".to_owned(),
+        n => format!("{n} fields are to be corrected."),
+    };
+    Refusal::new(RefusalKind::Unprocessable, detail, "Nothing was done yet.")
+}
 
 /// Answers a path that nobody serves: a page for browsers, a problem for programs. For the composed router's fallback.
 pub async fn not_found(request: Request) -> Response {
@@ -137,7 +169,7 @@ pub async fn not_found(request: Request) -> Response {
 /// A refusal in the form that the readers of `path` expect.
 pub(super) fn refuse(path: &str, refusal: Refusal) -> Response {
     if path.starts_with("/api/") || path == "/events" {
-        Problem(refusal).into_response()
+        Problem::from(refusal).into_response()
     } else {
         PageProblem(refusal).into_response()
     }

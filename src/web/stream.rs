@@ -17,7 +17,7 @@ use super::WebState;
 use super::auth::Operator;
 use super::problem::Problem;
 use crate::domain::event::Event;
-use crate::domain::id::{HostId, JobId};
+use crate::domain::id::{GuestId, HostId, JobId};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::store::{EventReads as _, Store, StoreError};
 
@@ -36,18 +36,21 @@ pub(super) struct StreamQuery {
     after: Option<u64>,
     job: Option<String>,
     host: Option<String>,
+    guest: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
 struct Filter {
     job: Option<JobId>,
     host: Option<HostId>,
+    guest: Option<GuestId>,
 }
 
 impl Filter {
     fn wants(&self, event: &Event) -> bool {
         self.job.is_none_or(|job| event.subject.job == Some(job))
             && self.host.is_none_or(|host| event.subject.host == Some(host))
+            && self.guest.is_none_or(|guest| event.subject.guest == Some(guest))
     }
 }
 
@@ -61,6 +64,7 @@ pub(super) fn published(event: &Event) -> serde_json::Value {
         map.insert("level".into(), serde_json::to_value(event.level).unwrap_or_default());
         map.insert("message".into(), event.message.clone().into());
         map.insert("host".into(), subject.host.map(|h| h.to_string()).into());
+        map.insert("guest".into(), subject.guest.map(|g| g.to_string()).into());
         map.insert("job".into(), subject.job.map(|j| j.to_string()).into());
         map.insert("operation_id".into(), subject.job.map(|j| j.to_string()).into());
         map.insert("mac".into(), subject.mac.map(|m| m.to_string()).into());
@@ -82,8 +86,11 @@ pub(super) async fn events(
             "Close dashboards that nobody looks at; this one tries again by itself.",
         )
     })?;
-    let filter =
-        Filter { job: parsed(query.job.as_deref())?, host: parsed(query.host.as_deref())? };
+    let filter = Filter {
+        job: parsed(query.job.as_deref())?,
+        host: parsed(query.host.as_deref())?,
+        guest: parsed(query.guest.as_deref())?,
+    };
     let given = headers.get("last-event-id").and_then(|v| v.to_str().ok());
     let after = given.and_then(|text| text.trim().parse().ok()).or(query.after);
     // Subscribed before the log is read: nothing can fall between.

@@ -8,6 +8,8 @@ use crate::domain::job::{Job, JobStatus, StepStatus, Work};
 use crate::domain::server_type::DiskSelection;
 use crate::domain::time::Timestamp;
 
+pub(super) mod app;
+pub(super) mod guest;
 pub(super) mod story;
 pub(super) mod timeline;
 

@@ -14,7 +14,7 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::store::{JobReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
-use crate::web::page::progress;
+use crate::web::page::{JobFilter, progress};
 use crate::web::problem::Problem;
 use crate::web::view::job_title;
 
@@ -52,6 +52,11 @@ struct JobBody<'a> {
     status: JobStatus,
     host: Option<String>,
     hostname: Option<&'a str>,
+    guest: Option<String>,
+    guest_name: Option<&'a str>,
+    node: Option<&'a str>,
+    /// The job that asked for this one.
+    parent: Option<String>,
     image: Option<&'a str>,
     source: Option<&'a str>,
     created: String,
@@ -82,7 +87,16 @@ impl<'a> JobBody<'a> {
             Work::ImportImage(work) => {
                 (None, work.image.as_ref().map(|i| i.as_str()), Some(work.source.as_str()))
             }
-            _ => (None, None, None),
+            Work::Catalog(work) => (None, None, Some(work.source.as_str())),
+            Work::Guest(_) | Work::Node(_) => (None, None, None),
+        };
+        let (guest_name, parent) = match &job.work {
+            Work::Guest(work) => (Some(work.name.as_str()), work.parent),
+            _ => (None, None),
+        };
+        let node = match &job.work {
+            Work::Node(work) => work.name.as_ref().map(|n| n.as_str()),
+            _ => None,
         };
         Self {
             id: job.id.to_string(),
@@ -91,6 +105,10 @@ impl<'a> JobBody<'a> {
             status: job.status,
             host: job.host().map(|h| h.to_string()),
             hostname,
+            guest: job.guest().map(|g| g.to_string()),
+            guest_name,
+            node,
+            parent: parent.map(|j| j.to_string()),
             image,
             source,
             created: time(job.created),
@@ -123,6 +141,7 @@ fn parse(id: &str) -> Result<JobId, Problem> {
 pub(in crate::web) async fn list(
     State(web): State<WebState>,
     Query(query): Query<PageQuery>,
+    Query(filter): Query<JobFilter>,
     _: Operator,
 ) -> Answer {
     let limit = query.limit();
@@ -131,11 +150,13 @@ pub(in crate::web) async fn list(
             Refusal::new(RefusalKind::Malformed, e.to_string(), "Give a job's id.").about("before")
         },
     )?;
-    let jobs: Result<Vec<Job>, StoreError> =
-        web.store().read(move |read| read.jobs(before, limit)).await;
-    let jobs = jobs?;
+    let found: Result<_, StoreError> =
+        web.store().read(move |read| filter.page(read, before, limit)).await;
+    let (jobs, next) = found?;
     let bodies: Vec<_> = jobs.iter().map(JobBody::new).collect();
-    Ok(ok(&serde_json::json!({ "jobs": bodies })))
+    // Where the next page begins; absent on the last one.
+    let next = next.map(|id| id.to_string());
+    Ok(ok(&serde_json::json!({ "jobs": bodies, "next": next })))
 }
 
 pub(in crate::web) async fn show(
@@ -166,18 +187,33 @@ struct LineBody<'a> {
     message: &'a str,
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(in crate::web) struct SearchQuery {
+    /// Lines without these words are left out.
+    search: String,
+}
+
 pub(in crate::web) async fn logs(
     State(web): State<WebState>,
     Path(id): Path<String>,
     Query(query): Query<PageQuery>,
+    Query(search): Query<SearchQuery>,
     _: Operator,
 ) -> Answer {
+    let words = search.search.trim().to_lowercase();
     let (wanted, after, limit) = (parse(&id)?, query.after.unwrap_or(0), query.limit());
     let found: Result<Option<Vec<LogLine>>, StoreError> = web
         .store()
         .read(move |read| {
             let Some(job) = read.job(wanted)? else { return Ok(None) };
-            Ok(Some(read.job_log(job.id, after, limit)?))
+            if words.is_empty() {
+                return Ok(Some(read.job_log(job.id, after, limit)?));
+            }
+            let mut lines = read.job_log(job.id, after, usize::MAX)?;
+            lines.retain(|line| line.message.to_lowercase().contains(&words));
+            lines.truncate(limit);
+            Ok(Some(lines))
         })
         .await;
     let lines = found?.ok_or_else(|| missing("job", &id))?;

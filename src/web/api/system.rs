@@ -150,7 +150,7 @@ pub(in crate::web) async fn backup(
     bytes: Bytes,
 ) -> Answer {
     if !operator.local {
-        return Err(Problem(Refusal::new(
+        return Err(Problem::from(Refusal::new(
             RefusalKind::Forbidden,
             "A backup can be asked for over the control socket only.",
             "Run `ironhatch db backup` on the appliance.",
@@ -161,7 +161,7 @@ pub(in crate::web) async fn backup(
         let detail = format!("{} is not a new absolute path.", asked.path.display());
         let hint = "Name a file that does not exist yet.";
         let refusal = Refusal::new(RefusalKind::Unprocessable, detail, hint);
-        return Err(Problem(refusal.about("path")));
+        return Err(refusal.about("path").into());
     }
     let store = web.store().clone();
     let path = asked.path.clone();

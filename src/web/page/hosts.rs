@@ -6,18 +6,23 @@ use askama::Template;
 use axum::extract::{Path, Query, State};
 use serde::Deserialize;
 
+use super::host_view::JobRow;
 use super::{Frame, Page, missing, render};
 use crate::domain::host::{Host, HostState};
 use crate::domain::id::{HostId, JobId};
 use crate::domain::job::{Job, StepStatus};
 use crate::domain::time::Timestamp;
 use crate::store::{
-    HostReads as _, ImageReads as _, JobReads as _, SightingReads as _, Snapshot, StoreError,
+    GuestReads as _, HostReads as _, ImageReads as _, JobReads as _, SightingReads as _, Snapshot,
+    StoreError,
 };
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::problem::PageProblem;
 use crate::web::view::{When, state_label, state_tone};
+
+/// Jobs below the grid.
+const RECENT_JOBS: usize = 5;
 
 /// One host in the grid.
 pub(super) struct Tile {
@@ -120,6 +125,9 @@ struct GridPage {
     more_waiting: usize,
     has_image: bool,
     type_errors: Vec<String>,
+    /// How many guests there are; absent when apps are switched off.
+    guests: Option<super::guests::Counts>,
+    recent: Vec<JobRow>,
 }
 
 pub(crate) async fn grid(
@@ -161,6 +169,11 @@ fn grid_page(
         more_waiting: sightings.len().saturating_sub(3),
         has_image: !read.images()?.is_empty(),
         type_errors: web.types().errors.clone(),
+        guests: match web.guests() {
+            Ok(_) => Some(super::guests::Counts::new(&read.guests()?)),
+            Err(_) => None,
+        },
+        recent: read.jobs(None, RECENT_JOBS)?.iter().map(|j| JobRow::new(j, now)).collect(),
     })
 }
 

@@ -2,10 +2,11 @@
 
 use askama::Template;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect};
 use serde::Deserialize;
 
+use super::guest_view::OutputRow;
 use super::host_view::{JobRow, RUN_EVENTS, boot_log};
 use super::{Frame, Page, missing, render, render_with};
 use crate::domain::event::EventKind;
@@ -14,7 +15,9 @@ use crate::domain::id::JobId;
 use crate::domain::job::{Job, JobStatus, Step, StepStatus, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
-use crate::store::{EventReads as _, HostReads as _, JobReads as _, Snapshot, StoreError};
+use crate::store::{
+    EventReads as _, GuestReads as _, HostReads as _, JobReads as _, Snapshot, StoreError,
+};
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::problem::PageProblem;
@@ -26,10 +29,113 @@ const PER_PAGE: usize = 50;
 /// Lines of a job's page: a page of some hundred KiB.
 const STORY_LINES: usize = 1500;
 
+/// Jobs looked through for one page of a filtered list.
+const MOST_SCANNED: usize = 5000;
+/// Jobs read at once while looking for those that fit.
+const BATCH: usize = 250;
+
+/// Which jobs are wanted; empty parts want all. The same for page and API.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct JobFilter {
+    kind: String,
+    status: String,
+    q: String,
+}
+
+/// Statuses by which jobs are filtered.
+const STATUSES: [(&str, JobStatus); 5] = [
+    ("pending", JobStatus::Pending),
+    ("running", JobStatus::Running),
+    ("succeeded", JobStatus::Succeeded),
+    ("failed", JobStatus::Failed),
+    ("cancelled", JobStatus::Cancelled),
+];
+
+/// Kinds by which jobs are filtered.
+const KINDS: [&str; 15] = [
+    "rebuild",
+    "import_image",
+    "install",
+    "uninstall",
+    "reconfigure",
+    "upgrade",
+    "return",
+    "power",
+    "backup",
+    "restore",
+    "adopt",
+    "publish",
+    "enroll_node",
+    "revoke_node",
+    "refresh_catalog",
+];
+
+impl JobFilter {
+    fn wants(&self, job: &Job) -> bool {
+        let status = STATUSES.iter().find(|(name, _)| *name == self.status);
+        (self.kind.is_empty() || job.kind() == self.kind)
+            && status.is_none_or(|(_, status)| job.status == *status)
+            && (self.q.trim().is_empty() || {
+                let reason = job.failure.as_ref().map_or("", |f| f.reason.as_str());
+                let text = format!("{} {} {reason}", job_title(job), job.id).to_lowercase();
+                self.q.to_lowercase().split_whitespace().all(|word| text.contains(word))
+            })
+    }
+
+    fn is_narrow(&self) -> bool {
+        !(self.kind.is_empty() && self.status.is_empty() && self.q.trim().is_empty())
+    }
+
+    /// At most `limit` jobs that fit, newest first, and where to go on when there may be more.
+    pub(crate) fn page(
+        &self,
+        read: &Snapshot,
+        before: Option<JobId>,
+        limit: usize,
+    ) -> Result<(Vec<Job>, Option<JobId>), StoreError> {
+        let mut found = Vec::new();
+        let (mut at, mut scanned) = (before, 0);
+        loop {
+            let batch = read.jobs(at, BATCH)?;
+            let complete = batch.len() < BATCH;
+            scanned += batch.len();
+            for job in batch {
+                at = Some(job.id);
+                if self.wants(&job) {
+                    found.push(job);
+                    if found.len() == limit {
+                        return Ok((found, at));
+                    }
+                }
+            }
+            if complete {
+                return Ok((found, None));
+            }
+            if scanned >= MOST_SCANNED {
+                return Ok((found, at));
+            }
+        }
+    }
+}
+
+/// Work that waits or runs.
+struct Queue {
+    running: Vec<JobRow>,
+    waiting: Vec<JobRow>,
+    /// Work on guests at a time; 0 when apps are switched off.
+    at_once: usize,
+}
+
 #[derive(Template)]
 #[template(path = "jobs.html")]
 struct JobsPage {
     frame: Frame,
+    filter: JobFilter,
+    narrow: bool,
+    kinds: &'static [&'static str],
+    statuses: Vec<(&'static str, &'static str)>,
+    queue: Queue,
     jobs: Vec<JobRow>,
     older: Option<String>,
 }
@@ -43,21 +149,34 @@ pub(crate) struct ListQuery {
 pub(crate) async fn list(
     State(web): State<WebState>,
     Query(query): Query<ListQuery>,
+    Query(filter): Query<JobFilter>,
     operator: Operator,
 ) -> Page {
     let before: Option<JobId> = query.before.parse().ok();
+    let at_once = web.guests().map_or(0, |guests| guests.site().jobs_at_once);
     let state = web.clone();
     let page = web.store().read(move |read| {
         let now = state.store().now();
-        let jobs = read.jobs(before, PER_PAGE)?;
-        let older = jobs.get(PER_PAGE - 1).map(|j| j.id.to_string());
+        let (jobs, older) = filter.page(read, before, PER_PAGE)?;
+        let active = read.active_jobs()?;
+        let rows = |status| {
+            let wanted = active.iter().filter(move |j| j.status == status);
+            wanted.map(|j| JobRow::new(j, now)).collect::<Vec<_>>()
+        };
+        let queue =
+            Queue { running: rows(JobStatus::Running), waiting: rows(JobStatus::Pending), at_once };
         Ok::<_, StoreError>(JobsPage {
             frame: Frame {
                 reload_secs: if before.is_none() { 15 } else { 0 },
                 ..Frame::new(&state, read, &operator, "jobs", "Jobs")?
             },
+            narrow: filter.is_narrow() || before.is_some(),
+            filter,
+            kinds: &KINDS,
+            statuses: STATUSES.iter().map(|(name, s)| (*name, job_label(*s))).collect(),
+            queue,
             jobs: jobs.iter().map(|j| JobRow::new(j, now)).collect(),
-            older,
+            older: older.map(|id| id.to_string()),
         })
     });
     render(&page.await?)
@@ -131,6 +250,12 @@ struct JobPage {
     /// Host's id and name, when the job is about one.
     host: Option<(String, String)>,
     host_exists: bool,
+    /// Guest's id and name, when the job is about one.
+    guest: Option<(String, String)>,
+    guest_exists: bool,
+    /// What the guest gives, once its installation succeeded.
+    outputs: Vec<OutputRow>,
+    find: String,
     about: Vec<(&'static str, String)>,
     failure: Option<Failure>,
     steps: Vec<StepRow>,
@@ -147,6 +272,15 @@ struct JobPage {
 #[serde(default)]
 pub(crate) struct ShowQuery {
     view: String,
+    /// Lines without these words are left out.
+    find: String,
+}
+
+/// What is shown of a job's story.
+#[derive(Default)]
+struct Shown {
+    only_log: bool,
+    find: String,
 }
 
 fn sources(read: &Snapshot, job: &Job, host: Option<&Host>) -> Result<Sources, StoreError> {
@@ -165,7 +299,7 @@ fn job_page(
     read: &Snapshot,
     operator: &Operator,
     id: JobId,
-    only_log: bool,
+    shown: Shown,
     refused: Option<Refusal>,
 ) -> Result<Option<JobPage>, StoreError> {
     let Some(job) = read.job(id)? else { return Ok(None) };
@@ -173,6 +307,7 @@ fn job_page(
     let host = job.host().map(|id| read.host(id)).transpose()?.flatten();
     let last = job.host().map(|host| read.last_succeeded(host, id)).transpose()?.flatten();
     let mut told = sources(read, &job, host.as_ref())?;
+    let Shown { only_log, find } = shown;
     if only_log {
         (told.events, told.boot) = (Vec::new(), Vec::new());
     }
@@ -191,10 +326,21 @@ fn job_page(
             about.extend(import.image.as_ref().map(|image| ("Image", image.to_string())));
             (None, about)
         }
-        Work::Guest(work) => (None, vec![("Guest", work.name.to_string())]),
+        Work::Guest(_) => (None, Vec::new()),
         Work::Node(work) => (None, vec![("Address", work.address.to_string())]),
         Work::Catalog(work) => (None, vec![("Source", work.source.clone())]),
     };
+    let guest = job.guest().map(|id| read.guest(id)).transpose()?.flatten();
+    let guest_named = match &job.work {
+        Work::Guest(work) => Some((work.guest.to_string(), work.name.to_string())),
+        _ => None,
+    };
+    let gives = job.status == JobStatus::Succeeded && job.kind() == "install";
+    let outputs = guest.iter().filter(|_| gives).flat_map(|g| &g.outputs);
+    let outputs = outputs.map(OutputRow::new).collect();
+    let mut lines = story(&told, job.created, job.finished, STORY_LINES);
+    let wanted = find.to_lowercase();
+    lines.retain(|line| line.text.to_lowercase().contains(wanted.trim()));
     let frame = Frame::new(web, read, operator, "jobs", job_title(&job))?;
     let steps = job.steps.iter();
     Ok(Some(JobPage {
@@ -211,11 +357,15 @@ fn job_page(
             .unwrap_or_default(),
         host: named,
         host_exists: host.is_some(),
+        guest: guest_named,
+        guest_exists: guest.is_some(),
+        outputs,
+        find,
         about,
         failure: job.failure.clone(),
         steps: steps.map(|s| StepRow::new(s, last.as_ref(), now)).collect(),
         progress: if open { progress(read, id)? } else { None },
-        lines: story(&told, job.created, job.finished, STORY_LINES),
+        lines,
         only_log,
         open,
         stopping: open && job.cancel_requested,
@@ -228,14 +378,14 @@ async fn answer(
     web: &WebState,
     operator: Operator,
     id: JobId,
-    only_log: bool,
+    shown: Shown,
     refused: Option<Refusal>,
 ) -> Page {
     let status = refused.as_ref().map_or(StatusCode::OK, |r| crate::web::problem::status(r.kind));
     let state = web.clone();
     let page = web
         .store()
-        .read(move |read| job_page(&state, read, &operator, id, only_log, refused))
+        .read(move |read| job_page(&state, read, &operator, id, shown, refused))
         .await?
         .ok_or_else(|| missing("job"))?;
     Ok(render_with(status, &page))
@@ -251,7 +401,41 @@ pub(crate) async fn show(
     Query(query): Query<ShowQuery>,
     operator: Operator,
 ) -> Page {
-    answer(&web, operator, parse(&id)?, query.view == "log", None).await
+    let shown = Shown { only_log: query.view == "log", find: query.find };
+    answer(&web, operator, parse(&id)?, shown, None).await
+}
+
+/// A job's whole log as a file.
+pub(crate) async fn log_file(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Page {
+    let id = parse(&id)?;
+    let found: Result<_, StoreError> = web
+        .store()
+        .read(move |read| {
+            let Some(job) = read.job(id)? else { return Ok(None) };
+            Ok(Some(read.job_log(job.id, 0, usize::MAX)?))
+        })
+        .await;
+    let lines = found?.ok_or_else(|| missing("job"))?;
+    let mut text = String::new();
+    for line in &lines {
+        let level = match line.level {
+            crate::domain::event::Level::Info => "",
+            crate::domain::event::Level::Warn => "warning: ",
+            crate::domain::event::Level::Error => "error: ",
+        };
+        let step = line.step.as_ref().map(|s| format!("[{s}] ")).unwrap_or_default();
+        text.push_str(&format!("{} {step}{level}{}\n", line.at, line.message));
+    }
+    let name = format!("attachment; filename=\"job-{id}.txt\"");
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8".to_owned()),
+        (header::CONTENT_DISPOSITION, name),
+    ];
+    Ok((headers, text).into_response())
 }
 
 pub(crate) async fn cancel(
@@ -262,7 +446,7 @@ pub(crate) async fn cancel(
     let id = parse(&id)?;
     match web.operations().cancel(id).await {
         Ok(()) => Ok(Redirect::to(&format!("/jobs/{id}")).into_response()),
-        Err(refusal) => answer(&web, operator, id, false, Some(refusal)).await,
+        Err(refusal) => answer(&web, operator, id, Shown::default(), Some(refusal)).await,
     }
 }
 
@@ -281,6 +465,6 @@ pub(crate) async fn retry(
     let id = parse(&id)?;
     match web.operations().retry(id, form.confirm.trim().to_owned()).await {
         Ok(next) => Ok(Redirect::to(&format!("/jobs/{next}")).into_response()),
-        Err(refusal) => answer(&web, operator, id, false, Some(refusal)).await,
+        Err(refusal) => answer(&web, operator, id, Shown::default(), Some(refusal)).await,
     }
 }

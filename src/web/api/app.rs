@@ -1,0 +1,154 @@
+//! `/api/apps` and `/api/install`.
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::{Answer, body, missing, ok, time};
+use crate::domain::app::{AppId, CatalogApp, SourceStatus};
+use crate::domain::form::Submitted;
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::web::WebState;
+use crate::web::auth::Operator;
+use crate::web::entry;
+use crate::web::problem::Problem;
+
+/// An app in a list.
+#[derive(Serialize)]
+struct AppBody<'a> {
+    id: &'a str,
+    name: &'a str,
+    version: &'a str,
+    description: &'a str,
+    categories: &'a [String],
+    tags: &'a [String],
+    featured: bool,
+    gpu: &'static str,
+    exercised: bool,
+    source: &'a str,
+    hash: &'a str,
+}
+
+impl<'a> AppBody<'a> {
+    fn new(app: &'a CatalogApp) -> Self {
+        let manifest = &app.manifest;
+        Self {
+            id: manifest.id.as_str(),
+            name: &manifest.name,
+            version: &manifest.version,
+            description: &manifest.description,
+            categories: &manifest.categories,
+            tags: &manifest.tags,
+            featured: manifest.featured,
+            gpu: match &manifest.gpu {
+                None => "none",
+                Some(gpu) if gpu.required => "required",
+                Some(_) => "supported",
+            },
+            exercised: app.provenance.exercised,
+            source: &app.provenance.source,
+            hash: &app.provenance.hash.0,
+        }
+    }
+}
+
+fn source(source: &SourceStatus) -> Value {
+    json!({
+        "name": source.name,
+        "location": source.location,
+        "commit": source.commit,
+        "refreshed": source.refreshed.map(time),
+        "problem": source.problem,
+    })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(in crate::web) struct ListQuery {
+    q: String,
+    category: String,
+    tag: String,
+}
+
+pub(in crate::web) async fn list(
+    State(web): State<WebState>,
+    Query(query): Query<ListQuery>,
+    _: Operator,
+) -> Answer {
+    let catalog = web.guests()?.catalog();
+    let wanted = crate::web::page::AppFilter::new(query.q, query.category, query.tag);
+    let apps: Vec<_> = catalog.apps.iter().filter(|a| wanted.wants(a)).map(AppBody::new).collect();
+    Ok(ok(&json!({
+        "apps": apps,
+        "broken": catalog.broken,
+        "sources": catalog.sources.iter().map(source).collect::<Vec<_>>(),
+    })))
+}
+
+fn parse(id: &str) -> Result<AppId, Problem> {
+    id.parse().map_err(|_| missing("app", id))
+}
+
+/// One app with its whole manifest.
+pub(in crate::web) async fn show(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Answer {
+    let catalog = web.guests()?.catalog();
+    let app = catalog.get(&parse(&id)?).ok_or_else(|| missing("app", &id))?;
+    Ok(ok(app))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RefreshBody {
+    source: Option<String>,
+}
+
+pub(in crate::web) async fn refresh(
+    State(web): State<WebState>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: RefreshBody = body(&bytes)?;
+    let jobs = web.guests()?.refresh_catalog(asked.source).await?;
+    let ids: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+    // `job` is what waiting clients look for: the last one of a queue that works in order.
+    let value = json!({ "jobs": ids, "job": ids.last() });
+    Ok((StatusCode::ACCEPTED, axum::Json(value)).into_response())
+}
+
+/// The app that a body names, and its other fields as a form.
+fn order(bytes: &Bytes) -> Result<(AppId, Submitted), Problem> {
+    let mut asked: Map<String, Value> = body(bytes)?;
+    let named = asked.remove("app");
+    let app = named.as_ref().and_then(Value::as_str).ok_or_else(|| {
+        let hint = "Name it by its id: {\"app\": \"redis\", \"name\": \"cache1\"}.";
+        Refusal::new(RefusalKind::Malformed, "The body does not name an app.", hint).about("app")
+    })?;
+    Ok((parse(app)?, entry::from_json(asked)?))
+}
+
+pub(in crate::web) async fn install(
+    State(web): State<WebState>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let guests = web.guests()?;
+    let (app, form) = order(&bytes)?;
+    Ok(super::job::accepted(guests.install(app, form).await?))
+}
+
+pub(in crate::web) async fn review(
+    State(web): State<WebState>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let guests = web.guests()?;
+    let (app, form) = order(&bytes)?;
+    Ok(ok(&guests.review(app, form).await?))
+}

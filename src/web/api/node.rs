@@ -1,0 +1,79 @@
+//! `/api/nodes`.
+
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, body, missing, ok, time};
+use crate::domain::id::NodeName;
+use crate::domain::node::EnrolledNode;
+use crate::store::{NodeReads as _, StoreError};
+use crate::web::WebState;
+use crate::web::auth::{Operator, new_reader_token};
+use crate::web::page::{parse_address, parse_password};
+
+fn shown(node: &EnrolledNode) -> Value {
+    json!({
+        "name": node.name,
+        "address": node.address,
+        "release": node.release,
+        "usable": node.problem.is_empty(),
+        "problem": node.problem,
+        "host": node.host,
+        "token_id": node.token_id,
+        "api_fingerprint": node.api_fingerprint,
+        "ssh_host_keys": node.ssh_host_keys,
+        "enrolled": time(node.enrolled),
+        "gpu": node.gpu,
+        "gpu_seen": node.gpu_seen.map(time),
+    })
+}
+
+pub(in crate::web) async fn list(State(web): State<WebState>, _: Operator) -> Answer {
+    web.guests()?;
+    let nodes: Result<Vec<EnrolledNode>, StoreError> =
+        web.store().read(|read| read.enrolled_nodes()).await;
+    let nodes: Vec<Value> = nodes?.iter().map(shown).collect();
+    Ok(ok(&json!({ "nodes": nodes })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EnrollBody {
+    address: String,
+    password: String,
+}
+
+pub(in crate::web) async fn enroll(
+    State(web): State<WebState>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let guests = web.guests()?;
+    let asked: EnrollBody = body(&bytes)?;
+    let password = parse_password(asked.password)?;
+    let address = parse_address(&asked.address)?;
+    Ok(super::job::accepted(guests.enroll_node(address, password).await?))
+}
+
+pub(in crate::web) async fn command(State(web): State<WebState>, _: Operator) -> Answer {
+    let command = web.guests()?.enroll_command().await?;
+    Ok(ok(&json!({ "command": command.expose() })))
+}
+
+pub(in crate::web) async fn revoke(
+    State(web): State<WebState>,
+    Path(name): Path<String>,
+    _: Operator,
+) -> Answer {
+    let guests = web.guests()?;
+    let node: NodeName = name.parse().map_err(|_| missing("node", &name))?;
+    Ok(super::job::accepted(guests.revoke_node(node).await?))
+}
+
+pub(in crate::web) async fn reader_token(State(web): State<WebState>, _: Operator) -> Answer {
+    web.guests()?;
+    let token = new_reader_token(web.store()).await?;
+    Ok(ok(&json!({ "token": token.expose() })))
+}

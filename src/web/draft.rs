@@ -1,0 +1,118 @@
+//! Forms between their review and what comes after it, in memory only. What was typed may hold secrets, and a secret is
+//! never written back into a page: the review names its draft instead of repeating the fields.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use super::auth::random_token;
+use crate::domain::app::AppId;
+use crate::domain::form::Submitted;
+use crate::domain::time::Timestamp;
+
+/// Drafts kept at once, over all sessions; a form is 256 KiB at most.
+const MOST: usize = 64;
+/// How long a review can be carried out.
+const LIFETIME: Duration = Duration::from_mins(30);
+
+struct Draft {
+    id: String,
+    /// The form token of the session that typed it.
+    owner: String,
+    app: AppId,
+    form: Submitted,
+    until: Timestamp,
+}
+
+/// All drafts. The oldest goes when there is no room.
+#[derive(Default)]
+pub(super) struct Drafts(Mutex<Vec<Draft>>);
+
+impl std::fmt::Debug for Drafts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Drafts")
+    }
+}
+
+impl Drafts {
+    fn with<T>(&self, now: Timestamp, work: impl FnOnce(&mut Vec<Draft>) -> T) -> T {
+        // A thread that panicked while it held the list left a list: each change is one call.
+        let mut drafts = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        drafts.retain(|d| d.until > now);
+        work(&mut drafts)
+    }
+
+    /// Keeps a form of a session and returns the draft's name.
+    pub(super) fn keep(&self, owner: &str, app: &AppId, form: Submitted, now: Timestamp) -> String {
+        let id = random_token();
+        let owner = owner.to_owned();
+        let draft =
+            Draft { id: id.clone(), owner, app: app.clone(), form, until: now.after(LIFETIME) };
+        self.with(now, |drafts| {
+            if drafts.len() >= MOST {
+                drafts.remove(0);
+            }
+            drafts.push(draft);
+        });
+        id
+    }
+
+    /// The form with this name, when this session typed it for this app.
+    pub(super) fn get(
+        &self,
+        id: &str,
+        owner: &str,
+        app: &AppId,
+        now: Timestamp,
+    ) -> Option<Submitted> {
+        self.with(now, |drafts| {
+            let of = |d: &&Draft| d.id == id && d.owner == owner && d.app == *app;
+            drafts.iter().find(of).map(|d| d.form.clone())
+        })
+    }
+
+    /// As [`Self::get`], and it is gone afterwards.
+    pub(super) fn take(
+        &self,
+        id: &str,
+        owner: &str,
+        app: &AppId,
+        now: Timestamp,
+    ) -> Option<Submitted> {
+        let form = self.get(id, owner, app, now)?;
+        self.with(now, |drafts| drafts.retain(|d| d.id != id));
+        Some(form)
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_draft_belongs_to_its_session_and_app_and_ends() {
+        let drafts = Drafts::default();
+        let (app, other): (AppId, AppId) = ("redis".parse().unwrap(), "n8n".parse().unwrap());
+        let mut form = Submitted::default();
+        form.set("name", "cache1");
+        let now = Timestamp(1_000);
+        let id = drafts.keep("me", &app, form, now);
+        assert!(drafts.get(&id, "me", &app, now).is_some());
+        assert!(drafts.get(&id, "you", &app, now).is_none());
+        assert!(drafts.get(&id, "me", &other, now).is_none());
+        assert!(drafts.get(&id, "me", &app, now.after(LIFETIME)).is_none());
+        let id = drafts.keep("me", &app, Submitted::default(), now);
+        assert!(drafts.take(&id, "me", &app, now).is_some());
+        assert!(drafts.take(&id, "me", &app, now).is_none());
+    }
+
+    #[test]
+    fn the_oldest_draft_makes_room() {
+        let drafts = Drafts::default();
+        let app: AppId = "redis".parse().unwrap();
+        let ids: Vec<String> = (0..=MOST)
+            .map(|_| drafts.keep("me", &app, Submitted::default(), Timestamp(0)))
+            .collect();
+        assert!(drafts.get(&ids[0], "me", &app, Timestamp(0)).is_none());
+        assert!(drafts.get(&ids[MOST], "me", &app, Timestamp(0)).is_some());
+    }
+}

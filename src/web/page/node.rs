@@ -1,0 +1,207 @@
+//! Enrolled nodes: how they stand, and how one is enrolled or given up.
+
+use std::net::IpAddr;
+
+use askama::Template;
+use axum::extract::{Form, Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse as _, Redirect};
+use serde::Deserialize;
+
+use super::{Frame, Page, SecretPage, missing, render, render_with, switched_off};
+use crate::domain::guest::Guest;
+use crate::domain::id::NodeName;
+use crate::domain::node::EnrolledNode;
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::secret::Secret;
+use crate::domain::time::Timestamp;
+use crate::store::{GuestReads as _, NodeReads as _, StoreError};
+use crate::web::WebState;
+use crate::web::auth::{Operator, new_reader_token};
+use crate::web::view::When;
+use crate::web::view::app::{gpu_name, short_hash};
+
+struct NodeRow {
+    name: String,
+    address: String,
+    release: String,
+    token_id: String,
+    fingerprint: String,
+    enrolled: When,
+    problem: String,
+    host: String,
+    /// Name and driver of each.
+    gpus: Vec<(String, String)>,
+    nvidia_problem: String,
+    gpu_seen: Option<When>,
+    guests: usize,
+}
+
+impl NodeRow {
+    fn new(node: &EnrolledNode, guests: &[Guest], now: Timestamp) -> Self {
+        let gpu = |gpu: &crate::domain::gpu::Gpu| {
+            let driver = gpu.driver.as_deref().unwrap_or("no driver");
+            let version = gpu.driver_version.as_deref().map(|v| format!(" {v}"));
+            (gpu_name(gpu), format!("{driver}{}", version.unwrap_or_default()))
+        };
+        Self {
+            name: node.name.to_string(),
+            address: node.address.to_string(),
+            release: node.release.clone(),
+            token_id: node.token_id.clone(),
+            fingerprint: short_hash(&node.api_fingerprint),
+            enrolled: When::new(node.enrolled, now),
+            problem: node.problem.clone(),
+            host: node.host.map(|h| h.to_string()).unwrap_or_default(),
+            gpus: node.gpu.gpus.iter().map(gpu).collect(),
+            nvidia_problem: node.gpu.nvidia_problem.clone(),
+            gpu_seen: node.gpu_seen.map(|at| When::new(at, now)),
+            guests: guests.iter().filter(|g| g.node == node.name).count(),
+        }
+    }
+}
+
+#[derive(Template)]
+#[template(path = "nodes.html")]
+struct NodesPage {
+    frame: Frame,
+    nodes: Vec<NodeRow>,
+    address: String,
+    refused: Option<Refusal>,
+    public_url: String,
+}
+
+impl NodesPage {
+    fn error(&self, field: &str) -> Option<&Refusal> {
+        self.refused.as_ref().filter(|r| r.field == Some(field))
+    }
+
+    fn general_error(&self) -> Option<&Refusal> {
+        self.refused.as_ref().filter(|r| !matches!(r.field, Some("address" | "password")))
+    }
+}
+
+async fn answer(
+    web: WebState,
+    operator: Operator,
+    address: String,
+    refused: Option<Refusal>,
+) -> Page {
+    let status = refused.as_ref().map_or(StatusCode::OK, |r| crate::web::problem::status(r.kind));
+    let state = web.clone();
+    let page = web.store().read(move |read| {
+        let now = state.store().now();
+        let guests = read.guests()?;
+        let nodes = read.enrolled_nodes()?;
+        Ok::<_, StoreError>(NodesPage {
+            frame: Frame::new(&state, read, &operator, "nodes", "Nodes")?,
+            nodes: nodes.iter().map(|n| NodeRow::new(n, &guests, now)).collect(),
+            address,
+            refused,
+            public_url: state.parts.public_url.trim_end_matches('/').to_owned(),
+        })
+    });
+    Ok(render_with(status, &page.await?))
+}
+
+pub(crate) async fn list(State(web): State<WebState>, operator: Operator) -> Page {
+    if web.guests().is_err() {
+        return switched_off(web, operator, "nodes").await;
+    }
+    answer(web, operator, String::new(), None).await
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct EnrollForm {
+    address: String,
+    password: String,
+}
+
+/// An address as it was entered; the same words for page and API.
+pub(crate) fn parse_address(text: &str) -> Result<IpAddr, Refusal> {
+    text.trim().parse().map_err(|_| {
+        let shown: String = text.trim().chars().take(60).collect();
+        let detail = format!("'{shown}' is not an IP address.");
+        let hint = "Give the address at which the node's API answers, as in 192.0.2.21.";
+        Refusal::new(RefusalKind::Unprocessable, detail, hint).about("address")
+    })
+}
+
+/// A password that was entered; empty is refused beside its field.
+pub(crate) fn parse_password(text: String) -> Result<Secret<String>, Refusal> {
+    if text.is_empty() {
+        let hint = "It is used once and kept nowhere. The command below does without.";
+        let refusal =
+            Refusal::new(RefusalKind::Unprocessable, "The password of root is needed.", hint);
+        return Err(refusal.about("password"));
+    }
+    Ok(Secret::new(text))
+}
+
+pub(crate) async fn enroll(
+    State(web): State<WebState>,
+    operator: Operator,
+    Form(form): Form<EnrollForm>,
+) -> Page {
+    let state = web.clone();
+    let Ok(guests) = state.guests() else { return switched_off(web, operator, "nodes").await };
+    let asked = parse_password(form.password);
+    let asked = parse_address(&form.address).and_then(|address| Ok((address, asked?)));
+    let queued = match asked {
+        Ok((address, password)) => guests.enroll_node(address, password).await,
+        Err(refusal) => Err(refusal),
+    };
+    match queued {
+        Ok(job) => Ok(Redirect::to(&format!("/jobs/{job}")).into_response()),
+        Err(refusal) => answer(web, operator, form.address, Some(refusal)).await,
+    }
+}
+
+pub(crate) async fn command(State(web): State<WebState>, operator: Operator) -> Page {
+    let state = web.clone();
+    let Ok(guests) = state.guests() else { return switched_off(web, operator, "nodes").await };
+    match guests.enroll_command().await {
+        Ok(secret) => {
+            let page = SecretPage {
+                title: "Paste this on the node, as root".to_owned(),
+                note: "It enrols the node that it is pasted on. It is valid once, for some minutes.",
+                secret,
+                back: "/nodes".to_owned(),
+            };
+            let state = web.clone();
+            let page = web.store().read(move |read| page.framed(&state, read, &operator, "nodes"));
+            render(&page.await?)
+        }
+        Err(refusal) => answer(web, operator, String::new(), Some(refusal)).await,
+    }
+}
+
+pub(crate) async fn revoke(
+    State(web): State<WebState>,
+    Path(name): Path<String>,
+    operator: Operator,
+) -> Page {
+    let state = web.clone();
+    let Ok(guests) = state.guests() else { return switched_off(web, operator, "nodes").await };
+    let name: NodeName = name.parse().map_err(|_| missing("node"))?;
+    match guests.revoke_node(name).await {
+        Ok(job) => Ok(Redirect::to(&format!("/jobs/{job}")).into_response()),
+        Err(refusal) => answer(web, operator, String::new(), Some(refusal)).await,
+    }
+}
+
+pub(crate) async fn reader_token(State(web): State<WebState>, operator: Operator) -> Page {
+    if web.guests().is_err() {
+        return switched_off(web, operator, "nodes").await;
+    }
+    let page = SecretPage {
+        title: "Token for Prometheus".to_owned(),
+        note: "It reads the list of targets and nothing else. A token that was made before ends now.",
+        secret: new_reader_token(web.store()).await?,
+        back: "/nodes".to_owned(),
+    };
+    let state = web.clone();
+    let page = web.store().read(move |read| page.framed(&state, read, &operator, "nodes"));
+    render(&page.await?)
+}
