@@ -160,6 +160,9 @@ pub fn of_guest(guest: GuestId, what: &str) -> String {
     format!("guest/{guest}/{what}")
 }
 
+/// Begins the names (inside [`of_guest`]) of secrets that are shown once and then forgotten.
+pub const SHOWN_ONCE: &str = "reveal/";
+
 /// Name of a secret that belongs to one node's enrolment.
 #[must_use]
 pub fn of_node(node: &NodeName, what: &str) -> String {

@@ -1,7 +1,12 @@
 //! The router as a whole, against a real database: who may do what, what the pages show, what the stream replays.
 
 mod auth;
+pub(crate) mod catalog;
 mod golden;
+mod guest_api;
+mod guest_page;
+pub(crate) mod guest_scene;
+pub(crate) mod guests;
 pub(crate) mod operations;
 pub(crate) mod sample;
 pub(crate) mod scene;

@@ -31,7 +31,8 @@
   function isBusy(el) {
     const at = document.activeElement;
     if (at && el.contains(at) && at.matches("input, textarea, select")) return true;
-    return [...el.querySelectorAll("input:not([type=hidden]), textarea")].some((f) => f.value !== f.defaultValue);
+    const changed = (f) => f.value !== f.defaultValue || f.checked !== f.defaultChecked;
+    return [...el.querySelectorAll("input:not([type=hidden]), textarea")].some(changed);
   }
 
   function replace(old, fresh) {
@@ -47,7 +48,46 @@
     old.replaceWith(next);
     if (next.hasAttribute("data-follow")) next.scrollTop = follows ? next.scrollHeight : scroll;
     if (focused) next.focus({ preventScroll: true });
+    arrange(next);
   }
+
+  // Fields that count only when another has certain values: hidden while they do not.
+  function arrangeForm(form) {
+    const shown = new Map(); // name -> whether the field itself is shown
+    for (const field of form.querySelectorAll(".field")) {
+      const named = field.querySelector("[name]")?.name;
+      const { when, values } = field.dataset;
+      let yes = true;
+      if (when) {
+        const others = [...form.querySelectorAll(`[name="${CSS.escape(when)}"]`)];
+        const box = others.find((o) => o.type === "checkbox");
+        const value = box ? String(box.checked) : (others[0]?.value ?? "");
+        yes = shown.get(when) !== false && (!others.length || JSON.parse(values).includes(value));
+        for (const note of field.querySelectorAll(".when")) note.hidden = true;
+      }
+      if (named) shown.set(named, yes);
+      field.hidden = !yes;
+    }
+  }
+
+  // Lines of a log without the words that are being typed.
+  function filter(input) {
+    const words = input.value.trim().toLowerCase();
+    for (const line of document.querySelectorAll(`#${CSS.escape(input.dataset.filter)} li`)) {
+      line.hidden = Boolean(words) && !line.querySelector(".text").textContent.toLowerCase().includes(words);
+    }
+  }
+
+  function arrange(root) {
+    for (const form of root.querySelectorAll("form.wizard")) arrangeForm(form);
+    for (const input of document.querySelectorAll("[data-filter]")) if (input.value) filter(input);
+  }
+
+  addEventListener("input", (event) => {
+    const form = event.target.closest?.("form.wizard");
+    if (form) arrangeForm(form);
+    if (event.target.matches?.("[data-filter]")) filter(event.target);
+  });
 
   async function refresh() {
     timer = 0;
@@ -82,6 +122,7 @@
     const about = new Set([`type:${event.type}`]);
     if (event.host) about.add(`host:${event.host}`);
     if (event.job) about.add(`job:${event.job}`);
+    if (event.guest) about.add(`guest:${event.guest}`);
     for (const el of document.querySelectorAll("[data-live]")) {
       if ((el.dataset.on || "").split(" ").some((word) => about.has(word))) ask(el);
     }
@@ -112,7 +153,17 @@
     addEventListener("pagehide", () => stream.close());
   }
 
+  arrange(document);
   for (const el of document.querySelectorAll("[data-follow]")) el.scrollTop = el.scrollHeight;
+  // What takes a question to the cluster comes after the page, and again every so often while somebody looks.
+  for (const { id, dataset } of document.querySelectorAll("[data-lazy]")) {
+    const again = () => {
+      const el = document.getElementById(id);
+      if (el && !document.hidden) ask(el);
+    };
+    again();
+    if (dataset.every) setInterval(again, Number(dataset.every) * 1000);
+  }
   tick();
   setInterval(tick, 1000);
   if (document.body.dataset.events) listen(document.body.dataset.events);

@@ -5,10 +5,14 @@ use super::host_view::JobRow;
 use crate::domain::app::{Catalog, CatalogApp, OutputKind};
 use crate::domain::form::{FieldError, Submitted};
 use crate::domain::guest::{Guest, GuestState, OutputValue};
+use crate::domain::id::GuestId;
 use crate::domain::job::Job;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
-use crate::store::{GuestReads as _, JobReads as _, Snapshot, StoreError};
+use crate::plan::guest::order::reorder::present;
+use crate::store::{
+    GuestReads as _, JobReads as _, SHOWN_ONCE, SecretReads as _, Snapshot, StoreError, of_guest,
+};
 use crate::web::view::app::{short_hash, web_link};
 use crate::web::view::guest::{Gauge, gauges, power_tone};
 use crate::web::view::story::{Line, from_log};
@@ -24,15 +28,19 @@ const LOG_LINES: usize = 200;
 pub(super) struct OutputRow {
     pub(super) key: String,
     pub(super) label: String,
-    /// The value; empty: a secret that can be asked for.
+    /// The value; empty: a secret.
     pub(super) value: String,
+    /// A secret that was not shown yet.
+    pub(super) sealed: bool,
     /// Where it leads, when it is an address of the web.
     pub(super) link: Option<String>,
 }
 
 impl OutputRow {
-    pub(super) fn new(output: &OutputValue) -> Self {
+    /// `sealed` are the keys of the secrets that were not shown yet.
+    pub(super) fn new(output: &OutputValue, sealed: &[String]) -> Self {
         Self {
+            sealed: output.value.is_none() && sealed.contains(&output.key),
             key: output.key.clone(),
             label: output.label.clone(),
             value: output.value.clone().unwrap_or_default(),
@@ -42,6 +50,35 @@ impl OutputRow {
             },
         }
     }
+}
+
+/// Keys of a guest's secrets that were not shown yet.
+pub(super) fn sealed_keys(read: &Snapshot, guest: GuestId) -> Result<Vec<String>, StoreError> {
+    let prefix = of_guest(guest, SHOWN_ONCE);
+    let names = read.secret_names(&prefix)?;
+    Ok(names.iter().filter_map(|n| n.strip_prefix(&prefix)).map(str::to_owned).collect())
+}
+
+/// What a guest gives, and the generated secrets of its inputs.
+fn outputs(
+    read: &Snapshot,
+    guest: &Guest,
+    app: Option<&CatalogApp>,
+) -> Result<Vec<OutputRow>, StoreError> {
+    let sealed = sealed_keys(read, guest.id)?;
+    let mut rows: Vec<OutputRow> =
+        guest.outputs.iter().map(|o| OutputRow::new(o, &sealed)).collect();
+    for key in sealed.iter().filter(|key| !guest.outputs.iter().any(|o| o.key == **key)) {
+        let input = app.and_then(|a| a.manifest.inputs.iter().find(|i| i.key == *key));
+        rows.push(OutputRow {
+            key: key.clone(),
+            label: input.map_or_else(|| key.clone(), |i| i.label.clone()),
+            value: String::new(),
+            sealed: true,
+            link: None,
+        });
+    }
+    Ok(rows)
 }
 
 /// One backup.
@@ -164,30 +201,6 @@ fn upgrade(guest: &Guest, app: Option<&CatalogApp>) -> Option<Upgrade> {
     })
 }
 
-/// What stands in a guest's reconfiguration: what it has now.
-fn present(guest: &Guest) -> Submitted {
-    let mut form = Submitted::default();
-    let spec = &guest.spec;
-    for (name, value) in [
-        ("cores", spec.cores.to_string()),
-        ("memory_mb", spec.memory_mb.to_string()),
-        ("disk_gb", spec.disk_gb.to_string()),
-        ("onboot", spec.onboot.to_string()),
-        ("description", spec.description.clone()),
-        ("gpu", if spec.gpu.is_empty() { "none" } else { "pick" }.to_owned()),
-        (
-            "gpu_devices",
-            spec.gpu.iter().map(|g| g.address.to_string()).collect::<Vec<_>>().join(","),
-        ),
-    ] {
-        form.set(name, &value);
-    }
-    for (key, value) in guest.app.iter().flat_map(|a| &a.inputs) {
-        form.set(&format!("input.{key}"), &value.to_string());
-    }
-    form
-}
-
 /// The fields of a reconfiguration.
 fn reconfiguration(guest: &Guest, app: Option<&CatalogApp>, site: &Site) -> Vec<Group> {
     let caps = site.boundary.caps;
@@ -199,7 +212,7 @@ fn reconfiguration(guest: &Guest, app: Option<&CatalogApp>, site: &Site) -> Vec<
         Field::text("description", "Description", 200),
         Field::tick("onboot", "Start it when its node starts"),
     ];
-    if app.is_some_and(|a| a.manifest.gpu.is_some()) || !guest.spec.gpu.is_empty() {
+    if app.is_some_and(|a| a.manifest.gpu.is_some()) {
         let modes = [("none", "none"), ("best", "the best that fits"), ("pick", "these")];
         let modes = modes.map(|(v, t)| (v.to_owned(), t.to_owned()));
         fields.push(Field::select("gpu", "GPU", modes.into()));
@@ -256,7 +269,7 @@ impl GuestView {
         let groups = reconfiguration(guest, app, site);
         let (groups, stray) = match asked {
             Some((form, errors)) => Group::filled(groups, form, errors),
-            None => Group::filled(groups, &present(guest), &[]),
+            None => Group::filled(groups, &present(app, guest), &[]),
         };
         let shown = |(name, value): (&String, &String)| {
             let hidden = NOT_SHOWN.iter().any(|n| name.starts_with(n));
@@ -264,7 +277,7 @@ impl GuestView {
         };
         let install = |job: &Job| matches!(job.kind(), "install");
         Ok(Self {
-            outputs: guest.outputs.iter().map(OutputRow::new).collect(),
+            outputs: outputs(read, guest, app)?,
             upgrade: if guest.state == GuestState::Ready { upgrade(guest, app) } else { None },
             failed_install: guest.state == GuestState::Failed && jobs.first().is_some_and(install),
             jobs: jobs.iter().map(|j| JobRow::new(j, now)).collect(),

@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect};
 use serde::Deserialize;
 
-use super::guest_view::OutputRow;
+use super::guest_view::{OutputRow, sealed_keys};
 use super::host_view::{JobRow, RUN_EVENTS, boot_log};
 use super::{Frame, Page, missing, render, render_with};
 use crate::domain::event::EventKind;
@@ -336,8 +336,13 @@ fn job_page(
         _ => None,
     };
     let gives = job.status == JobStatus::Succeeded && job.kind() == "install";
-    let outputs = guest.iter().filter(|_| gives).flat_map(|g| &g.outputs);
-    let outputs = outputs.map(OutputRow::new).collect();
+    let outputs = match guest.as_ref().filter(|_| gives) {
+        Some(guest) => {
+            let sealed = sealed_keys(read, guest.id)?;
+            guest.outputs.iter().map(|o| OutputRow::new(o, &sealed)).collect()
+        }
+        None => Vec::new(),
+    };
     let mut lines = story(&told, job.created, job.finished, STORY_LINES);
     let wanted = find.to_lowercase();
     lines.retain(|line| line.text.to_lowercase().contains(wanted.trim()));

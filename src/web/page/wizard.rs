@@ -3,7 +3,7 @@
 
 use super::field::{Field, Group, input_groups};
 use crate::domain::app::{CatalogApp, NodeExporter};
-use crate::domain::boundary::{Boundary, GpuPolicy};
+use crate::domain::boundary::Boundary;
 use crate::domain::discovery::{Discovery, NodeFacts, StorageFacts};
 use crate::domain::form::Submitted;
 use crate::web::Site;
@@ -176,28 +176,6 @@ fn exposure(app: &CatalogApp, site: &Site) -> Group {
     Group::new("Exposure and monitoring", note.trim(), fields)
 }
 
-/// Who may have a device, as far as the site's rules say it without looking at a request.
-fn permission(
-    app: &CatalogApp,
-    policy: &GpuPolicy,
-    node: &NodeFacts,
-    gpu: &crate::domain::gpu::Gpu,
-) -> Option<String> {
-    match policy {
-        GpuPolicy::Everybody => None,
-        GpuPolicy::Nobody => Some("no app may have a GPU here".to_owned()),
-        GpuPolicy::Only(rules) => {
-            let allows = |rule: &crate::domain::boundary::GpuRule| {
-                (rule.apps.is_empty() || rule.apps.contains(&app.manifest.id))
-                    && rule.node.as_ref().is_none_or(|n| *n == node.name)
-                    && (rule.devices.is_empty() || rule.devices.contains(&gpu.address))
-                    && (rule.vendors.is_empty() || rule.vendors.contains(&gpu.vendor))
-            };
-            (!rules.iter().any(allows)).then(|| "no rule gives it to this app".to_owned())
-        }
-    }
-}
-
 fn gpu(app: &CatalogApp, boundary: &Boundary, found: Option<&Discovery>) -> Group {
     let Some(need) = &app.manifest.gpu else {
         return Group::new("GPU", "This app makes no use of a GPU.", Vec::new());
@@ -205,9 +183,7 @@ fn gpu(app: &CatalogApp, boundary: &Boundary, found: Option<&Discovery>) -> Grou
     let device = |node: &NodeFacts| {
         let name = node.name.clone();
         let offer = |gpu: &crate::domain::gpu::Gpu| {
-            let refused = gpu_obstacle(need, gpu)
-                .or_else(|| permission(app, &boundary.gpu, node, gpu))
-                .unwrap_or_default();
+            let refused = gpu_obstacle(&app.manifest, &boundary.gpu, node, gpu).unwrap_or_default();
             (gpu.address.to_string(), format!("{name}: {}", gpu_name(gpu)), refused)
         };
         let offers: Vec<_> = node.gpu.gpus.iter().map(offer).collect();
@@ -242,6 +218,7 @@ fn gpu(app: &CatalogApp, boundary: &Boundary, found: Option<&Discovery>) -> Grou
 #[cfg(test)]
 mod test {
     use super::*;
+    use crate::domain::boundary::GpuPolicy;
     use crate::web::page::field::Look;
     use crate::web::test::catalog::{catalog, discovery, site};
 
@@ -294,13 +271,11 @@ mod test {
         let refused: Vec<bool> = devices.options.iter().map(|o| !o.refused.is_empty()).collect();
         assert_eq!(refused, [false, true], "{:?}", devices.options);
         assert!(field(&all("redis"), "gpu").is_none());
-        let groups = {
-            let catalog = catalog();
-            let app = catalog.get(&"jellyfin".parse().unwrap()).unwrap();
-            let mut site = site();
-            site.boundary.gpu = GpuPolicy::Nobody;
-            groups(app, &site, Some(&discovery()), &Submitted::default())
-        };
+        let catalog = catalog();
+        let app = catalog.get(&"jellyfin".parse().unwrap()).unwrap();
+        let mut site = site();
+        site.boundary.gpu = GpuPolicy::Nobody;
+        let groups = super::groups(app, &site, Some(&discovery()), &Submitted::default());
         assert!(
             field(&groups, "gpu_devices").unwrap().options.iter().all(|o| !o.refused.is_empty())
         );

@@ -19,10 +19,11 @@ fn guarded_paths() -> Vec<String> {
         .filter(|path| *path != "/api/health")
         .map(|path| {
             let id = "01900000-0000-7000-8000-000000000001";
-            path.replace("{id}", id).replace("{mac}", "52:54:00:00:00:01")
+            let path = path.replace("{id}", id).replace("{mac}", "52:54:00:00:00:01");
+            path.replace("{name}", "pve1")
         })
         .collect();
-    assert!(paths.len() > 30, "{paths:?}");
+    assert!(paths.len() > 80, "{paths:?}");
     paths
 }
 

@@ -1,4 +1,7 @@
-use super::scene::{HOSTILE, PLANTED_HASH, Scene, job_id};
+use super::guest_scene::{GuestScene, SEALED, TYPED, guest_id};
+use super::guests::REVEALED;
+use super::scene::{CSRF, HOSTILE, PLANTED_HASH, Scene, job_id};
+use crate::domain::form::{Declined, FieldError};
 use crate::golden::assert_golden;
 use crate::web::asset;
 
@@ -41,8 +44,66 @@ async fn every_page_looks_as_it_was_last_reviewed() {
         assert_eq!(answer.header("cache-control"), "no-store");
         assert_golden(&format!("pages/{name}.html"), &without_hashes(&answer.body));
     }
-    let first = Scene::empty().get("/").await;
-    assert_golden("pages/hosts-empty.html", &without_hashes(&first.body));
+    let first = Scene::empty();
+    for (name, path) in [("hosts-empty", "/"), ("switched-off", "/apps")] {
+        let answer = first.get(path).await;
+        assert_golden(&format!("pages/{name}.html"), &without_hashes(&answer.body));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_apps_look_as_they_were_last_reviewed() {
+    let scene = GuestScene::fleet();
+    let form = format!("csrf={CSRF}&name=web1&input.title=My+site&input.admin_password={TYPED}");
+    let review = scene.post("/apps/static-website/review", &form).await;
+    // The draft's name is random.
+    let draft = |text: &str| {
+        let (_, rest) = text.split_once("name=\"draft\" value=\"").unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    };
+    let name = draft(&review.body);
+    let review = review.body.replace(&name, "DRAFT");
+    assert_golden("pages/review.html", &without_hashes(&review));
+    *scene.guests.refusal.lock().unwrap() = Some(Declined::Fields(vec![
+        FieldError::new("name", "'web1' is taken by another guest"),
+        FieldError::new("input.title", "Title is needed"),
+    ]));
+    let wrong = scene.post("/apps/static-website/review", &form).await;
+    let name = draft(&wrong.body);
+    let wrong = wrong.body.replace(&name, "DRAFT");
+    assert_golden("pages/install-wrong.html", &without_hashes(&wrong));
+    *scene.guests.refusal.lock().unwrap() = None;
+    let pages = [
+        ("dashboard", "/".to_owned()),
+        ("apps", "/apps".to_owned()),
+        ("apps-none", "/apps?q=nothing".to_owned()),
+        ("app", "/apps/static-website".to_owned()),
+        ("app-gpu", "/apps/jellyfin".to_owned()),
+        ("profiles", "/profiles".to_owned()),
+        ("install", "/apps/static-website/install".to_owned()),
+        ("install-gpu", "/apps/jellyfin/install".to_owned()),
+        ("guests", "/guests?look=1".to_owned()),
+        ("guest", format!("/guests/{}?look=1", guest_id(101))),
+        ("guest-installing", format!("/guests/{}", guest_id(102))),
+        ("guest-failed", format!("/guests/{}", guest_id(103))),
+        ("guest-observed", format!("/guests/{}", guest_id(104))),
+        ("adopt", "/guests/adopt".to_owned()),
+        ("nodes", "/nodes".to_owned()),
+        ("jobs-filtered", "/jobs?kind=install&status=running".to_owned()),
+        ("job-install", format!("/jobs/{}", job_id(11))),
+        ("job-install-running", format!("/jobs/{}?find=nginx", job_id(12))),
+    ];
+    for (name, path) in pages {
+        let answer = scene.get(&path).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.status);
+        assert!(!answer.body.contains(HOSTILE), "{path} lets an app's text through");
+        for secret in [TYPED, SEALED, REVEALED] {
+            assert!(!answer.body.contains(secret), "{path} shows a secret");
+        }
+        assert!(!answer.body.contains("style=") && !answer.body.contains("<script>"), "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert_golden(&format!("pages/{name}.html"), &without_hashes(&answer.body));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

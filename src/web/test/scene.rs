@@ -25,7 +25,7 @@ use crate::domain::server_type::{DiskSelection, ServerType};
 use crate::domain::sighting::Sighting;
 use crate::domain::time::Timestamp;
 use crate::store::{HostReads as _, HostWriteError, MasterKey, NewEvent, Session, Store, Tx};
-use crate::web::{ServerTypeList, WebParts, WebState, router};
+use crate::web::{GuestOperations, ServerTypeList, WebParts, WebState, router};
 
 /// The browser's session id and its form token.
 pub(crate) const SESSION: [u8; 64] = [b'a'; 64];
@@ -76,8 +76,13 @@ fn types() -> ServerTypeList {
 }
 
 impl Scene {
-    /// An empty appliance with one logged-in browser.
+    /// An empty appliance with one logged-in browser; apps are switched off.
     pub(crate) fn empty() -> Self {
+        Self::with(None)
+    }
+
+    /// The same with operations on guests, or without.
+    pub(super) fn with(guests: Option<Arc<dyn GuestOperations>>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicI64::new(NOW.0));
         let read = Arc::clone(&clock);
@@ -88,7 +93,7 @@ impl Scene {
         let asked = Recorder::default();
         let cancel = CancellationToken::new();
         let state = WebState::new(WebParts {
-            guests: None,
+            guests,
             operations: Arc::new(asked.clone()),
             store: store.clone(),
             types: receiver,
@@ -283,6 +288,12 @@ impl Scene {
             .body(Body::from(form.to_owned()));
         self.send(request.unwrap()).await
     }
+}
+
+/// A JSON body of the logged-in browser.
+pub(super) fn json(method: &str, path: &str, body: &str) -> Request<Body> {
+    let request = browser(method, path).header("x-csrf-token", CSRF);
+    request.body(Body::from(body.to_owned())).unwrap()
 }
 
 /// A request of the logged-in browser.

@@ -3,8 +3,11 @@
 use crate::domain::app::{
     CatalogApp, Expose, GpuNeed, HealthKind, Manifest, NodeExporter, ProvisionKind,
 };
-use crate::domain::gpu::{Gpu, GpuProfile, GpuVendor};
+use crate::domain::boundary::GpuPolicy;
+use crate::domain::discovery::NodeFacts;
+use crate::domain::gpu::Gpu;
 use crate::domain::node::EnrolledNode;
+use crate::plan::guest::gpu::{GpuRefusal, Wish, choose};
 
 /// The letter that stands for an app.
 pub(crate) fn initial(name: &str) -> String {
@@ -70,28 +73,18 @@ pub(crate) fn gpu_banner(manifest: &Manifest, nodes: &[EnrolledNode]) -> Option<
     })
 }
 
-/// Why a device cannot be given to an app by what the node tells about it; `None`: nothing speaks against it. Who may
-/// have it is the site's rule and is decided with the request.
-pub(crate) fn gpu_obstacle(need: &GpuNeed, gpu: &Gpu) -> Option<String> {
-    if !need.supported.contains(&gpu.vendor) {
-        return Some(format!("the app works with {} only", vendors(need)));
-    }
-    match (gpu.vendor, gpu.driver.as_deref()) {
-        (_, None) => return Some("no driver is bound to it on the node".to_owned()),
-        (_, Some("vfio-pci")) => return Some("it is given to a virtual machine".to_owned()),
-        (GpuVendor::Nvidia, Some(driver)) if driver != "nvidia" => {
-            return Some(format!("its driver is {driver}; NVIDIA's own is needed on the node"));
-        }
-        _ => {}
-    }
-    let has = |profile: &GpuProfile| match profile {
-        GpuProfile::DriRender => gpu.render_node.is_some(),
-        GpuProfile::NvidiaBasic => gpu.nvidia_minor.is_some(),
-    };
-    if need.profiles.iter().any(has) {
-        None
-    } else {
-        Some("the node has no device files for it".to_owned())
+/// Why a device of a node cannot be given to an app; `None`: it can.
+pub(crate) fn gpu_obstacle(
+    app: &Manifest,
+    policy: &GpuPolicy,
+    node: &NodeFacts,
+    gpu: &Gpu,
+) -> Option<String> {
+    let wish = Wish::Pick(vec![gpu.address.clone()]);
+    let chosen = choose(app.gpu.as_ref(), policy, &app.id, &node.name, &node.gpu, &wish);
+    match chosen.err()? {
+        GpuRefusal::Unusable { reason, .. } => Some(reason),
+        other => Some(other.to_string()),
     }
 }
 
@@ -170,34 +163,6 @@ pub(crate) fn facts(app: &CatalogApp) -> Vec<(&'static str, String)> {
 #[cfg(test)]
 mod test {
     use super::*;
-    use crate::web::test::catalog::{gpu, nvidia};
-
-    #[test]
-    fn devices_that_do_not_fit_say_why() {
-        let need = GpuNeed {
-            supported: vec![GpuVendor::Nvidia],
-            required: false,
-            profiles: vec![GpuProfile::NvidiaBasic],
-            notes: String::new(),
-            libraries: vec![],
-        };
-        assert_eq!(gpu_obstacle(&need, &nvidia()), None);
-        assert!(gpu_obstacle(&need, &gpu()).unwrap().contains("NVIDIA only"));
-        let with = |driver: Option<&str>, minor| Gpu {
-            driver: driver.map(str::to_owned),
-            nvidia_minor: minor,
-            ..nvidia()
-        };
-        for (broken, why) in [
-            (with(None, None), "no driver"),
-            (with(Some("vfio-pci"), None), "virtual machine"),
-            (with(Some("nouveau"), None), "nouveau"),
-            (with(Some("nvidia"), None), "device files"),
-        ] {
-            let said = gpu_obstacle(&need, &broken).unwrap();
-            assert!(said.contains(why), "{said}");
-        }
-    }
 
     #[test]
     fn only_web_addresses_become_links() {

@@ -1,0 +1,123 @@
+use axum::http::StatusCode;
+use serde_json::{Value, json};
+
+use super::guest_scene::{GuestScene, SEALED, TYPED, guest_id};
+use super::guests::{REVEALED, job};
+use super::scene::{self, job_id};
+
+async fn get(scene: &GuestScene, path: &str) -> Value {
+    let answer = scene.get(path).await;
+    assert!(answer.status.is_success(), "{path}: {} {}", answer.status, answer.body);
+    for secret in [SEALED, TYPED, REVEALED] {
+        assert!(!answer.body.contains(secret), "{path} shows a secret");
+    }
+    serde_json::from_str(&answer.body).unwrap()
+}
+
+async fn post(scene: &GuestScene, path: &str, body: Value) -> (StatusCode, Value) {
+    let answer = scene.send(scene::json("POST", path, &body.to_string())).await;
+    (answer.status, serde_json::from_str(&answer.body).unwrap_or(Value::Null))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_can_be_read() {
+    let scene = GuestScene::fleet();
+    let apps = get(&scene, "/api/apps").await;
+    assert_eq!(apps["apps"].as_array().unwrap().len(), 3);
+    assert_eq!(apps["broken"][0]["folder"], "apps/gitea");
+    assert_eq!(get(&scene, "/api/apps?q=video").await["apps"][0]["id"], "jellyfin");
+    assert_eq!(get(&scene, "/api/apps/redis").await["manifest"]["name"], "Redis cache");
+    let guests = get(&scene, "/api/guests").await;
+    assert_eq!(guests["guests"].as_array().unwrap().len(), 4);
+    let failed = get(&scene, "/api/guests?state=failed").await;
+    assert_eq!(failed["guests"][0]["name"], "web103");
+    let guest = get(&scene, "/api/guests/web101").await;
+    assert_eq!(guest, get(&scene, &format!("/api/guests/{}", guest_id(101))).await);
+    assert_eq!(guest["app"]["inputs"]["title"], "The club");
+    assert_eq!(get(&scene, "/api/guests/web101/vitals").await["status"], "running");
+    let backups = get(&scene, "/api/guests/web101/backups").await;
+    assert_eq!(backups["backups"][0]["storage"], "backup");
+    assert_eq!(get(&scene, "/api/system/discovery").await["nodes"][0]["name"], "pve1");
+    let nodes = get(&scene, "/api/nodes").await;
+    assert_eq!(
+        (&nodes["nodes"][0]["usable"], &nodes["nodes"][1]["usable"]),
+        (&json!(true), &json!(false))
+    );
+    let running = get(&scene, "/api/jobs?status=running&kind=install").await;
+    assert_eq!(running["jobs"][0]["guest_name"], "web102");
+    assert_eq!(running["jobs"][0]["guest"], guest_id(102).to_string());
+    assert_eq!(running["jobs"].as_array().unwrap().len(), 1);
+    let lines = get(&scene, &format!("/api/jobs/{}/logs?search=NGINX", job_id(12))).await;
+    assert_eq!(lines["lines"].as_array().unwrap().len(), 1);
+    assert_eq!(scene.get("/api/guests/nobody").await.status, StatusCode::NOT_FOUND);
+    assert_eq!(scene.get("/api/apps/nobody").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_change_is_a_job_that_is_named() {
+    let scene = GuestScene::fleet();
+    let id = guest_id(101);
+    for (path, body, wanted) in [
+        ("/api/install", json!({"app": "redis", "name": "cache1"}), "install redis".to_owned()),
+        (
+            "/api/uninstall",
+            json!({"guest": "web101", "confirm": "web101"}),
+            "uninstall web101 false".into(),
+        ),
+        ("/api/guests/web101/power", json!({"action": "stop"}), "power stop".into()),
+        ("/api/guests/web101/backup", json!({}), "backup None".into()),
+        (
+            "/api/guests/web101/restore",
+            json!({"archive": "a", "confirm": "web101"}),
+            "restore a None web101".into(),
+        ),
+        ("/api/guests/web101/upgrade", json!({}), format!("upgrade {id}")),
+        ("/api/guests/web101/return", json!({}), format!("return {id}")),
+        ("/api/guests/web101/reconfigure", json!({"cores": 2}), "reconfigure".into()),
+        ("/api/guests/web101/adopt", json!({"confirm": "web101"}), "adopt web101".into()),
+        ("/api/guests/web101/publish", json!({}), format!("publish {id}")),
+        ("/api/guests/web101/retry", json!({}), format!("retry {id}")),
+        (
+            "/api/nodes/enroll",
+            json!({"address": "192.0.2.23", "password": TYPED}),
+            format!("enroll 192.0.2.23 {}", TYPED.len()),
+        ),
+        ("/api/nodes/pve1/revoke", json!({}), "revoke pve1".into()),
+        ("/api/apps/refresh", json!({}), "refresh None".into()),
+    ] {
+        let (status, answer) = post(&scene, path, body).await;
+        assert_eq!(status, StatusCode::ACCEPTED, "{path}: {answer}");
+        assert_eq!(answer["job"], job().to_string(), "{path}");
+        assert_eq!(std::mem::take(&mut *scene.guests.asked.lock().unwrap()), [wanted]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn other_answers_are_what_was_asked_for() {
+    let scene = GuestScene::fleet();
+    let order = json!({"app": "static-website", "name": "web1", "input": {"title": "x"}});
+    let (status, review) = post(&scene, "/api/install/review", order).await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(review["lines"][0]["what"], "Choose a number");
+    assert_eq!(scene.guests.form.lock().unwrap().get("input.title"), Some("x"));
+    let (_, secret) = post(&scene, "/api/guests/web101/reveal", json!({"key": "token"})).await;
+    assert_eq!(secret["value"], REVEALED);
+    let (status, seen) =
+        post(&scene, "/api/guests/observe", json!({"node": "pve1", "vmid": 105})).await;
+    assert_eq!((status, &seen["vmid"]), (StatusCode::CREATED, &json!(105)));
+    let (_, command) = post(&scene, "/api/nodes/enroll-command", json!({})).await;
+    assert!(command["command"].as_str().unwrap().starts_with("curl"));
+    let forget = scene::json("DELETE", "/api/guests/web104", "");
+    assert_eq!(scene.send(forget).await.status, StatusCode::NO_CONTENT);
+    for (path, body) in [
+        ("/api/install", json!({"name": "x"})),
+        ("/api/install", json!({"app": 7})),
+        ("/api/guests/web101/power", json!({"akshun": "stop"})),
+        ("/api/uninstall", json!({"guest": "web101"})),
+    ] {
+        let (status, problem) = post(&scene, path, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{path}: {problem}");
+    }
+    let (status, problem) = post(&scene, "/api/guests/web101/power", json!({"action": "x"})).await;
+    assert_eq!((status, &problem["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("action")));
+}
