@@ -175,3 +175,47 @@ wait_for() {
 html() {
     printf '%s' "$1" | sed 's/&/\&amp;/g; s/</\&lt;/g; s/>/\&gt;/g; s/"/\&quot;/g'
 }
+
+# env_line NAME VALUE: a line for a unit's EnvironmentFile=, quoted as systemd reads it.
+env_line() {
+    case "$2" in *$'\n'*) fail "the value of $1 has more than one line" ;; esac
+    printf '%s="%s"\n' "$1" "$(printf '%s' "$2" | sed 's/[\\"`$]/\\&/g')"
+}
+
+# gpu_user USER: lets a service's user open the GPUs that the container was given.
+gpu_user() {
+    local group
+    for group in render video; do
+        if getent group "$group" >/dev/null; then usermod --append --groups "$group" "$1"; fi
+    done
+}
+
+# nvidia_libraries [SHA256]: installs NVIDIA's user land in exactly the version of the node's driver, as it must be. From
+# Debian when it has that version, else from NVIDIA's installer, whose checksum the operator gives.
+nvidia_libraries() {
+    local sum=${1:-} version full
+    [ -e /proc/driver/nvidia/version ] || { say "No NVIDIA driver on the node; nothing to install for it"; return 0; }
+    version=$(grep -oE '[0-9]{3}\.[0-9]+(\.[0-9]+)?' /proc/driver/nvidia/version | head -n 1)
+    say "The node's NVIDIA driver is $version"
+    if command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=driver_version --format=csv,noheader 2>/dev/null | grep -qx "$version"; then
+        say "Its libraries are installed already"
+        return 0
+    fi
+    # The base sources, once more with the component that has NVIDIA's packages.
+    sed -nE 's/^deb (.*) main.*/deb \1 non-free/p' /etc/apt/sources.list >/etc/apt/sources.list.d/non-free.list
+    APT_UPDATED=
+    apt_update
+    full=$(apt-cache madison libcuda1 | awk -v v="$version-" 'index($3, v) == 1 { print $3; exit }')
+    if [ -n "$full" ]; then
+        apt_install "libcuda1=$full" "libnvidia-encode1=$full" "nvidia-smi=$full"
+    elif [ -n "$sum" ]; then
+        fetch "https://us.download.nvidia.com/XFree86/Linux-x86_64/$version/NVIDIA-Linux-x86_64-$version.run" "$sum" /var/tmp/nvidia.run
+        apt_install kmod
+        say "Installing NVIDIA's libraries $version"
+        sh /var/tmp/nvidia.run --silent --no-kernel-module --no-x-check --no-nouveau-check --no-questions >/dev/null
+        rm -f /var/tmp/nvidia.run
+    else
+        fail "Debian has no NVIDIA libraries $version: give the SHA-256 of NVIDIA-Linux-x86_64-$version.run, or install another driver on the node"
+    fi
+    nvidia-smi >/dev/null || fail "nvidia-smi does not work in the container"
+}
