@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 use ironhatch::domain::app::{HealthCheck, HealthKind};
+use serde::Deserialize;
 
 use crate::container::{Container, GUEST, MIRROR_PORT, OUTSIDE, Run, guest};
 use crate::mirror::Mirror;
@@ -61,13 +61,21 @@ struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    fn whole(&self, root: &Root, mirror: &std::sync::Arc<Mirror>, tree: &Path, place: &Place<'_>) -> Result<()> {
+    fn whole(
+        &self,
+        root: &Root,
+        mirror: &std::sync::Arc<Mirror>,
+        tree: &Path,
+        place: &Place<'_>,
+    ) -> Result<()> {
         root.copy(tree, &self.case.app, mirror)?;
         let console = place.log.with_extension("console");
         let boot = || -> Result<Container> {
             let features = format!("{:?}", self.subject.raw["lxc"]["defaults"].get("features"));
-            let container = Container::boot(tree, &place.machine, features.contains("keyctl"), &console)?;
-            let listener = container.outside(|| std::net::TcpListener::bind((OUTSIDE, MIRROR_PORT)))??;
+            let container =
+                Container::boot(tree, &place.machine, features.contains("keyctl"), &console)?;
+            let listener =
+                container.outside(|| std::net::TcpListener::bind((OUTSIDE, MIRROR_PORT)))??;
             mirror.serve(listener);
             Ok(container)
         };
@@ -97,8 +105,16 @@ impl Stage<'_> {
     }
 
     fn push(&self, container: &Container) -> Result<()> {
-        container.push("/opt/appstore/inputs.json", 0o600, serde_json::to_string(&self.subject.inputs)?.as_bytes())?;
-        container.push("/opt/appstore/lib.sh", 0o644, &std::fs::read(self.subject.dir.join("../lib.sh"))?)?;
+        container.push(
+            "/opt/appstore/inputs.json",
+            0o600,
+            serde_json::to_string(&self.subject.inputs)?.as_bytes(),
+        )?;
+        container.push(
+            "/opt/appstore/lib.sh",
+            0o644,
+            &std::fs::read(self.subject.dir.join("../lib.sh"))?,
+        )?;
         push_tree(container, &self.subject.dir, "")?;
         Ok(())
     }
@@ -108,7 +124,15 @@ impl Stage<'_> {
         let p = &self.subject.raw["provision"];
         if let Some(packages) = p.get("packages").and_then(|p| p.as_array()) {
             self.command(container, &["apt-get", "update", "-qq"], &[])?;
-            let mut argv = vec!["apt-get", "install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Use-Pty=0"];
+            let mut argv = vec![
+                "apt-get",
+                "install",
+                "-y",
+                "-qq",
+                "--no-install-recommends",
+                "-o",
+                "Dpkg::Use-Pty=0",
+            ];
             argv.extend(packages.iter().filter_map(|p| p.as_str()));
             self.command(container, &argv, &[])?;
         }
@@ -116,7 +140,11 @@ impl Stage<'_> {
             self.script(container, script)?;
         }
         for unit in p.get("services").and_then(|p| p.as_array()).into_iter().flatten() {
-            self.command(container, &["systemctl", "enable", "--now", unit.as_str().unwrap()], &[])?;
+            self.command(
+                container,
+                &["systemctl", "enable", "--now", unit.as_str().unwrap()],
+                &[],
+            )?;
         }
         Ok(())
     }
@@ -130,7 +158,10 @@ impl Stage<'_> {
         ];
         for (k, v) in &self.subject.inputs {
             if !self.subject.secrets.contains(k) {
-                let v = match v { serde_json::Value::String(s) => s.clone(), o => o.to_string() };
+                let v = match v {
+                    serde_json::Value::String(s) => s.clone(),
+                    o => o.to_string(),
+                };
                 env.push((format!("INPUT_{}", k.to_uppercase()), v));
             }
         }
@@ -143,7 +174,12 @@ impl Stage<'_> {
         self.command(container, &["bash", &path], &self.env())
     }
 
-    fn command(&self, container: &Container, argv: &[&str], env: &[(String, String)]) -> Result<()> {
+    fn command(
+        &self,
+        container: &Container,
+        argv: &[&str],
+        env: &[(String, String)],
+    ) -> Result<()> {
         let mut leaked = false;
         self.note(&format!("$ {}", argv.join(" ")))?;
         let run = Run { argv, env, input: b"", limit: Duration::from_secs(600) };
@@ -185,12 +221,18 @@ impl Stage<'_> {
     fn look(&self, container: &Container, check: &HealthCheck) -> Result<()> {
         match &check.kind {
             HealthKind::Tcp { port } => {
-                container.outside(|| TcpStream::connect_timeout(&guest(*port), Duration::from_secs(5)))??;
+                container.outside(|| {
+                    TcpStream::connect_timeout(&guest(*port), Duration::from_secs(5))
+                })??;
                 Ok(())
             }
             HealthKind::Http { port, path, status } => {
                 let code = container.outside(|| get(*port, path))??;
-                let fine = if status.is_empty() { (200..400).contains(&code) } else { status.contains(&code) };
+                let fine = if status.is_empty() {
+                    (200..400).contains(&code)
+                } else {
+                    status.contains(&code)
+                };
                 if fine { Ok(()) } else { bail!("port {port}{path} answers with status {code}") }
             }
             HealthKind::Command { script } => self.script(container, script),
@@ -202,7 +244,12 @@ impl Stage<'_> {
         env.push(("PLANTED".into(), PLANTED.into()));
         self.note("$ verify")?;
         let script = format!("set -eu\n{}", self.case.verify);
-        let run = Run { argv: &["bash", "-s"], env: &env, input: script.as_bytes(), limit: Duration::from_secs(180) };
+        let run = Run {
+            argv: &["bash", "-s"],
+            env: &env,
+            input: script.as_bytes(),
+            limit: Duration::from_secs(180),
+        };
         match container.run(&run, &mut |line| {
             let _ = self.note(line);
         })? {
@@ -229,7 +276,11 @@ fn push_tree(container: &Container, dir: &Path, below: &str) -> Result<()> {
         if entry.file_type()?.is_dir() {
             push_tree(container, dir, &format!("{name}/"))?;
         } else if name.contains('/') {
-            container.push(&format!("/opt/appstore/{name}"), 0o755, &std::fs::read(entry.path())?)?;
+            container.push(
+                &format!("/opt/appstore/{name}"),
+                0o755,
+                &std::fs::read(entry.path())?,
+            )?;
         }
     }
     Ok(())

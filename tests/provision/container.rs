@@ -63,10 +63,16 @@ impl Container {
         let started = Instant::now();
         loop {
             if let Some(status) = container.launcher.try_wait()? {
-                bail!("the container ended while starting ({status}); its console is in {}", log.display());
+                bail!(
+                    "the container ended while starting ({status}); its console is in {}",
+                    log.display()
+                );
             }
             if started.elapsed() > BOOT_LIMIT {
-                bail!("systemd was not up after {BOOT_LIMIT:?}; its console is in {}", log.display());
+                bail!(
+                    "systemd was not up after {BOOT_LIMIT:?}; its console is in {}",
+                    log.display()
+                );
             }
             std::thread::sleep(Duration::from_millis(200));
             if container.leader == 0 {
@@ -86,7 +92,14 @@ impl Container {
     pub(crate) fn run(&self, run: &Run<'_>, on_line: &mut dyn FnMut(&str)) -> Result<Option<i32>> {
         let mut child = Command::new("nsenter")
             .args(["--target", &self.leader.to_string(), "--all", "--"])
-            .args(["/usr/bin/env", "-i", "--chdir=/", "HOME=/root", "LC_ALL=C.UTF-8", "DEBIAN_FRONTEND=noninteractive"])
+            .args([
+                "/usr/bin/env",
+                "-i",
+                "--chdir=/",
+                "HOME=/root",
+                "LC_ALL=C.UTF-8",
+                "DEBIAN_FRONTEND=noninteractive",
+            ])
             .arg("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
             .args(run.env.iter().map(|(name, value)| format!("{name}={value}")))
             .args(run.argv)
@@ -214,7 +227,8 @@ pub(crate) fn guest(port: u16) -> SocketAddr {
 
 /// Removes a control group and those below it; the machine's own view of them may be another hierarchy.
 fn remove_group(name: &str) {
-    let script = "umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 0
+    let script =
+        "umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 0
         for try in 1 2 3 4 5 6 7 8 9 10; do
             [ -d \"/sys/fs/cgroup/$1\" ] || exit 0
             find \"/sys/fs/cgroup/$1\" -depth -type d -exec rmdir {} + 2>/dev/null
@@ -228,7 +242,8 @@ fn remove_group(name: &str) {
 
 /// The container's init below this process: the one process named `systemd`.
 fn leader_below(process: u32) -> Option<u32> {
-    let children = std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
+    let children =
+        std::fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
     for child in children.split_whitespace().filter_map(|text| text.parse().ok()) {
         let name = std::fs::read_to_string(format!("/proc/{child}/comm")).unwrap_or_default();
         if name.trim() == "systemd" {

@@ -20,9 +20,12 @@ fn main() -> Result<()> {
     let mirror = Arc::new(mirror::Mirror::find(root::SUITE, &cache.join("mirror"))?);
     let root = root::Root::prepare(&cache, &mirror)?;
     let mut cases = Vec::new();
-    for entry in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/provision/cases"))? {
+    for entry in
+        std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/provision/cases"))?
+    {
         let path = entry?.path();
-        let mut case: case::Case = toml::from_str(&std::fs::read_to_string(&path)?).with_context(|| path.display().to_string())?;
+        let mut case: case::Case = toml::from_str(&std::fs::read_to_string(&path)?)
+            .with_context(|| path.display().to_string())?;
         case.name = path.file_stem().unwrap().to_string_lossy().into_owned();
         if wanted.is_empty() || wanted.contains(&case.name) || wanted.contains(&case.app) {
             cases.push(case);
@@ -41,7 +44,11 @@ fn main() -> Result<()> {
                     let started = Instant::now();
                     let log = cache.join("logs").join(format!("{}.log", case.name));
                     let _ = std::fs::remove_file(&log);
-                    let place = case::Place { cache, log: log.clone(), machine: format!("ih{}-{worker}", std::process::id() % 100_000) };
+                    let place = case::Place {
+                        cache,
+                        log: log.clone(),
+                        machine: format!("ih{}-{worker}", std::process::id() % 100_000),
+                    };
                     match case::run(&case, root, mirror, &place) {
                         Ok(()) => {
                             println!("{} ok ({:.0} s)", case.name, started.elapsed().as_secs_f32());
@@ -50,7 +57,12 @@ fn main() -> Result<()> {
                         Err(e) => {
                             let text = std::fs::read_to_string(&log).unwrap_or_default();
                             let lines: Vec<&str> = text.lines().collect();
-                            println!("{} FAILED ({:.0} s): {e:#}\n    {}", case.name, started.elapsed().as_secs_f32(), lines[lines.len().saturating_sub(25)..].join("\n    "));
+                            println!(
+                                "{} FAILED ({:.0} s): {e:#}\n    {}",
+                                case.name,
+                                started.elapsed().as_secs_f32(),
+                                lines[lines.len().saturating_sub(25)..].join("\n    ")
+                            );
                             tally.lock().unwrap().1 += 1;
                         }
                     }

@@ -35,7 +35,8 @@ impl Mirror {
         let mut lines = Vec::new();
         // Which archives there are is the machine's; which suites is ours: the machine may run another release.
         let format = "$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)";
-        let listed = output("apt-get", &["indextargets", "--format", format, "Identifier: Packages"])?;
+        let listed =
+            output("apt-get", &["indextargets", "--format", format, "Identifier: Packages"])?;
         for line in listed.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             let [uri, release, "Debian", "main"] = words[..] else { continue };
@@ -58,11 +59,16 @@ impl Mirror {
             archives.insert(format!("{inside}/"), format!("{uri}/"));
         }
         if lines.is_empty() {
-            bail!("this machine's apt knows no Debian archive (apt-get indextargets); run apt-get update");
+            bail!(
+                "this machine's apt knows no Debian archive (apt-get indextargets); run apt-get update"
+            );
         }
         let dates = output("apt-config", &["dump"])?
             .lines()
-            .filter(|l| l.starts_with("Acquire::Check-Valid-Until ") || l.starts_with("Acquire::Check-Date "))
+            .filter(|l| {
+                l.starts_with("Acquire::Check-Valid-Until ")
+                    || l.starts_with("Acquire::Check-Date ")
+            })
             .map(|l| format!("{l}\n"))
             .collect();
         // What changes (InRelease) is kept for one run only.
@@ -81,7 +87,8 @@ impl Mirror {
 
     /// `apt.conf` for a container that reaches the proxy at `proxy`; without one, for this machine.
     pub(crate) fn apt_conf(&self, proxy: Option<&str>) -> String {
-        let proxy = proxy.map(|p| format!("Acquire::http::Proxy \"http://{p}\";\n")).unwrap_or_default();
+        let proxy =
+            proxy.map(|p| format!("Acquire::http::Proxy \"http://{p}\";\n")).unwrap_or_default();
         format!("{proxy}Acquire::Languages \"none\";\n{}", self.dates)
     }
 
@@ -162,7 +169,9 @@ impl Mirror {
             .arg(&part)
             .output();
         match status {
-            Ok(output) if output.status.success() && std::fs::rename(&part, &path).is_ok() => Ok(path),
+            Ok(output) if output.status.success() && std::fs::rename(&part, &path).is_ok() => {
+                Ok(path)
+            }
             // apt asks for indices that an archive need not have; it goes on after this answer.
             _ => Err((404, "not in the archive")),
         }
