@@ -7,6 +7,8 @@ pub mod boot;
 pub mod cli;
 pub mod config;
 pub mod domain;
+#[cfg(any(test, feature = "fakes"))]
+pub mod fakes;
 #[cfg(test)]
 mod golden;
 pub mod image;

@@ -157,39 +157,4 @@ impl Cluster {
 }
 
 #[cfg(test)]
-mod test {
-    use super::*;
-
-    fn cluster() -> Cluster {
-        let member = |name: &str| Member {
-            name: name.parse().unwrap(),
-            address: "127.0.0.1:1".parse().unwrap(),
-            fingerprint: [0; 32],
-        };
-        let token = ApiToken { id: "a@pve!b".to_owned(), secret: Secret::new("s3cret".to_owned()) };
-        let limits = Limits { call: Duration::from_millis(1), rounds: 0, ..Limits::default() };
-        Cluster::new(["n1", "n2", "n3"].map(member).to_vec(), token, limits)
-    }
-
-    #[test]
-    fn the_node_itself_is_asked_first_then_who_answered_last() {
-        let cluster = cluster();
-        assert_eq!(cluster.order(None), [0, 1, 2]);
-        cluster.inner.answered.store(2, Ordering::Relaxed);
-        assert_eq!(cluster.order(None), [2, 0, 1]);
-        assert_eq!(cluster.order(Some("n2")), [1, 2, 0]);
-        assert_eq!(cluster.order(Some("elsewhere")), [2, 0, 1]);
-    }
-
-    #[test]
-    fn no_caller_can_wait_less_than_a_refused_token_takes() {
-        let limits = cluster().inner.limits;
-        assert_eq!(limits.call, Limits::SHORTEST_CALL);
-        assert_eq!(limits.rounds, 1);
-    }
-
-    #[test]
-    fn the_tokens_secret_is_not_printed() {
-        assert!(!format!("{:?}", cluster()).contains("s3cret"));
-    }
-}
+mod test;

@@ -5,7 +5,7 @@
 pub mod complaint;
 pub mod conf;
 pub mod encode;
-pub mod property;
+pub mod property_string;
 pub mod release;
 pub mod task;
 pub mod upid;
@@ -13,7 +13,7 @@ pub mod value;
 
 pub use complaint::{Complaint, Missing};
 pub use conf::ContainerConfig;
-pub use property::PropertyString;
+pub use property_string::PropertyString;
 pub use release::PveVersion;
 pub use task::{TaskEnd, TaskState};
 pub use upid::Upid;

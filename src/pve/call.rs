@@ -126,7 +126,7 @@ fn authorization(token: &ApiToken) -> Result<HeaderValue, hyper::http::Error> {
 }
 
 /// What one try at one member came to.
-enum Try {
+pub(super) enum Try {
     /// The call is over.
     Over(Result<(Value, Call), PveError>),
     /// Another member, or another round, may do better.
@@ -244,7 +244,7 @@ impl Cluster {
     }
 }
 
-fn judge(ask: &Ask, member: &Member, answer: Answer) -> Try {
+pub(super) fn judge(ask: &Ask, member: &Member, answer: Answer) -> Try {
     let call = ask.call(member, Some(answer.status));
     if (200..300).contains(&answer.status) {
         let json: Result<Value, _> = serde_json::from_slice(&answer.body);

@@ -131,12 +131,12 @@ impl Cluster {
 }
 
 /// The release is `9.2`, the version `9.2.11`; the version has all of it.
-fn read_version(data: &Value) -> Option<PveVersion> {
+pub(super) fn read_version(data: &Value) -> Option<PveVersion> {
     PveVersion::parse(&text_of(data, "version"))
         .or_else(|| PveVersion::parse(&text_of(data, "release")))
 }
 
-fn read_node(row: &Value) -> Option<NodeStatus> {
+pub(super) fn read_node(row: &Value) -> Option<NodeStatus> {
     let name = text_of(row, "node");
     if name.is_empty() {
         return None;
@@ -151,7 +151,7 @@ fn read_node(row: &Value) -> Option<NodeStatus> {
     })
 }
 
-fn read_guest(row: &Value) -> Option<GuestRow> {
+pub(super) fn read_guest(row: &Value) -> Option<GuestRow> {
     let kind = match text_of(row, "type").as_str() {
         "lxc" => GuestKind::Container,
         "qemu" => GuestKind::Machine,

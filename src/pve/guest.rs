@@ -115,7 +115,7 @@ fn some(text: String) -> Option<String> {
     Some(text).filter(|t| !t.is_empty())
 }
 
-fn read_status(data: &Value) -> Option<ContainerStatus> {
+pub(super) fn read_status(data: &Value) -> Option<ContainerStatus> {
     let running = match text_of(data, "status").as_str() {
         "running" => true,
         "stopped" => false,
@@ -159,7 +159,7 @@ fn read_interface(row: &Value) -> Option<Interface> {
     if name.is_empty() { None } else { Some(Interface { name, mac, addresses }) }
 }
 
-fn read_snapshot(row: &Value) -> Option<Snapshot> {
+pub(super) fn read_snapshot(row: &Value) -> Option<Snapshot> {
     let name = text_of(row, "name");
     // Stands for the state as it is now.
     if name.is_empty() || name == "current" {

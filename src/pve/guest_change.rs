@@ -7,7 +7,7 @@ use super::{Cluster, PveError, Upid};
 use crate::domain::guest::{GuestNetwork, Ipv4Config, Volume};
 use crate::domain::id::{Hostname, NodeName, PoolId, StorageId};
 use crate::domain::vmid::{Tag, Vmid};
-use crate::proto::pve::property::{InvalidProperty, PropertyString};
+use crate::proto::pve::property_string::{InvalidProperty, PropertyString};
 
 /// A container that is to be made. Features other than nesting, devices and tags come later: a token may not set them, and
 /// tags only once the container is in its pool.

@@ -52,7 +52,7 @@ impl Cluster {
     }
 }
 
-fn read_members(pool: &Value) -> Option<PoolMembers> {
+pub(super) fn read_members(pool: &Value) -> Option<PoolMembers> {
     let mut members = PoolMembers::default();
     for row in pool.get("members")?.as_array()? {
         match text_of(row, "type").as_str() {

@@ -171,7 +171,7 @@ impl Cluster {
     }
 }
 
-fn read_storage(row: &Value) -> Option<StorageStatus> {
+pub(super) fn read_storage(row: &Value) -> Option<StorageStatus> {
     let mut content: Vec<String> =
         text_of(row, "content").split(',').filter(|c| !c.is_empty()).map(str::to_owned).collect();
     // The cluster lists them in random order.
@@ -188,7 +188,7 @@ fn read_storage(row: &Value) -> Option<StorageStatus> {
     })
 }
 
-fn read_volume(row: &Value) -> Option<Volume> {
+pub(super) fn read_volume(row: &Value) -> Option<Volume> {
     let volid = text_of(row, "volid");
     if volid.is_empty() {
         return None;
@@ -205,7 +205,7 @@ fn read_volume(row: &Value) -> Option<Volume> {
     })
 }
 
-fn read_appliance(row: &Value) -> Option<Appliance> {
+pub(super) fn read_appliance(row: &Value) -> Option<Appliance> {
     let template = text_of(row, "template");
     if template.is_empty() {
         return None;

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::Value;
 
 use super::encode;
-use super::property::PropertyString;
+use super::property_string::PropertyString;
 use super::value;
 use crate::domain::vmid::Tag;
 

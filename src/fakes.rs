@@ -1,0 +1,3 @@
+//! Doubles of the outside world with owners: strict, recording what they saw. Only tests use them.
+
+pub mod pve;
