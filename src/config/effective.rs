@@ -1,5 +1,7 @@
 //! The effective configuration as TOML, with every default filled in and every secret masked.
 
+mod apps;
+
 use std::fmt::Write as _;
 
 use super::{Config, PxeMode, ServerTypesSource, UnknownPolicy};
@@ -87,6 +89,7 @@ pub fn effective(config: &Config) -> String {
         page.text("secret", if hook.secret.is_some() { MASK } else { "" });
         page.list("events", &hook.events);
     }
+    apps::apps(&mut page, config.apps.as_ref());
     page.0
 }
 
@@ -102,6 +105,9 @@ impl Page {
     }
     fn text(&mut self, key: &str, text: &str) {
         self.value(key, text.into());
+    }
+    fn number(&mut self, key: &str, number: u64) {
+        self.value(key, i64::try_from(number).unwrap_or(i64::MAX).into());
     }
     fn list(&mut self, key: &str, items: &[String]) {
         self.value(key, toml::Value::Array(items.iter().map(|i| i.as_str().into()).collect()));

@@ -1,5 +1,6 @@
 //! From the tree of a file to [`Config`]: one function per section, every rule with its message.
 
+mod apps;
 mod pxe;
 
 use std::collections::BTreeMap;
@@ -67,6 +68,7 @@ fn whole(path: &Path, root: &Section<'_>, cx: &Context<'_>) -> Option<Config> {
         });
     let infrastructure = root.section("infrastructure").and_then(|s| infrastructure(s, cx));
     let webhooks = webhooks(root, cx);
+    let apps = root.section("apps").and_then(|s| apps::apps(s, cx));
     Some(Config {
         path: path.to_owned(),
         data_dir,
@@ -78,7 +80,7 @@ fn whole(path: &Path, root: &Section<'_>, cx: &Context<'_>) -> Option<Config> {
         credentials,
         infrastructure,
         webhooks,
-        apps: None,
+        apps,
     })
 }
 

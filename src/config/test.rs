@@ -109,16 +109,56 @@ fn the_smallest_file_runs_without_network_boot() {
 
 #[test]
 fn the_effective_configuration_parses_to_itself() {
-    let text = std::fs::read_to_string(fixtures().join("full.toml")).unwrap();
-    let text: String = text
-        .lines()
-        .filter(|l| !l.contains("env:") && !l.contains("file:"))
-        .collect::<Vec<_>>()
-        .join("\n");
-    let (config, _) = Config::parse(Path::new("/etc/x.toml"), &text, &Given::default()).unwrap();
-    let page = effective(&config);
-    let (again, _) = Config::parse(Path::new("/etc/x.toml"), &page, &Given::default()).unwrap();
-    assert_eq!(effective(&again), page);
+    for name in ["full.toml", "apps-plain.toml"] {
+        let text = std::fs::read_to_string(fixtures().join(name)).unwrap();
+        let text: String = text
+            .lines()
+            .filter(|l| !l.contains("env:") && !l.contains("file:"))
+            .collect::<Vec<_>>()
+            .join("\n");
+        let parse = |text: &str| {
+            Config::parse(Path::new("/etc/x.toml"), text, &Given::default()).unwrap().0
+        };
+        let page = effective(&parse(&text));
+        assert_eq!(effective(&parse(&page)), page);
+    }
+}
+
+#[test]
+fn apps_are_off_until_they_are_switched_on() {
+    let with = |apps: &str| {
+        parse(&format!("[server]\npublic_url = \"http://127.0.0.1:8080\"\n{apps}")).unwrap()
+    };
+    let places = "storages = \"tank\"\nbridges = \"vmbr0\"\n";
+    assert!(with("").0.apps.is_none());
+    assert!(with("[apps]\nenabled = false\n").0.apps.is_none());
+    let (config, warnings) = with(&format!("[apps]\n{places}"));
+    assert!(config.apps.is_none());
+    assert_eq!(warnings[0].key, "apps.enabled");
+    let (config, warnings) = with(&format!("[apps]\nenabled = true\n{places}"));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    let apps = config.apps.unwrap();
+    assert_eq!(apps.boundary.gpu, crate::domain::boundary::GpuPolicy::Nobody);
+    assert!(!apps.boundary.allow_privileged && apps.services.is_none());
+    assert_eq!(apps.defaults.storage.as_str(), "tank");
+}
+
+#[test]
+fn a_service_template_may_lie_in_a_file_of_its_own() {
+    let text = "[server]\npublic_url = \"http://127.0.0.1:8080\"\n[apps]\nenabled = true\nstorages = \"tank\"\n\
+                bridges = \"vmbr0\"\n[apps.services]\nrepository = \"/srv/git/caddy\"\ntemplate_file = \"service.tmpl\"\n";
+    let read = |template: &'static str| {
+        let files = Given(BTreeMap::from([("/etc/service.tmpl", template)]));
+        Config::parse(Path::new("/etc/x.toml"), text, &files)
+    };
+    let good = "{{ domain }} {{ address }}:{{ port }}\n";
+    assert_eq!(read(good).unwrap().0.apps.unwrap().services.unwrap().template, good);
+    let errors = read("{{ password }}").unwrap_err().to_string();
+    assert!(
+        errors.contains("apps.services.template_file: the template names password"),
+        "{errors}"
+    );
+    assert!(Config::parse(Path::new("/etc/x.toml"), text, &Given::default()).is_err());
 }
 
 #[test]
@@ -134,6 +174,7 @@ fn no_text_makes_the_reader_panic() {
         "[server]\nlisten = {}",
         "\u{0}",
         "pxe = []\n[server]\npublic_url = 4",
+        "[apps]\nenabled = true\nstorages = []\nvlans = {}\nvmids = \"\"",
     ] {
         for name in ["a.toml", "a.yaml"] {
             assert!(Config::parse(Path::new(name), text, &Given::default()).is_err(), "{text}");

@@ -159,7 +159,7 @@ pub fn defaults(app: &CatalogApp, site: &Site<'_>) -> Submitted {
 /// Checks a form. `draw` gives a new secret of so many characters (letters and digits) from a cryptographic generator.
 ///
 /// # Errors
-/// Every field that is wrong, in the order of the form.
+/// Every field that is wrong.
 pub fn read(
     app: &CatalogApp,
     site: &Site<'_>,

@@ -124,7 +124,7 @@ pub fn script(manifest: &Manifest, phase: Phase) -> Result<Option<&str>, &'stati
     }
 }
 
-/// The files of a phase, in the order in which they are pushed.
+/// The files of a phase, in the order in which they are pushed. Inputs and secrets only where a script needs them.
 ///
 /// # Errors
 /// As [`script`].
@@ -156,14 +156,17 @@ pub fn files(
             content: Content::App(asset.clone()),
         }));
     }
-    let private = |path: String, text: Secret<String>| PushedFile {
-        path,
-        mode: FileMode::PRIVATE,
-        content: Content::Text(text),
-    };
-    files.push(private(staged("inputs.json"), inputs_json(manifest, subject.inputs(), secrets)));
-    for (key, secret) in known_secrets(manifest, secrets) {
-        files.push(private(staged(&format!("secrets/{key}")), secret.clone()));
+    if script.is_some() {
+        let private = |path: String, text: Secret<String>| PushedFile {
+            path,
+            mode: FileMode::PRIVATE,
+            content: Content::Text(text),
+        };
+        let inputs = inputs_json(manifest, subject.inputs(), secrets);
+        files.push(private(staged("inputs.json"), inputs));
+        for (key, secret) in known_secrets(manifest, secrets) {
+            files.push(private(staged(&format!("secrets/{key}")), secret.clone()));
+        }
     }
     Ok(files)
 }

@@ -113,7 +113,7 @@ impl<'a> Fields<'a> {
             Some(text) => match whole(text) {
                 Some(number) => number,
                 None => {
-                    let message = format!("'{}' is not a whole number{unit}", show(text));
+                    let message = format!("'{}' is not a whole number", show(text));
                     self.wrong(field, message);
                     return default;
                 }
