@@ -128,7 +128,8 @@ fn each_rule_of_the_boundary_keeps_devices_away() {
 
 #[test]
 fn the_preflight_names_what_is_wrong_with_a_device() {
-    let cases: [(&str, &str, &dyn Fn(&mut GpuReport)); 8] = [
+    type Case<'a> = (&'a str, &'a str, &'a dyn Fn(&mut GpuReport));
+    let cases: [Case<'_>; 8] = [
         (INTEL, "no driver is bound", &|r| r.gpus[0].driver = None),
         (INTEL, "set aside for virtual machines", &|r| {
             r.gpus[0].driver = Some("vfio-pci".to_owned());

@@ -301,7 +301,8 @@ fn an_exposed_guest_has_a_domain_of_its_own() {
 
 #[test]
 fn a_node_is_taken_only_with_everything_that_is_needed() {
-    let cases: [(&str, &dyn Fn(&mut crate::domain::discovery::NodeFacts)); 9] = [
+    type Case<'a> = (&'a str, &'a dyn Fn(&mut crate::domain::discovery::NodeFacts));
+    let cases: [Case<'_>; 9] = [
         ("cannot be used now: token revoked", &|n| {
             n.usable = false;
             n.problem = "token revoked".to_owned();
