@@ -39,8 +39,8 @@ check: packages-build ## Formatting, lints, shell scripts
 	cargo clippy --locked --all-targets --all-features -- -D warnings
 	@command -v shellcheck >/dev/null || .ci/packages test
 	shellcheck .ci/run .ci/packages .ci/suite install.sh ipxe/*.sh firstboot/*.sh tests/golden/firstboot/*.sh
-	shellcheck -s sh src/plan/join/script/*.sh
-	shellcheck -S warning -e SC2034,SC2054 -x -P tests/lab tests/lab/*.sh tests/lab/pvecm
+	shellcheck -s sh src/plan/join/script/*.sh src/plan/enroll/script/*.sh
+	shellcheck -S warning -e SC2034,SC2054 -x -P tests/lab tests/lab/*.sh tests/lab/pvecm tests/lab/pct
 
 release: packages-build ## Build the static release binary and prove that it is static
 	cargo build --locked --release

@@ -4,6 +4,8 @@
 
 pub mod agent;
 pub mod channel;
+pub mod enroll;
+pub mod host_key;
 pub mod join;
 pub mod key;
 pub mod lock;
@@ -12,6 +14,7 @@ pub mod ssh;
 
 pub use agent::AgentConfig;
 pub use channel::{CallLimits, Channel, ChannelError, Outcome};
+pub use enroll::{EnrollContext, EnrollError, EnrollLimits, Enrolled, Enrolment, Login};
 pub use join::{Join, JoinContext, JoinError, JoinLimits, JoinLog, StepOutcome};
 pub use key::EphemeralKey;
 pub use lock::{ClusterGuard, ClusterLocks};

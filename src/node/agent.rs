@@ -20,13 +20,14 @@ mod guest_work;
 mod input;
 mod journal;
 mod output;
+mod revoke;
 mod run;
 mod zpool;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::domain::id::PoolId;
+use crate::domain::id::{NodeName, PoolId};
 use crate::domain::vmid::{Tag, Vmid};
 use crate::plan::join::brief;
 use crate::proto::verb::{Answer, Frame, Malformed, Request, Rule, Verb, decode_request};
@@ -42,6 +43,9 @@ const SHORT: Duration = Duration::from_secs(90);
 /// What the node's side may touch and where it looks. All of it is fixed by the forced command.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct AgentConfig {
+    /// The node that this key is for; on another one, which shares the cluster's keys, it opens nothing
+    #[arg(long, value_name = "NAME")]
+    pub node: Option<NodeName>,
     /// Pool that a guest must be in
     #[arg(long, value_name = "POOL")]
     pub pool: PoolId,
@@ -122,13 +126,35 @@ fn answer(
     seen: &mut Option<Verb>,
 ) -> Result<i32, Stop> {
     let request = decode_request(&input.line()?)?;
-    let guest = admit(config, &request);
+    let guest = right_node(config).and_then(|()| admit(config, &request));
     let verb = &*seen.insert(request.verb);
     let mut agent = Agent { config, output };
     match guest? {
         Some(guest) => agent.guest_verb(verb, &guest, input),
         None => agent.node_verb(verb),
     }
+}
+
+/// The name of this node, as the cluster file system says it.
+fn own_name(config: &AgentConfig) -> Result<String, Stop> {
+    let local = std::fs::canonicalize(config.pve_dir.join("local"))
+        .map_err(|_| absent("the node's own folder"))?;
+    Ok(local.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default())
+}
+
+fn right_node(config: &AgentConfig) -> Result<(), Stop> {
+    match &config.node {
+        Some(node) if own_name(config)? != node.as_str() => {
+            Err(refused(Rule::Node, format!("this key is for the node {node}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn absent(what: &str) -> Stop {
+    failed(format!(
+        "{what} cannot be read: the node's cluster file system (pve-cluster) may be down"
+    ))
 }
 
 /// A guest that passed the checks: it is on this node, in the pool, and carries the tag.
@@ -142,11 +168,6 @@ struct Admitted {
 fn admit(config: &AgentConfig, request: &Request) -> Result<Option<Admitted>, Stop> {
     let Some(vmid) = request.verb.vmid() else {
         return Ok(None);
-    };
-    let absent = |what: &str| {
-        failed(format!(
-            "{what} cannot be read: the node's cluster file system (pve-cluster) may be down"
-        ))
     };
     let users = conf::read(&config.pve_dir.join("user.cfg")).map_err(|_| absent("user.cfg"))?;
     if !config.pve_dir.join("local/lxc").is_dir() {
@@ -196,6 +217,10 @@ impl Agent<'_> {
                 zpool::import(&self.config.zpool, name, *id, *foreign)?;
                 return Ok(0);
             }
+            Verb::Revoke => {
+                revoke::revoke(self.config, &own_name(self.config)?)?;
+                return Ok(0);
+            }
             // `admit` gives a guest to every other verb; the compiler cannot know.
             _ => return Err(refused(Rule::Verb, format!("{} needs a guest", verb.name()))),
         };
@@ -206,9 +231,7 @@ impl Agent<'_> {
     fn hello(&self) -> Result<Answer, Stop> {
         let said = run_short(&["pveversion"], SHORT)?.success("pveversion")?;
         let pve = said.lines().next().unwrap_or_default().trim().to_owned();
-        let local = std::fs::canonicalize(self.config.pve_dir.join("local"))
-            .map_err(|e| failed(format!("the node's own folder cannot be found: {e}")))?;
-        let node = local.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+        let node = own_name(self.config)?;
         Ok(Answer::Hello {
             agent: env!("CARGO_PKG_VERSION").to_owned(),
             pve,

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{self, AuthResult, Handle};
+use russh::client::{self, AuthResult, Handle, KeyboardInteractiveAuthResponse};
 use russh::keys::{Algorithm, HashAlg, PrivateKeyWithHashAlg, PublicKey, PublicKeyOrCertificate};
 use russh::{ChannelMsg, ChannelWriteHalf, Disconnect, Preferred};
 use tokio::net::TcpStream;
@@ -19,6 +19,7 @@ pub use crate::domain::fault::ErrorClass;
 
 use super::key::EphemeralKey;
 use super::quote::{self, NulInArgument};
+use crate::domain::secret::Secret;
 
 /// A machine, the user to log in as, and the only host keys that it may show.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,15 +51,15 @@ pub enum ConnectError {
         /// Fingerprint of the key it showed.
         seen: String,
     },
-    /// sshd refused the key.
-    #[error("{address} refused the login of {user} with the key {fingerprint}")]
+    /// sshd refused the key or the password.
+    #[error("{address} refused the login of {user} with {credential}")]
     Refused {
         /// The machine.
         address: SocketAddr,
         /// The user.
         user: String,
-        /// Fingerprint of our key.
-        fingerprint: String,
+        /// With what: `the key SHA256:…` or `the password`.
+        credential: String,
     },
     /// No TCP connection.
     #[error("no connection to {address}")]
@@ -240,44 +241,65 @@ impl Session {
             .unwrap_or(Err(ConnectError::Timeout { address, seconds: limit.as_secs() }))
     }
 
-    async fn login(target: &Target, key: &EphemeralKey) -> Result<Self, ConnectError> {
+    /// The same with a password instead of a key. sshd may ask for it in either of two ways.
+    ///
+    /// # Errors
+    /// [`ConnectError`]; its class tells whether to try again.
+    pub async fn connect_with_password(
+        target: &Target,
+        password: &Secret<String>,
+        limit: Duration,
+    ) -> Result<Self, ConnectError> {
         let address = target.address;
-        let pinned: Vec<PublicKey> = target
-            .host_keys
-            .iter()
-            .filter_map(|k| PublicKey::from_openssh(k.trim()).ok())
-            .collect();
-        if pinned.is_empty() {
-            return Err(ConnectError::NoHostKey { address });
-        }
-        let unreachable = |source| ConnectError::Unreachable { address, source };
-        let stream = TcpStream::connect(address).await.map_err(unreachable)?;
-        stream.set_nodelay(true).map_err(unreachable)?;
-        let config = Arc::new(config(&pinned));
-        let expected = pinned.iter().map(|k| k.fingerprint(HashAlg::Sha256).to_string());
-        let expected = expected.collect::<Vec<_>>().join(" or ");
-        let handler = PinnedKeys { pinned };
-        let wrong = |error| match error {
-            LoginError::HostKey { seen } => {
-                ConnectError::HostKey { address, expected: expected.clone(), seen }
-            }
-            LoginError::Ssh(source) => failed_login(address, &expected, source),
-        };
-        let mut handle = client::connect_stream(config, stream, handler).await.map_err(wrong)?;
+        timeout(limit, Self::password_login(target, password))
+            .await
+            .unwrap_or(Err(ConnectError::Timeout { address, seconds: limit.as_secs() }))
+    }
+
+    async fn login(target: &Target, key: &EphemeralKey) -> Result<Self, ConnectError> {
+        let (mut handle, expected) = reach(target).await?;
         // Ed25519 only: no hash to choose.
         let key_pair = PrivateKeyWithHashAlg::new(key.private(), None);
         match handle.authenticate_publickey(target.user.as_str(), key_pair).await {
-            Ok(AuthResult::Success) => Ok(Self { handle, address }),
+            Ok(AuthResult::Success) => Ok(Self { handle, address: target.address }),
             Ok(AuthResult::Failure { .. }) => {
-                let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
-                Err(ConnectError::Refused {
-                    address,
-                    user: target.user.clone(),
-                    fingerprint: key.fingerprint(),
-                })
+                let credential = format!("the key {}", key.fingerprint());
+                Err(refused_login(&handle, target, credential).await)
             }
-            Err(source) => Err(failed_login(address, &expected, source)),
+            Err(source) => Err(failed_login(target.address, &expected, source)),
         }
+    }
+
+    async fn password_login(
+        target: &Target,
+        password: &Secret<String>,
+    ) -> Result<Self, ConnectError> {
+        let (mut handle, expected) = reach(target).await?;
+        let failed = |source| failed_login(target.address, &expected, source);
+        let user = target.user.as_str();
+        let plain = handle.authenticate_password(user, password.expose().as_str()).await;
+        if matches!(plain.map_err(failed)?, AuthResult::Success) {
+            return Ok(Self { handle, address: target.address });
+        }
+        let mut answer =
+            handle.authenticate_keyboard_interactive_start(user, None).await.map_err(failed)?;
+        // One question is the password; a second round would be a second factor, which nobody here can answer.
+        for _ in 0..3 {
+            match answer {
+                KeyboardInteractiveAuthResponse::Success => {
+                    return Ok(Self { handle, address: target.address });
+                }
+                KeyboardInteractiveAuthResponse::Failure { .. } => break,
+                KeyboardInteractiveAuthResponse::InfoRequest { prompts, .. } => {
+                    let replies = prompts.iter().map(|_| password.expose().clone()).collect();
+                    answer = handle
+                        .authenticate_keyboard_interactive_respond(replies)
+                        .await
+                        .map_err(failed)?;
+                }
+            }
+        }
+        Err(refused_login(&handle, target, "the password".to_owned()).await)
     }
 
     /// Whether the connection is known to have ended.
@@ -435,6 +457,45 @@ fn config(pinned: &[PublicKey]) -> client::Config {
         inactivity_timeout: None,
         ..client::Config::default()
     }
+}
+
+/// Connects and checks the host key. Returns the fingerprints that were expected, for errors.
+async fn reach(target: &Target) -> Result<(Handle<PinnedKeys>, String), ConnectError> {
+    let address = target.address;
+    let pinned: Vec<PublicKey> =
+        target.host_keys.iter().filter_map(|k| PublicKey::from_openssh(k.trim()).ok()).collect();
+    if pinned.is_empty() {
+        return Err(ConnectError::NoHostKey { address });
+    }
+    let stream = dial(address).await?;
+    let config = Arc::new(config(&pinned));
+    let expected = pinned.iter().map(|k| k.fingerprint(HashAlg::Sha256).to_string());
+    let expected = expected.collect::<Vec<_>>().join(" or ");
+    let handler = PinnedKeys { pinned };
+    let wrong = |error| match error {
+        LoginError::HostKey { seen } => {
+            ConnectError::HostKey { address, expected: expected.clone(), seen }
+        }
+        LoginError::Ssh(source) => failed_login(address, &expected, source),
+    };
+    let handle = client::connect_stream(config, stream, handler).await.map_err(wrong)?;
+    Ok((handle, expected))
+}
+
+pub(super) async fn dial(address: SocketAddr) -> Result<TcpStream, ConnectError> {
+    let unreachable = |source| ConnectError::Unreachable { address, source };
+    let stream = TcpStream::connect(address).await.map_err(unreachable)?;
+    stream.set_nodelay(true).map_err(unreachable)?;
+    Ok(stream)
+}
+
+async fn refused_login(
+    handle: &Handle<PinnedKeys>,
+    target: &Target,
+    credential: String,
+) -> ConnectError {
+    let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
+    ConnectError::Refused { address: target.address, user: target.user.clone(), credential }
 }
 
 fn failed_login(address: SocketAddr, pinned: &str, source: russh::Error) -> ConnectError {

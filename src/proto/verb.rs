@@ -177,6 +177,9 @@ pub enum Verb {
         /// It was last used by another system, and the record says that this host owned it.
         foreign: bool,
     },
+    /// Take everything off this node that its enrolment made: the token, with the last one the user, its rights and the
+    /// empty pool, the agent's program, and last the line that lets this very key in.
+    Revoke,
 }
 
 impl Verb {
@@ -199,12 +202,13 @@ impl Verb {
             | Self::Gpus
             | Self::DriverCheck
             | Self::ImportablePools
-            | Self::ImportPool { .. } => None,
+            | Self::ImportPool { .. }
+            | Self::Revoke => None,
         }
     }
 
     /// All names, in the order of the variants.
-    pub const NAMES: [&'static str; 15] = [
+    pub const NAMES: [&'static str; 16] = [
         "hello",
         "exec",
         "push",
@@ -220,12 +224,16 @@ impl Verb {
         "driver-check",
         "importable-pools",
         "import-pool",
+        "revoke",
     ];
 
     /// Whether its name says everything.
     #[must_use]
     pub fn takes_no_argument(&self) -> bool {
-        matches!(self, Self::Hello | Self::Gpus | Self::DriverCheck | Self::ImportablePools)
+        matches!(
+            self,
+            Self::Hello | Self::Gpus | Self::DriverCheck | Self::ImportablePools | Self::Revoke
+        )
     }
 
     /// Its name on the wire and in logs.
@@ -248,6 +256,7 @@ impl Verb {
             Self::DriverCheck => "driver-check",
             Self::ImportablePools => "importable-pools",
             Self::ImportPool { .. } => "import-pool",
+            Self::Revoke => "revoke",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The root channel over a real OpenSSH server: the real agent behind a forced command, guests that really run programs,
 //! and everything that somebody with the channel's key may try beside it.
 
+mod enroll;
 mod lab;
 
 use std::process::{Command, Output};

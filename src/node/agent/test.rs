@@ -12,6 +12,7 @@ use crate::proto::verb::encode_request;
 /// An agent that looks into `root`.
 pub(super) fn config(root: &Path) -> AgentConfig {
     AgentConfig {
+        node: None,
         pool: "ironhatch".parse().unwrap(),
         bind_source: vec![root.join("tank")],
         zpool: vec!["tank".to_owned()],
@@ -79,6 +80,16 @@ fn only_a_container_with_all_marks_is_admitted() {
     ] {
         assert_eq!(verdict(&config, vmid), rule, "{vmid}");
     }
+}
+
+#[test]
+fn a_key_for_one_node_opens_nothing_on_another_one_of_the_cluster() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = tree(dir.path());
+    config.node = Some("pve1".parse().unwrap());
+    assert_eq!(right_node(&config), Ok(()));
+    config.node = Some("pve2".parse().unwrap());
+    assert!(matches!(right_node(&config), Err(Stop::Refused(Rule::Node, _))));
 }
 
 #[test]

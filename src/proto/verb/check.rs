@@ -94,7 +94,8 @@ pub fn check(verb: &Verb) -> Checked {
         | Verb::Unlock { .. }
         | Verb::Gpus
         | Verb::DriverCheck
-        | Verb::ImportablePools => Ok(()),
+        | Verb::ImportablePools
+        | Verb::Revoke => Ok(()),
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Rule {
     Version,
     /// Not one of the closed set of verbs.
     Verb,
+    /// The key is for another node of the cluster.
+    Node,
     /// No such guest on this node.
     Guest,
     /// The guest is not in our pool.
@@ -30,10 +32,11 @@ pub enum Rule {
 }
 
 impl Rule {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Malformed,
         Self::Version,
         Self::Verb,
+        Self::Node,
         Self::Guest,
         Self::Pool,
         Self::Tag,
@@ -49,6 +52,7 @@ impl Rule {
             Self::Malformed => "malformed",
             Self::Version => "version",
             Self::Verb => "verb",
+            Self::Node => "node",
             Self::Guest => "guest",
             Self::Pool => "pool",
             Self::Tag => "tag",

@@ -61,6 +61,7 @@ fn samples() -> Vec<Verb> {
         Verb::DriverCheck,
         Verb::ImportablePools,
         Verb::ImportPool { name: "tank".to_owned(), id: u64::MAX, foreign: true },
+        Verb::Revoke,
     ]
 }
 
@@ -314,9 +315,18 @@ fn frames_survive_and_strangers_are_no_frames() {
     assert_eq!(Frame::decode(&worst.encode()).unwrap(), worst);
     let too_long = Frame::Failed { detail: "x".repeat(MOST_FRAME) };
     assert!(matches!(Frame::decode(&too_long.encode()).unwrap(), Frame::Failed { .. }));
-    for rule in
-        ["malformed", "version", "verb", "guest", "pool", "tag", "argument", "state", "limit"]
-    {
+    for rule in [
+        "malformed",
+        "version",
+        "verb",
+        "node",
+        "guest",
+        "pool",
+        "tag",
+        "argument",
+        "state",
+        "limit",
+    ] {
         assert_eq!(Rule::from_word(rule).unwrap().to_string(), rule);
     }
 }
@@ -333,7 +343,7 @@ proptest! {
     /// Real requests with a few bytes changed: closer to the decoder's branches than noise.
     #[test]
     fn damaged_requests_are_refused_or_pass_every_check(
-        sample in 0..15usize,
+        sample in 0..16usize,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let mut line = encode_request(&Request::new(samples()[sample].clone())).unwrap();
