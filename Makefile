@@ -5,8 +5,10 @@ DEBUG   := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/debug/ironhatch
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/ironhatch
 # One job at a time: the suites measure time and the lab's machines need the cores.
 MAKEFLAGS += --no-print-directory
+# Cargo stays the user's; only the program that makes containers runs as root.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env")
 
-.PHONY: help run test unit integration lab lab-test check release packages-build packages-test packages-lab
+.PHONY: help run test unit integration lab lab-test provision check release packages-build packages-test packages-lab packages-provision
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -17,7 +19,7 @@ run: packages-build ## Build and start the appliance with its state in ./.ironha
 	@[ -e .ironhatch/ironhatch.toml ] || cp systemd/ironhatch.dev.toml .ironhatch/ironhatch.toml
 	$(DEBUG) --config .ironhatch/ironhatch.toml serve
 
-test: packages-build packages-test packages-lab check unit integration lab-test ## Run every suite, the virtual bare-metal lab included
+test: packages-build packages-test packages-lab packages-provision check unit integration provision lab-test ## Run every suite, the virtual bare-metal lab included
 
 unit: packages-build ## Tables, properties, decoders: seconds
 	@.ci/suite unit cargo test --locked --lib
@@ -25,6 +27,9 @@ unit: packages-build ## Tables, properties, decoders: seconds
 
 integration: packages-build packages-test ## The daemon against OpenSSH, xorriso, Chromium, kill -9
 	@.ci/suite integration cargo test --locked --test it
+
+provision: packages-build packages-provision ## Install the built-in apps in Debian containers (as root)
+	@$(AS_ROOT) .ci/suite provision cargo test --locked --test provision
 
 lab: packages-build packages-lab ## Watch two machines being born on a virtual LAN; leaves the dashboard running
 	cargo build --locked
@@ -40,6 +45,7 @@ check: packages-build ## Formatting, lints, shell scripts
 	@command -v shellcheck >/dev/null || .ci/packages test
 	shellcheck .ci/run .ci/packages .ci/suite install.sh ipxe/*.sh firstboot/*.sh tests/golden/firstboot/*.sh
 	shellcheck -s sh src/plan/join/script/*.sh src/plan/enroll/script/*.sh
+	shellcheck -x -P . tests/provision/*.sh apps/lib.sh apps/*/provision/*.sh
 	shellcheck -S warning -e SC2034,SC2054 -x -P tests/lab tests/lab/*.sh tests/lab/pvecm tests/lab/pct
 
 release: packages-build ## Build the static release binary and prove that it is static
@@ -54,5 +60,7 @@ packages-build:
 	@.ci/packages build
 packages-test:
 	@.ci/packages test
+packages-provision:
+	@.ci/packages provision
 packages-lab:
 	@tests/lab/install.sh

@@ -117,14 +117,14 @@ apt_repository() {
     say "Adding the package repository '$name'"
     home=$(mktemp -d)
     curl --fail --silent --show-error --location --proto '=https' --tlsv1.2 --retry 3 --output "$home/key" "$url"
-    gpg --homedir "$home" --batch --quiet --import "$home/key" 2>/dev/null || fail "$url is not a key"
-    gpg --homedir "$home" --batch --with-colons --list-keys | grep -q "^fpr:*$fingerprint:" || {
+    gpg --homedir "$home" --batch --no-autostart --quiet --import "$home/key" 2>/dev/null || fail "$url is not a key"
+    gpg --homedir "$home" --batch --no-autostart --with-colons --list-keys | grep -q "^fpr:*$fingerprint:" || {
         rm -rf "$home"
         fail "$url does not hold the key $fingerprint; the vendor may have a new one: check before trusting it"
     }
     mkdir -p /etc/apt/keyrings
     # The pinned key alone, whatever else the file held.
-    gpg --homedir "$home" --batch --yes --export --output "/etc/apt/keyrings/$name.gpg" "$fingerprint"
+    gpg --homedir "$home" --batch --no-autostart --yes --export --output "/etc/apt/keyrings/$name.gpg" "$fingerprint"
     chmod 644 "/etc/apt/keyrings/$name.gpg"
     rm -rf "$home"
     printf 'deb [signed-by=/etc/apt/keyrings/%s.gpg] %s\n' "$name" "$source" >"/etc/apt/sources.list.d/$name.list"

@@ -12,6 +12,8 @@ mkdir -p "/sys/fs/cgroup/$name"
 echo $$ >"/sys/fs/cgroup/$name/cgroup.procs"
 
 ip link set lo up
+# Nobody else knows of this tree, and lock files would be left beside it.
+export SYSTEMD_NSPAWN_LOCK=0
 systemd-nspawn --quiet --boot --directory="$root" --machine="$name" --register=no --keep-unit \
     --private-users=100000:65536 --private-users-ownership=auto --network-veth-extra="outside:eth0" \
     --console=pipe --resolv-conf=off --timezone=off --link-journal=no --system-call-filter="$calls" &

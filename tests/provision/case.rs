@@ -1,4 +1,8 @@
-//! One case: an app with some inputs, installed as the daemon installs it, then looked at, repeated, rebooted, upgraded.
+//! One case: an app with some inputs goes through its whole life in a container.
+//!
+//! ```text
+//!  boot ─ install ─ health ─ verify ─ the same once more ─ reboot ─ health ─ verify ─ upgrade ─ health ─ outputs ─ uninstall
+//! ```
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -7,12 +11,14 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use ironhatch::domain::app::{HealthCheck, HealthKind};
+use ironhatch::domain::app::{Feature, HealthCheck, HealthKind};
+use ironhatch::plan::guest::outputs::{collect, facts};
+use ironhatch::plan::guest::provision::{self, FACTS, Phase, STAGE};
 use serde::Deserialize;
 
-use crate::container::{Container, GUEST, MIRROR_PORT, OUTSIDE, Run, guest};
-use crate::mirror::Mirror;
-use crate::root::Root;
+use crate::app::{App, PLANTED};
+use crate::bench::Bench;
+use crate::container::{Container, GUEST, Run, guest};
 
 /// What a file below `cases/` says.
 #[derive(Debug, Deserialize)]
@@ -25,263 +31,211 @@ pub(crate) struct Case {
     pub(crate) app: String,
     /// Inputs that differ from the manifest's defaults.
     #[serde(default)]
-    inputs: BTreeMap<String, toml::Value>,
-    /// Bash that runs in the container after each successful health check, with `PLANTED`, the value of all secrets.
-    verify: String,
+    pub(crate) inputs: BTreeMap<String, toml::Value>,
+    /// Bash that runs in the container after a successful health check, with the variables of the app's scripts and with
+    /// `PLANTED`, the value of all secrets. `not COMMAND` is a command that must fail.
+    pub(crate) verify: String,
 }
 
-/// Value of every secret input. Odd on purpose: what quotes badly shows here. It must not turn up in any log.
-const PLANTED: &str = "planted \"secret\" 'of' $HOME \\n `id` %s & äö";
+impl Case {
+    /// Reads all cases, in the order of their names.
+    pub(crate) fn all(dir: &Path) -> Result<Vec<Self>> {
+        let mut cases = Vec::new();
+        for entry in std::fs::read_dir(dir).context("folder of the cases")? {
+            let path = entry?.path();
+            let text = std::fs::read_to_string(&path)?;
+            let mut case: Self =
+                toml::from_str(&text).with_context(|| path.display().to_string())?;
+            case.name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            cases.push(case);
+        }
+        cases.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(cases)
+    }
 
-/// Runs one case; every line that the operator would see goes to `log`.
-pub(crate) fn run(
-    case: &Case,
-    root: &Root,
-    mirror: &std::sync::Arc<Mirror>,
-    place: &Place<'_>,
-) -> Result<()> {
-    let subject = crate::subject::read(&case.app, &case.inputs, PLANTED)?;
-    let tree = place.cache.join("trees").join(&case.name);
-    let done = Stage { case, subject: &subject, log: &place.log }.whole(root, mirror, &tree, place);
-    crate::root::remove(&tree)?;
-    done
+    /// Runs it.
+    pub(crate) fn run(&self, bench: &Bench<'_>) -> Result<()> {
+        let app = App::read(&self.app, &self.inputs)?;
+        bench.with_tree(&self.app, || Life { case: self, app: &app, bench }.whole())
+    }
 }
 
-/// Where a case keeps its things.
-pub(crate) struct Place<'a> {
-    pub(crate) cache: &'a Path,
-    pub(crate) log: std::path::PathBuf,
-    pub(crate) machine: String,
-}
-
-struct Stage<'a> {
+struct Life<'a> {
     case: &'a Case,
-    subject: &'a crate::subject::Subject,
-    log: &'a Path,
+    app: &'a App,
+    bench: &'a Bench<'a>,
 }
 
-impl Stage<'_> {
-    fn whole(
-        &self,
-        root: &Root,
-        mirror: &std::sync::Arc<Mirror>,
-        tree: &Path,
-        place: &Place<'_>,
-    ) -> Result<()> {
-        root.copy(tree, &self.case.app, mirror)?;
-        let console = place.log.with_extension("console");
-        let boot = || -> Result<Container> {
-            let features = format!("{:?}", self.subject.raw["lxc"]["defaults"].get("features"));
-            let container =
-                Container::boot(tree, &place.machine, features.contains("keyctl"), &console)?;
-            let listener =
-                container.outside(|| std::net::TcpListener::bind((OUTSIDE, MIRROR_PORT)))??;
-            mirror.serve(listener);
-            Ok(container)
-        };
-        let container = boot().context("boot")?;
-        self.provision(&container).context("provision")?;
-        self.healthy(&container).context("health check")?;
-        self.verify(&container).context("verify")?;
-        self.provision(&container).context("provision again")?;
-        self.healthy(&container).context("health check after the repetition")?;
+impl Life<'_> {
+    fn whole(&self) -> Result<()> {
+        let container = self.boot().context("boot")?;
+        let facts = self.phase(&container, Phase::Install).context("install")?;
+        self.well(&container)?;
+        if self.app.folder.manifest.provision.retry_safe {
+            self.phase(&container, Phase::Install).context("install again")?;
+            self.well(&container).context("after installing again")?;
+        }
         container.shut_down().context("shut down")?;
-        let container = boot().context("boot again")?;
-        self.healthy(&container).context("health check after a reboot")?;
-        self.verify(&container).context("verify after a reboot")?;
-        let upgrade = "provision/upgrade.sh";
-        if self.subject.dir.join(upgrade).exists() {
-            self.push(&container)?;
-            self.script(&container, upgrade).context("upgrade")?;
-            self.healthy(&container).context("health check after the upgrade")?;
+        let container = self.boot().context("boot again")?;
+        self.well(&container).context("after a reboot")?;
+        self.phase(&container, Phase::Upgrade).context("upgrade")?;
+        self.well(&container).context("after the upgrade")?;
+        self.outputs(&facts).context("outputs")?;
+        if self.app.folder.manifest.provision.uninstall.is_some() {
+            self.phase(&container, Phase::Uninstall).context("uninstall")?;
         }
         Ok(())
     }
 
-    fn note(&self, line: &str) -> Result<()> {
-        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(self.log)?;
-        writeln!(file, "{line}")?;
-        Ok(())
+    fn boot(&self) -> Result<Container> {
+        self.bench.boot(self.app.guest.spec.features.contains(&Feature::Keyctl))
     }
 
-    fn push(&self, container: &Container) -> Result<()> {
-        container.push(
-            "/opt/appstore/inputs.json",
-            0o600,
-            serde_json::to_string(&self.subject.inputs)?.as_bytes(),
-        )?;
-        container.push(
-            "/opt/appstore/lib.sh",
-            0o644,
-            &std::fs::read(self.subject.dir.join("../lib.sh"))?,
-        )?;
-        push_tree(container, &self.subject.dir, "")?;
-        Ok(())
+    fn note(&self, line: &str) {
+        self.bench.note(line);
     }
 
-    fn provision(&self, container: &Container) -> Result<()> {
-        self.push(container)?;
-        let p = &self.subject.raw["provision"];
-        if let Some(packages) = p.get("packages").and_then(|p| p.as_array()) {
-            self.command(container, &["apt-get", "update", "-qq"], &[])?;
-            let mut argv = vec![
-                "apt-get",
-                "install",
-                "-y",
-                "-qq",
-                "--no-install-recommends",
-                "-o",
-                "Dpkg::Use-Pty=0",
-            ];
-            argv.extend(packages.iter().filter_map(|p| p.as_str()));
-            self.command(container, &argv, &[])?;
+    /// Pushes what a phase needs, runs its programs, takes everything away again; returns what the scripts found out.
+    fn phase(&self, container: &Container, phase: Phase) -> Result<BTreeMap<String, String>> {
+        self.push(container, phase)?;
+        for run in self.app.runs(phase)? {
+            self.program(container, &run)?;
         }
-        if let Some(script) = p.get("script").and_then(|p| p.as_str()) {
-            self.script(container, script)?;
-        }
-        for unit in p.get("services").and_then(|p| p.as_array()).into_iter().flatten() {
-            self.command(
-                container,
-                &["systemctl", "enable", "--now", unit.as_str().unwrap()],
-                &[],
-            )?;
+        let (_, written) = container.output(&["cat", FACTS])?;
+        self.tidy(container)?;
+        Ok(facts(written.as_bytes()))
+    }
+
+    fn push(&self, container: &Container, phase: Phase) -> Result<()> {
+        for file in self.app.files(phase)? {
+            let bytes = self.app.bytes(&file.content)?;
+            container.push(&file.path, u32::from(file.mode.bits()), bytes)?;
         }
         Ok(())
     }
 
-    fn env(&self) -> Vec<(String, String)> {
-        let mut env: Vec<(String, String)> = vec![
-            ("APP_ID".into(), self.case.app.clone()),
-            ("APP_VERSION".into(), "1.0.0".into()),
-            ("GUEST_NAME".into(), self.case.app.clone()),
-            ("GUEST_IP".into(), GUEST.to_string()),
-        ];
-        for (k, v) in &self.subject.inputs {
-            if !self.subject.secrets.contains(k) {
-                let v = match v {
-                    serde_json::Value::String(s) => s.clone(),
-                    o => o.to_string(),
-                };
-                env.push((format!("INPUT_{}", k.to_uppercase()), v));
-            }
+    fn tidy(&self, container: &Container) -> Result<()> {
+        match container.output(&["rm", "-rf", "--", STAGE])? {
+            (0, _) => Ok(()),
+            (_, said) => bail!("{STAGE} cannot be removed: {said}"),
         }
-        env.push(("SERVER_NAME".into(), String::new()));
-        env
     }
 
-    fn script(&self, container: &Container, script: &str) -> Result<()> {
-        let path = format!("/opt/appstore/{script}");
-        self.command(container, &["bash", &path], &self.env())
-    }
-
-    fn command(
-        &self,
-        container: &Container,
-        argv: &[&str],
-        env: &[(String, String)],
-    ) -> Result<()> {
+    fn program(&self, container: &Container, run: &provision::Run) -> Result<()> {
+        self.note(&format!("$ {}", run.title));
+        let env: Vec<(String, String)> = run.env.clone().into_iter().collect();
+        let mut argv: Vec<&str> = run.argv.iter().map(String::as_str).collect();
+        if let Some(user) = &run.user {
+            argv.splice(0..0, ["/usr/sbin/runuser", "-u", user, "--"]);
+        }
         let mut leaked = false;
-        self.note(&format!("$ {}", argv.join(" ")))?;
-        let run = Run { argv, env, input: b"", limit: Duration::from_secs(600) };
-        let status = container.run(&run, &mut |line| {
-            leaked |= line.contains(PLANTED) || line.contains("planted");
-            let _ = self.note(line);
-        })?;
+        let limit = Duration::from_secs(u64::from(run.timeout_sec));
+        let status =
+            container.run(&Run { argv: &argv, env: &env, input: b"", limit }, &mut |line| {
+                // However it was quoted, its first word shows.
+                leaked |= line.contains("planted");
+                self.note(line);
+            })?;
         if leaked {
-            bail!("a secret is in the log");
+            bail!("{}: a secret is in the log", run.title);
         }
         match status {
             Some(0) => Ok(()),
-            other => bail!("{} ended with {other:?}", argv.join(" ")),
+            Some(status) => bail!("{}: exit status {status}", run.title),
+            None => bail!("{}: not done after {} s", run.title, run.timeout_sec),
         }
     }
 
+    /// Health check, then the case's own look.
+    fn well(&self, container: &Container) -> Result<()> {
+        self.healthy(container).context("health check")?;
+        self.verify(container).context("verify")
+    }
+
     fn healthy(&self, container: &Container) -> Result<()> {
-        let Some(check) = &self.subject.health else { return Ok(()) };
-        if let HealthKind::Command { script } = &check.kind {
-            self.push(container)?;
-            let _ = script;
-        }
+        let check = self.app.folder.manifest.healthcheck.as_ref();
+        let check = check.context("an app without a health check cannot be exercised")?;
         let started = Instant::now();
-        loop {
-            let now = self.look(container, check);
-            match now {
-                Ok(()) => {
-                    self.note(&format!("healthy after {:.1} s", started.elapsed().as_secs_f32()))?;
-                    return Ok(());
-                }
-                Err(why) if started.elapsed().as_secs() >= u64::from(check.timeout_sec) => {
-                    return Err(why.context("not healthy in time"));
-                }
-                Err(_) => std::thread::sleep(Duration::from_secs(u64::from(check.interval_sec))),
+        self.push(container, Phase::Check)?;
+        while let Err(why) = self.look(container, check) {
+            if started.elapsed() > Duration::from_secs(u64::from(check.timeout_sec)) {
+                return Err(why.context(format!("not healthy within {} s", check.timeout_sec)));
             }
+            std::thread::sleep(Duration::from_secs(u64::from(check.interval_sec)));
         }
+        self.note(&format!("healthy after {:.1} s", started.elapsed().as_secs_f32()));
+        self.tidy(container)?;
+        if self.app.guest.spec.monitored {
+            container.outside(|| connect(9100))?.context("node exporter")?;
+        }
+        Ok(())
     }
 
     fn look(&self, container: &Container, check: &HealthCheck) -> Result<()> {
         match &check.kind {
             HealthKind::Tcp { port } => {
-                container.outside(|| {
-                    TcpStream::connect_timeout(&guest(*port), Duration::from_secs(5))
-                })??;
-                Ok(())
+                container.outside(|| connect(*port))??;
             }
             HealthKind::Http { port, path, status } => {
                 let code = container.outside(|| get(*port, path))??;
-                let fine = if status.is_empty() {
-                    (200..400).contains(&code)
-                } else {
-                    status.contains(&code)
+                let good = match status.as_slice() {
+                    [] => (200..400).contains(&code),
+                    codes => codes.contains(&code),
                 };
-                if fine { Ok(()) } else { bail!("port {port}{path} answers with status {code}") }
+                if !good {
+                    bail!("{path} on port {port} answers with status {code}");
+                }
             }
-            HealthKind::Command { script } => self.script(container, script),
+            HealthKind::Command { .. } => {
+                for run in self.app.runs(Phase::Check)? {
+                    self.program(container, &run)?;
+                }
+            }
         }
+        Ok(())
     }
 
     fn verify(&self, container: &Container) -> Result<()> {
-        let mut env = self.env();
-        env.push(("PLANTED".into(), PLANTED.into()));
-        self.note("$ verify")?;
-        let script = format!("set -eu\n{}", self.case.verify);
-        let run = Run {
-            argv: &["bash", "-s"],
-            env: &env,
-            input: script.as_bytes(),
-            limit: Duration::from_secs(180),
-        };
-        match container.run(&run, &mut |line| {
-            let _ = self.note(line);
-        })? {
+        self.note("$ verify");
+        let script = format!("set -euo pipefail\nnot() {{ ! \"$@\"; }}\n{}", self.case.verify);
+        let env = provision::environment(&self.app.subject(), Phase::Check);
+        let mut env: Vec<_> = env.map_err(anyhow::Error::msg)?.into_iter().collect();
+        env.push(("PLANTED".to_owned(), PLANTED.to_owned()));
+        let limit = Duration::from_secs(180);
+        let run = Run { argv: &["bash", "-x", "-c", &script], env: &env, input: b"", limit };
+        match container.run(&run, &mut |line| self.note(line))? {
             Some(0) => Ok(()),
-            other => bail!("ended with {other:?}"),
+            status => bail!("ended with {status:?}"),
         }
+    }
+
+    fn outputs(&self, facts: &BTreeMap<String, String>) -> Result<()> {
+        for found in collect(&self.app.subject(), &self.app.secrets, facts)? {
+            let shown = found.value.unwrap_or_else(|| "(secret)".to_owned());
+            if shown.trim().is_empty() || shown.contains("planted") {
+                bail!("{} is \"{shown}\"", found.key);
+            }
+            self.note(&format!("{}: {shown}", found.label));
+        }
+        Ok(())
     }
 }
 
+/// Longest wait for one answer; the manifest says how often is asked.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+fn connect(port: u16) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&guest(port), ANSWER_LIMIT)?;
+    stream.set_read_timeout(Some(ANSWER_LIMIT))?;
+    Ok(stream)
+}
+
+/// The status code that a path answers with.
 fn get(port: u16, path: &str) -> Result<u16> {
-    let mut stream = TcpStream::connect_timeout(&guest(port), Duration::from_secs(5))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    let mut stream = connect(port)?;
     write!(stream, "GET {path} HTTP/1.1\r\nHost: {GUEST}:{port}\r\nConnection: close\r\n\r\n")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     let head = String::from_utf8_lossy(&answer);
     head.split_whitespace().nth(1).and_then(|c| c.parse().ok()).context("no HTTP answer")
-}
-
-fn push_tree(container: &Container, dir: &Path, below: &str) -> Result<()> {
-    for entry in std::fs::read_dir(dir.join(below))? {
-        let entry = entry?;
-        let name = format!("{below}{}", entry.file_name().to_string_lossy());
-        if entry.file_type()?.is_dir() {
-            push_tree(container, dir, &format!("{name}/"))?;
-        } else if name.contains('/') {
-            container.push(
-                &format!("/opt/appstore/{name}"),
-                0o755,
-                &std::fs::read(entry.path())?,
-            )?;
-        }
-    }
-    Ok(())
 }

@@ -100,7 +100,7 @@ impl Container {
                 "LC_ALL=C.UTF-8",
                 "DEBIAN_FRONTEND=noninteractive",
             ])
-            .arg("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+            .arg(format!("PATH={}", ironhatch::proto::verb::PATH))
             .args(run.env.iter().map(|(name, value)| format!("{name}={value}")))
             .args(run.argv)
             .stdin(Stdio::piped())
@@ -216,7 +216,7 @@ impl Drop for Container {
         // The launcher's child is the init of a PID namespace and dies with it (--kill-child), and all in it.
         let _ = self.launcher.kill();
         let _ = self.launcher.wait();
-        remove_group(&self.name);
+        forget(&self.name);
     }
 }
 
@@ -225,8 +225,10 @@ pub(crate) fn guest(port: u16) -> SocketAddr {
     SocketAddr::from((GUEST, port))
 }
 
-/// Removes a control group and those below it; the machine's own view of them may be another hierarchy.
-fn remove_group(name: &str) {
+/// Removes a dead container's control groups, and what systemd-nspawn keeps about it when it is killed. The machine's own
+/// view of the groups may be another hierarchy.
+pub(crate) fn forget(name: &str) {
+    let _ = std::fs::remove_dir(Path::new("/run/systemd/nspawn/propagate").join(name));
     let script =
         "umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 0
         for try in 1 2 3 4 5 6 7 8 9 10; do

@@ -34,9 +34,12 @@ impl Mirror {
         let mut archives = BTreeMap::new();
         let mut lines = Vec::new();
         // Which archives there are is the machine's; which suites is ours: the machine may run another release.
-        let format = "$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)";
-        let listed =
-            output("apt-get", &["indextargets", "--format", format, "Identifier: Packages"])?;
+        let mut listed = Self::listed()?;
+        if listed.is_empty() {
+            // A machine that is new has no lists yet, and apt knows an archive's origin from them.
+            output("apt-get", &["-qq", "update"])?;
+            listed = Self::listed()?;
+        }
         for line in listed.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
             let [uri, release, "Debian", "main"] = words[..] else { continue };
@@ -78,6 +81,12 @@ impl Mirror {
         }
         let sources = lines.join("\n") + "\n";
         Ok(Self { archives, sources, dates, cache: cache.to_owned(), files: Mutex::default() })
+    }
+
+    fn listed() -> Result<String> {
+        let format = "$(REPO_URI) $(RELEASE) $(ORIGIN) $(COMPONENT)";
+        let only = ["Identifier: Packages", "Origin: Debian"];
+        output("apt-get", &["indextargets", "--format", format, only[0], only[1]])
     }
 
     /// `sources.list` for a container.

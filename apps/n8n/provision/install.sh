@@ -11,7 +11,7 @@ integrity="CoBFPlsSYI2FYtbIjnTMVmwqBZ4QXAQn9Bs6EVPmXnO7Cfh9rdBe58A2PH4Rzv7yBhUmG
 apt_repository nodesource https://deb.nodesource.com/gpgkey/nodesource-repo.gpg.key \
     6F71F525282841EEDAF851B42F59B5F99B1BE0B4 "https://deb.nodesource.com/node_24.x nodistro main" nodejs
 # Compiler and Python are for dependencies with native parts.
-apt_install 'nodejs=24.*' build-essential python3
+apt_install 'nodejs=24.*' build-essential openssl python3
 
 if [ "$(n8n --version 2>/dev/null || true)" != "$version" ]; then
     work=$(mktemp -d)
