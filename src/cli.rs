@@ -6,14 +6,18 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::node::AgentConfig;
-
+mod app;
 mod call;
 mod client;
 mod command;
+mod guest;
+mod node;
 mod print;
 
+pub use app::{AppCommand, Install};
 pub use client::ClientError;
+pub use guest::{GuestCommand, Target};
+pub use node::NodeCommand;
 
 /// Exit codes of every command.
 pub mod exit {
@@ -25,7 +29,7 @@ pub mod exit {
     pub const USAGE: u8 = 2;
     /// The appliance refused, with the reason.
     pub const REFUSED: u8 = 3;
-    /// There is no such host, job or image.
+    /// There is no such host, guest, job or image.
     pub const NOT_FOUND: u8 = 4;
     /// The appliance cannot be reached.
     pub const UNREACHABLE: u8 = 5;
@@ -39,7 +43,9 @@ Examples:
   ironhatch sighting list
   ironhatch host add --name pve1 --mac 52:54:00:aa:bb:01 --type lab
   ironhatch host rebuild pve1 --confirm pve1 --wait
-  ironhatch job list
+  ironhatch app install static-website club --set title='The club' --wait
+  ironhatch guest upgrade club --wait
+  ironhatch job list --status failed
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 refused, 4 not found, 5 appliance not reachable, 64 wrong configuration";
 
@@ -121,12 +127,18 @@ pub enum Command {
     /// The cluster that hosts join
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// Apps of the catalog
+    /// Apps of the catalog: list, check, install
     #[command(subcommand)]
     App(AppCommand),
+    /// Containers that were made or adopted: turn on and off, upgrade, back up, take away
+    #[command(subcommand)]
+    Guest(GuestCommand),
     /// Nodes that guests are made on
     #[command(subcommand)]
     Node(NodeCommand),
+    /// The cluster as the appliance sees it
+    #[command(subcommand)]
+    System(SystemCommand),
     /// Back up and restore the database
     #[command(subcommand)]
     Db(DbCommand),
@@ -261,10 +273,17 @@ pub enum HostCommand {
 #[derive(Debug, Subcommand)]
 pub enum JobCommand {
     /// List jobs, newest first
+    #[command(after_help = "Example:\n  ironhatch job list --kind install --status failed")]
     List {
         /// How many
         #[arg(long, default_value_t = 20)]
         limit: u16,
+        /// Only of this kind: rebuild, install, upgrade, …
+        #[arg(long)]
+        kind: Option<String>,
+        /// Only with this status: pending, running, succeeded, failed, cancelled
+        #[arg(long)]
+        status: Option<String>,
     },
     /// Show one job with its steps
     Show {
@@ -326,26 +345,14 @@ pub enum ClusterCommand {
     Key,
 }
 
-/// `ironhatch app …`
+/// `ironhatch system …`
 #[derive(Debug, Subcommand)]
-pub enum AppCommand {
-    /// Check apps' folders without an appliance; the exit code is 0 when nothing is wrong
-    #[command(after_help = "Example:\n  ironhatch app lint apps/")]
-    Lint {
-        /// An app's folder, a folder of apps, or a repository with `apps/`
-        #[arg(required = true, value_name = "DIR")]
-        dirs: Vec<PathBuf>,
-    },
-}
-
-/// `ironhatch node …`
-#[derive(Debug, Subcommand)]
-pub enum NodeCommand {
-    /// Answer one request of the appliance; a node's SSH server runs it as the forced command of the appliance's key
+pub enum SystemCommand {
+    /// Look at the cluster: nodes, storages, bridges, GPUs
     #[command(
-        after_help = "It reads one request from standard input and ignores everything else, SSH_ORIGINAL_COMMAND included."
+        after_help = "Example:\n  ironhatch system discovery --json | jq '.nodes[].storages'"
     )]
-    Serve(AgentConfig),
+    Discovery,
 }
 
 /// `ironhatch db …`

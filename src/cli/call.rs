@@ -1,4 +1,4 @@
-//! Arguments as requests of the API. Pure.
+//! Arguments as requests of the API.
 
 use hyper::Method;
 use serde_json::{Map, Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::client::ClientError;
 use super::{
     ClusterCommand, Command, DbCommand, HostCommand, HostSettings, ImageCommand, JobCommand,
-    SightingCommand,
+    SightingCommand, SystemCommand,
 };
 
 /// One request.
@@ -18,11 +18,11 @@ pub(super) struct Call {
 }
 
 impl Call {
-    fn get(path: impl Into<String>) -> Self {
+    pub(super) fn get(path: impl Into<String>) -> Self {
         Self { method: Method::GET, path: path.into(), body: None }
     }
 
-    fn post(path: impl Into<String>, body: Value) -> Self {
+    pub(super) fn post(path: impl Into<String>, body: Value) -> Self {
         Self { method: Method::POST, path: path.into(), body: Some(body) }
     }
 
@@ -127,7 +127,13 @@ fn host_call(command: &HostCommand) -> Result<Call, ClientError> {
 
 fn job_call(command: &JobCommand) -> Call {
     match command {
-        JobCommand::List { limit } => Call::get(format!("/api/jobs?limit={limit}")),
+        JobCommand::List { limit, kind, status } => {
+            let part = |name: &str, value: &Option<String>| {
+                value.as_ref().map(|v| format!("&{name}={}", segment(v))).unwrap_or_default()
+            };
+            let (kind, status) = (part("kind", kind), part("status", status));
+            Call::get(format!("/api/jobs?limit={limit}{kind}{status}"))
+        }
         JobCommand::Show { job } | JobCommand::Follow { job } => {
             Call::get(format!("/api/jobs/{}", segment(job)))
         }
@@ -138,6 +144,10 @@ fn job_call(command: &JobCommand) -> Call {
             Call::post(format!("/api/jobs/{}/retry", segment(job)), json!({ "confirm": confirm }))
         }
     }
+}
+
+fn offline() -> ClientError {
+    ClientError::Usage("this command does not need the appliance".to_owned())
 }
 
 /// The request of a client command.
@@ -163,12 +173,10 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
             let path = absolute(&path.to_string_lossy());
             Call::post("/api/db/backup", json!({ "path": path }))
         }
-        Command::Serve
-        | Command::Check { .. }
-        | Command::App(_)
-        | Command::Node(_)
-        | Command::Db(_) => {
-            return Err(ClientError::Usage("this command does not need the appliance".to_owned()));
-        }
+        Command::App(command) => command.call()?.ok_or_else(offline)?,
+        Command::Guest(command) => command.call()?,
+        Command::Node(command) => command.call()?.ok_or_else(offline)?,
+        Command::System(SystemCommand::Discovery) => Call::get("/api/system/discovery"),
+        Command::Serve | Command::Check { .. } | Command::Db(_) => return Err(offline()),
     })
 }

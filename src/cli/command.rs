@@ -18,12 +18,17 @@ pub(super) async fn run(client: &Client, json: bool, command: &Command) -> Resul
     }
     let call = call(command)?;
     let value = client.send(call.method, &call.path, call.body.as_ref()).await?;
-    let waits = matches!(
-        command,
-        Command::Image(ImageCommand::Import { wait: true, .. })
-            | Command::Host(HostCommand::Rebuild { wait: true, .. })
-            | Command::Job(JobCommand::Retry { wait: true, .. })
-    );
+    let waits = match command {
+        Command::App(command) => command.waits(),
+        Command::Guest(command) => command.waits(),
+        Command::Node(command) => command.waits(),
+        command => matches!(
+            command,
+            Command::Image(ImageCommand::Import { wait: true, .. })
+                | Command::Host(HostCommand::Rebuild { wait: true, .. })
+                | Command::Job(JobCommand::Retry { wait: true, .. })
+        ),
+    };
     match value.get("job").and_then(Value::as_str) {
         Some(job) if waits => follow(client, json, job).await,
         _ => {

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::client::ClientError;
 use super::{Command, DbCommand, HostCommand, ImageCommand, JobCommand, SightingCommand};
 
-fn line(text: &str) {
+pub(super) fn line(text: &str) {
     // `ironhatch job list | head` closes the pipe early.
     let _ = writeln!(std::io::stdout(), "{text}");
 }
@@ -31,6 +31,15 @@ pub(super) fn error(error: &ClientError, json: bool) {
     if !hint.is_empty() {
         let _ = writeln!(out, "  {hint}");
     }
+    if let ClientError::Refused { problem, .. } = error {
+        for (field, message) in
+            problem.get("errors").and_then(Value::as_object).into_iter().flatten()
+        {
+            let message: String =
+                message.as_str().unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+            let _ = writeln!(out, "  {field}: {message}");
+        }
+    }
     if let ClientError::Refused { problem, .. } = error
         && let Some(job) = problem.get("job").and_then(Value::as_str)
     {
@@ -39,7 +48,7 @@ pub(super) fn error(error: &ClientError, json: bool) {
 }
 
 /// A value at a path like `failure.reason`, as text; control characters of hostile names do not reach the terminal.
-fn text(value: &Value, path: &str) -> String {
+pub(super) fn text(value: &Value, path: &str) -> String {
     let found = path.split('.').try_fold(value, |v, name| v.get(name));
     let text = match found {
         None | Some(Value::Null) => "-".to_owned(),
@@ -74,14 +83,14 @@ pub(super) fn table(rows: &[Value], columns: &[(&str, &str)]) -> String {
     out
 }
 
-fn list(value: &Value, key: &str, columns: &[(&str, &str)], nothing: &str) {
+pub(super) fn list(value: &Value, key: &str, columns: &[(&str, &str)], nothing: &str) {
     match value.get(key).and_then(Value::as_array) {
         Some(rows) if !rows.is_empty() => line(table(rows, columns).trim_end()),
         _ => line(nothing),
     }
 }
 
-fn facts(value: &Value, paths: &[&str]) {
+pub(super) fn facts(value: &Value, paths: &[&str]) {
     for path in paths {
         let shown = text(value, path);
         if shown != "-" {
@@ -207,15 +216,30 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
         Command::Db(DbCommand::Backup { .. }) => {
             line(&format!("{} records in {}", text(value, "records"), text(value, "path")));
         }
-        Command::Serve
-        | Command::Check { .. }
-        | Command::App(_)
-        | Command::Node(_)
-        | Command::Db(_) => {}
+        Command::App(command) => command.print(value),
+        Command::Guest(command) => command.print(value),
+        Command::Node(command) => command.print(value),
+        Command::System(_) => {
+            let columns = [
+                ("NODE", "name"),
+                ("USABLE", "usable"),
+                ("RELEASE", "release"),
+                ("CORES", "cores"),
+                ("FREE MIB", "free_memory_mb"),
+                ("MIB", "memory_mb"),
+                ("BRIDGES", "bridges"),
+                ("PROBLEM", "problem"),
+            ];
+            list(value, "nodes", &columns, "no node is enrolled");
+            for problem in value.get("problems").and_then(Value::as_array).into_iter().flatten() {
+                line(&format!("note: {}", problem.as_str().unwrap_or_default()));
+            }
+        }
+        Command::Serve | Command::Check { .. } | Command::Db(_) => {}
     }
 }
 
-fn started(value: &Value) {
+pub(super) fn started(value: &Value) {
     let job = text(value, "job");
     line(&format!("job {job}\nfollow it with: ironhatch job follow {job}"));
 }

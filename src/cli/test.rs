@@ -128,3 +128,102 @@ async fn commands_work_over_the_control_socket() {
     assert_eq!(command::run(&client, true, &follow).await.unwrap(), exit::OK);
     serving.abort();
 }
+
+#[test]
+fn an_installation_is_the_same_form_as_in_the_browser() {
+    let cli = parse(
+        "ironhatch app install static-website club --set title=Club --node pve1 --memory-mb 1024 \
+         --field expose=public --field domain=club.example.net --review",
+    );
+    let call = call(&cli.command).unwrap();
+    assert_eq!((call.method, call.path.as_str()), (Method::POST, "/api/install/review"));
+    assert_eq!(
+        call.body.unwrap(),
+        json!({
+            "app": "static-website", "name": "club", "node": "pve1", "memory_mb": 1024,
+            "expose": "public", "domain": "club.example.net", "input.title": "Club",
+        })
+    );
+}
+
+#[test]
+fn a_secret_comes_from_a_file_and_a_slip_does_not_print_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("secret");
+    std::fs::write(&path, "hunter2\n").unwrap();
+    let line = format!("ironhatch app install n8n flows --set-file key={}", path.display());
+    let sent = call(&parse(&line).command).unwrap().body.unwrap();
+    assert_eq!(sent["input.key"], "hunter2");
+    let slip = call(&parse("ironhatch app install n8n flows --set =hunter2").command).unwrap_err();
+    assert!(!slip.to_string().contains("hunter2"), "{slip}");
+}
+
+#[test]
+fn what_destroys_needs_the_name_typed_again() {
+    for line in ["guest uninstall web1", "guest restore web1 archive", "guest adopt web1"] {
+        let words = std::iter::once("ironhatch").chain(line.split_whitespace());
+        assert!(Cli::try_parse_from(words).is_err(), "{line}");
+    }
+    let cli = parse("ironhatch guest uninstall web1 --confirm web1 --keep-volumes");
+    let call = call(&cli.command).unwrap();
+    assert_eq!(call.path, "/api/uninstall");
+    let body = json!({ "guest": "web1", "keep_volumes": true, "confirm": "web1" });
+    assert_eq!(call.body, Some(body));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn guests_are_worked_on_over_the_control_socket() {
+    let scene = crate::web::test::guest_scene::GuestScene::fleet();
+    let dir = tempfile::tempdir().unwrap();
+    let listener = tokio::net::UnixListener::bind(dir.path().join("control.sock")).unwrap();
+    let router = scene.router.clone().layer(axum::Extension(crate::web::ControlSocket));
+    let serving = tokio::spawn(async move { axum::serve(listener, router).await });
+    let client = client::Client::connect(&Reach::default(), dir.path()).await.unwrap();
+    for line in [
+        "app list video",
+        "app show redis",
+        "app refresh lab",
+        "app install redis cache1 --review",
+        "app install redis cache1",
+        "guest list --state failed",
+        "guest show web101",
+        "guest vitals web101",
+        "guest start web101",
+        "guest shutdown web101",
+        "guest stop web101",
+        "guest restart web101",
+        "guest upgrade web101",
+        "guest return web101",
+        "guest backup web101 --storage backup",
+        "guest backups web101",
+        "guest restore web101 a --confirm web101",
+        "guest reconfigure web101 --set title=x --field cores=2",
+        "guest uninstall web101 --confirm web101",
+        "guest observe pve1 105",
+        "guest adopt web104 --confirm web104",
+        "guest forget web104",
+        "guest reveal web101 token",
+        "guest retry web103",
+        "guest publish web101",
+        "node list",
+        "node enroll-command",
+        "node revoke pve2",
+        "node prometheus-token",
+        "system discovery",
+        "job list --kind install --status failed",
+    ] {
+        let command = parse(&format!("ironhatch {line}")).command;
+        assert!(command.is_client(), "{line}");
+        for json in [false, true] {
+            let code = command::run(&client, json, &command).await;
+            assert_eq!(code.unwrap(), exit::OK, "{line}");
+        }
+    }
+    let nobody = parse("ironhatch guest show nobody").command;
+    let error = command::run(&client, true, &nobody).await.unwrap_err();
+    assert_eq!(error.exit_code(), exit::NOT_FOUND);
+    let done = crate::web::test::scene::job_id(11);
+    let follow = parse(&format!("ironhatch job follow {done}")).command;
+    assert_eq!(command::run(&client, true, &follow).await.unwrap(), exit::OK);
+    serving.abort();
+}

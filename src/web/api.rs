@@ -57,6 +57,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/nodes/enroll", post(node::enroll))
         .route("/api/nodes/enroll-command", post(node::command))
         .route("/api/nodes/{name}/revoke", post(node::revoke))
+        .route("/api/prometheus/targets", get(guest::targets))
         .route("/api/prometheus/token", post(node::reader_token))
         .route("/api/images", get(system::images).post(system::import))
         .route("/api/images/{id}", axum::routing::delete(system::delete_image))

@@ -8,9 +8,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, body, created, missing, ok, time};
-use crate::domain::guest::Guest;
+use crate::domain::guest::{Guest, InstalledApp};
 use crate::domain::id::{NodeName, StorageId};
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::plan::guest::monitoring::targets as targets_of;
 use crate::store::{GuestReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
@@ -309,6 +310,15 @@ pub(in crate::web) async fn uninstall(
     let asked: UninstallBody = body(&bytes)?;
     let guest = find(&web, &asked.guest).await?.id;
     Ok(super::job::accepted(guests.uninstall(guest, asked.keep_volumes, asked.confirm).await?))
+}
+
+/// What Prometheus is told: its HTTP service discovery reads exactly this list.
+pub(in crate::web) async fn targets(State(web): State<WebState>) -> Answer {
+    let catalog = web.guests()?.catalog();
+    let guests: Result<Vec<Guest>, StoreError> = web.store().read(|read| read.guests()).await;
+    let guests = guests?;
+    let manifest = |installed: &InstalledApp| catalog.get(&installed.id).map(|a| &a.manifest);
+    Ok(ok(&targets_of(&guests, &manifest)))
 }
 
 pub(in crate::web) async fn discovery(State(web): State<WebState>, _: Operator) -> Answer {

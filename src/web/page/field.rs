@@ -239,6 +239,7 @@ fn condition(field: Field, when: &ShowWhen, inputs: &[Input]) -> Field {
 
 /// The field of an app's input. `typed` says that a secret was typed before and is kept.
 fn input_field(input: &Input, inputs: &[Input], typed: bool) -> Field {
+    let typed = typed && matches!(input.kind, InputKind::Secret { .. });
     let name = format!("input.{}", input.key);
     let mut field = match &input.kind {
         InputKind::String { min_length: _, max_length, .. } => {
@@ -337,6 +338,7 @@ mod test {
         let title = find(&groups, "input.title");
         assert_eq!((title.value.as_str(), title.error.as_str()), ("My site", "Too long."));
         assert_eq!(stray, [FieldError::new("other", "x")]);
+        assert!(title.required, "only a secret need not be typed again");
         let secret = find(&groups, "input.admin_password");
         assert_eq!((secret.value.as_str(), secret.required), ("", false));
         assert!(!format!("{groups:?}").contains("hunter2"));

@@ -1,4 +1,5 @@
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use super::guest_scene::{GuestScene, SEALED, TYPED, guest_id};
@@ -120,4 +121,31 @@ async fn other_answers_are_what_was_asked_for() {
     }
     let (status, problem) = post(&scene, "/api/guests/web101/power", json!({"action": "x"})).await;
     assert_eq!((status, &problem["field"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("action")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_of_prometheus_opens_the_targets_and_nothing_else() {
+    let scene = GuestScene::fleet();
+    let bearer = |path: &str, token: &str| {
+        let request = Request::get(path).header("authorization", format!("Bearer {token}"));
+        request.body(Body::empty()).unwrap()
+    };
+    let targets = "/api/prometheus/targets";
+    assert_eq!(scene.send(bearer(targets, "")).await.status, StatusCode::UNAUTHORIZED);
+    let (_, made) = post(&scene, "/api/prometheus/token", json!({})).await;
+    let token = made["token"].as_str().unwrap().to_owned();
+    let answer = scene.send(bearer(targets, &token)).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let list: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(list[0]["targets"], json!(["192.0.2.60:9100"]));
+    assert_eq!(list[0]["labels"]["guest"], "web101");
+    assert_eq!(list.as_array().unwrap().len(), 1, "only what is monitored and ready: {list}");
+    for path in ["/api/guests", "/api/prometheus/token", "/api/jobs", "/guests"] {
+        let answer = scene.send(bearer(path, &token)).await;
+        assert!(!answer.status.is_success(), "{path}");
+    }
+    // A new one ends the one before.
+    let (_, second) = post(&scene, "/api/prometheus/token", json!({})).await;
+    assert_ne!(second["token"], made["token"]);
+    assert_eq!(scene.send(bearer(targets, &token)).await.status, StatusCode::UNAUTHORIZED);
 }
