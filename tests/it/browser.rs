@@ -14,10 +14,15 @@ use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::time::Timestamp;
 use ironhatch::jobs::{HostChange, ImportRequest, NewHost, RebuildRequest};
 use ironhatch::store::{HostReads as _, HostWriteError, MasterKey, Store};
-use ironhatch::web::{self, Operations, ServerTypeList, WebParts, WebState, setup_link};
+use ironhatch::web::{
+    self, GuestOperations, Operations, ServerTypeList, WebParts, WebState, setup_link,
+};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
+
+mod walk;
+mod world;
 
 /// The pages are only looked at here: whatever is asked for is refused.
 struct NoEngine;
@@ -86,8 +91,16 @@ fn now() -> Timestamp {
     Timestamp(i64::try_from(passed.as_millis()).unwrap())
 }
 
-/// Starts the dashboard on a free port of the loopback.
+/// Starts the dashboard without apps on a free port of the loopback.
 async fn dashboard(dir: &tempfile::TempDir) -> (Store, SocketAddr, CancellationToken) {
+    dashboard_with(dir, |_| None).await
+}
+
+/// Starts the dashboard with operations on guests, or without.
+async fn dashboard_with(
+    dir: &tempfile::TempDir,
+    guests: impl FnOnce(&Store) -> Option<Arc<dyn GuestOperations>>,
+) -> (Store, SocketAddr, CancellationToken) {
     let path = dir.path().join("db.redb");
     let store = Store::open(&path, MasterKey::from_bytes(&[7; 32]), Arc::new(now)).unwrap();
     let (_, types) = tokio::sync::watch::channel(Arc::new(ServerTypeList::default()));
@@ -95,7 +108,7 @@ async fn dashboard(dir: &tempfile::TempDir) -> (Store, SocketAddr, CancellationT
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let pages = web::router(WebState::new(WebParts {
-        guests: None,
+        guests: guests(&store),
         operations: Arc::new(NoEngine),
         store: store.clone(),
         types,
