@@ -144,6 +144,19 @@ fn apps_are_off_until_they_are_switched_on() {
 }
 
 #[test]
+fn the_commented_example_of_apps_is_good() {
+    let text = include_str!("../../systemd/ironhatch.toml");
+    let (before, apps) = text.split_once("# [apps]\n").unwrap();
+    let apps: String =
+        apps.lines().map(|l| format!("{}\n", l.strip_prefix("# ").unwrap())).collect();
+    let text = format!("{before}[apps]\n{apps}");
+    let (config, _) = parse(&text).unwrap();
+    let apps = config.apps.unwrap();
+    assert_eq!(apps.sources.len(), 1);
+    assert_eq!(apps.boundary.reserved_addresses.len(), 99);
+}
+
+#[test]
 fn a_service_template_may_lie_in_a_file_of_its_own() {
     let text = "[server]\npublic_url = \"http://127.0.0.1:8080\"\n[apps]\nenabled = true\nstorages = \"tank\"\n\
                 bridges = \"vmbr0\"\n[apps.services]\nrepository = \"/srv/git/caddy\"\ntemplate_file = \"service.tmpl\"\n";

@@ -6,6 +6,7 @@ use crate::domain::app::{Feature, InputKind};
 use crate::domain::boundary::GpuPolicy;
 use crate::domain::guest::Ipv4Config;
 
+mod built_in;
 mod change;
 mod property;
 
