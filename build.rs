@@ -1,4 +1,5 @@
-//! Gets the iPXE boot programs and writes the table that `src/assets.rs` includes.
+//! Gets the iPXE boot programs and writes the table that `src/assets.rs` includes; writes the table of the built-in apps
+//! that `src/apps/built_in.rs` includes.
 //!
 //! Source: `IRONHATCH_IPXE_DIR` when set, else a folder in the target directory that `ipxe/fetch.sh` fills once for all
 //! profiles. `fetch.sh` checks the hashes of `ipxe/SHA256SUMS` in both cases.
@@ -12,7 +13,8 @@ fn main() {
     println!("cargo::rerun-if-env-changed=IRONHATCH_IPXE_DIR");
     println!("cargo::rerun-if-changed=ipxe/fetch.sh");
     println!("cargo::rerun-if-changed=ipxe/SHA256SUMS");
-    if let Err(reason) = embed() {
+    println!("cargo::rerun-if-changed=apps");
+    if let Err(reason) = embed().and_then(|()| embed_apps()) {
         for line in reason.lines() {
             println!("cargo::error={line}");
         }
@@ -56,6 +58,55 @@ fn embed() -> Result<(), String> {
     table.push_str("]\n");
     let path = out.join("ipxe_table.rs");
     fs::write(&path, table).map_err(|e| format!("{} cannot be written: {e}", path.display()))
+}
+
+/// Writes every file below `apps/`, by its path there, in the order of the names.
+fn embed_apps() -> Result<(), String> {
+    let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo did not set OUT_DIR")?);
+    let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("no CARGO_MANIFEST_DIR")?);
+    let mut table = String::from("&[\n");
+    let apps = root.join("apps");
+    if apps.is_dir() {
+        list_files(&apps, "", &mut table)?;
+    }
+    table.push_str("]\n");
+    let path = out.join("apps_table.rs");
+    fs::write(&path, table).map_err(|e| format!("{} cannot be written: {e}", path.display()))
+}
+
+fn list_files(dir: &Path, below: &str, table: &mut String) -> Result<(), String> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let unreadable = |e: std::io::Error| format!("{} cannot be read: {e}", dir.display());
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .map_err(unreadable)?
+        .map(|entry| entry.map(|e| e.file_name()))
+        .collect::<Result<_, _>>()
+        .map_err(unreadable)?;
+    names.sort();
+    for name in names {
+        let path = dir.join(&name);
+        let name = name.to_str().ok_or_else(|| format!("{} is not UTF-8", path.display()))?;
+        if name.starts_with('.') {
+            continue;
+        }
+        let name = if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") };
+        let found = fs::symlink_metadata(&path)
+            .map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+        if found.is_dir() {
+            list_files(&path, &name, table)?;
+        } else if found.is_file() {
+            let executable = found.permissions().mode() & 0o111 != 0;
+            let from = path.display().to_string();
+            writeln!(
+                table,
+                "Embedded {{ path: {name:?}, executable: {executable}, bytes: include_bytes!({from:?}) }},"
+            )
+            .map_err(|e| e.to_string())?;
+        } else {
+            return Err(format!("{} is neither a file nor a folder", path.display()));
+        }
+    }
+    Ok(())
 }
 
 /// Runs `ipxe/fetch.sh`, whose messages say what to do.

@@ -385,7 +385,7 @@ impl Command {
             self,
             Self::Serve
                 | Self::Check { .. }
-                | Self::App(AppCommand::Lint { .. })
+                | Self::App(AppCommand::Lint { .. } | AppCommand::Schema)
                 | Self::Node(NodeCommand::Serve(_))
                 | Self::Db(DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. })
         )

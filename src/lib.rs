@@ -9,6 +9,7 @@ pub mod config;
 pub mod domain;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;
+pub mod git;
 #[cfg(test)]
 mod golden;
 pub mod image;

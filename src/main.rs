@@ -22,6 +22,10 @@ fn main() -> ExitCode {
             command @ (DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. }),
         ) => offline(&cli, command),
         Command::App(AppCommand::Lint { dirs }) => lint(dirs, cli.reach.json),
+        Command::App(AppCommand::Schema) => {
+            say(apps::schema::TEXT.trim_end());
+            ExitCode::SUCCESS
+        }
         command => client(&cli, command),
     }
 }

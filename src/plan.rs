@@ -10,4 +10,5 @@ pub mod lease;
 pub mod offer;
 pub mod rebuild;
 pub mod script;
+pub mod service;
 pub mod template;

@@ -19,6 +19,8 @@ pub enum AppCommand {
         #[arg(required = true, value_name = "DIR")]
         dirs: Vec<PathBuf>,
     },
+    /// Print the JSON Schema of manifests
+    Schema,
     /// List apps
     #[command(after_help = "Example:\n  ironhatch app list --category media")]
     List {
@@ -163,7 +165,7 @@ impl AppCommand {
     /// The request; `None` for what needs no appliance.
     pub(super) fn call(&self) -> Result<Option<Call>, ClientError> {
         Ok(Some(match self {
-            Self::Lint { .. } => return Ok(None),
+            Self::Lint { .. } | Self::Schema => return Ok(None),
             Self::List { search, category, tag } => {
                 let part = |name: &str, value: &Option<String>| {
                     value.as_ref().map(|v| format!("{name}={}", segment(v)))
@@ -192,7 +194,7 @@ impl AppCommand {
     /// Prints the answer for people.
     pub(super) fn print(&self, value: &Value) {
         match self {
-            Self::Lint { .. } => {}
+            Self::Lint { .. } | Self::Schema => {}
             Self::List { .. } => {
                 let columns = [
                     ("APP", "id"),

@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 
-use minijinja::value::Serde;
-use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use minijinja::value::{Serde, ValueKind};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, escape_formatter};
 use serde::Serialize;
 
 /// Longest template and longest result, bytes.
@@ -21,6 +21,18 @@ pub fn environment() -> Environment<'static> {
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(FUEL));
+    // Jinja writes Python's words; what reads our texts knows `true` and `8080`, not `True` and `8080.0`.
+    environment.set_formatter(|out, state, value| match value.kind() {
+        ValueKind::Bool => {
+            out.write_str(if value.is_true() { "true" } else { "false" }).map_err(Into::into)
+        }
+        ValueKind::Number if !value.is_integer() => match f64::try_from(value.clone()) {
+            Ok(number) => write!(out, "{number}").map_err(Into::into),
+            Err(_) => escape_formatter(out, state, value),
+        },
+        ValueKind::None => Ok(()),
+        _ => escape_formatter(out, state, value),
+    });
     environment
 }
 
@@ -97,6 +109,15 @@ mod test {
         assert_eq!(found.into_iter().collect::<Vec<_>>(), ["guest.ip", "inputs.port"]);
         assert!(names("{{ guest.ip").unwrap_err().starts_with("not a template: "));
         assert!(names("{% include \"x\" %}").is_err());
+    }
+
+    #[test]
+    fn values_are_written_as_everybody_reads_them() {
+        let context =
+            serde_json::json!({"yes": true, "port": 8080.0, "half": 0.5, "n": 7, "no": null});
+        let text =
+            "{{ yes }} {{ not yes }} {{ port }} {{ half }} {{ n }} {{ port | int + 1 }} [{{ no }}]";
+        assert_eq!(render(text, &context).unwrap(), "true false 8080 0.5 7 8081 []");
     }
 
     #[test]

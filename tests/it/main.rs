@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod browser;
+mod catalog;
 mod dhcp;
 mod first_boot;
 mod full_mode;
