@@ -402,7 +402,12 @@ impl Inner {
                     entry,
                 ])
             }
-            None => self.call(["update-index", "--force-remove", "--", file]),
+            // The other ways of removing a path want a work tree.
+            None => {
+                let mut remove = self.call(["update-index", "-z", "--index-info"]);
+                remove.input = format!("0 {}\t{file}\0", "0".repeat(base.len())).into_bytes();
+                remove
+            }
         };
         update.index = Some(&index);
         self.git.run(update).await?;

@@ -253,22 +253,22 @@ impl GitSource {
         };
         tokio::fs::create_dir_all(&self.dir).await.map_err(io(&self.dir))?;
         git.init(&repository).await?;
-        let mut fetch = Call::new(
-            &repository,
-            [
-                "fetch",
-                "--quiet",
-                "--no-tags",
-                "--depth=1",
-                "--force",
-                "--no-write-fetch-head",
-                "--",
-            ],
-        );
-        fetch.arguments.extend([remote.url().into(), format!("+{}:{HEAD}", self.reference).into()]);
-        fetch.remote = Some(remote);
-        fetch.limit = FETCH_LIMIT;
-        git.run(fetch).await?;
+        let shallow = ["--depth=1"];
+        let refspec = format!("+{}:{HEAD}", self.reference);
+        let fetched = git.run(fetch(&repository, remote, &shallow, &[&refspec])).await;
+        match fetched {
+            Ok(_) => {}
+            // Not every server hands out a commit by its number: then it is among the branches and tags, or nowhere.
+            Err(GitError::Failed { .. }) if is_commit(&self.reference) => {
+                remove(&repository).await.map_err(io(&repository))?;
+                git.init(&repository).await?;
+                let all =
+                    ["+refs/heads/*:refs/ironhatch/heads/*", "+refs/tags/*:refs/ironhatch/tags/*"];
+                git.run(fetch(&repository, remote, &[], &all)).await?;
+                git.run(Call::new(&repository, ["update-ref", HEAD, &self.reference])).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
         let head = format!("{HEAD}^{{commit}}");
         let commit =
             git.run(Call::new(&repository, ["rev-parse", "--verify", &head])).await?.text();
@@ -340,6 +340,26 @@ impl GitSource {
         }
         Ok(())
     }
+}
+
+fn is_commit(reference: &str) -> bool {
+    matches!(reference.len(), 40 | 64) && reference.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+fn fetch<'a>(
+    repository: &'a Path,
+    remote: &'a Remote,
+    options: &[&str],
+    refspecs: &[&str],
+) -> Call<'a> {
+    let fixed = ["fetch", "--quiet", "--no-tags", "--force", "--no-write-fetch-head"];
+    let mut call = Call::new(repository, fixed);
+    let server = ["--", remote.url()];
+    let rest = options.iter().chain(&server).chain(refspecs);
+    call.arguments.extend(rest.map(Into::into));
+    call.remote = Some(remote);
+    call.limit = FETCH_LIMIT;
+    call
 }
 
 async fn remove(path: &Path) -> Result<(), std::io::Error> {

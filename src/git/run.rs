@@ -334,6 +334,7 @@ fn class_of(said: &str) -> ErrorClass {
         "authentication failed",
         "terminal prompts disabled",
         "could not read username",
+        "could not read password",
         "host key verification failed",
         "returned error: 401",
         "returned error: 403",
@@ -343,6 +344,8 @@ fn class_of(said: &str) -> ErrorClass {
         "does not appear to be a git repository",
         "couldn't find remote ref",
         "not our ref",
+        "unadvertised object",
+        "nonexistent object",
         "certificate",
         "redirect",
         "access denied",
@@ -358,6 +361,15 @@ fn class_of(said: &str) -> ErrorClass {
 
 /// The lines that say something, on one line, without credentials.
 fn detail(said: &str, remote: Option<&Remote>) -> String {
+    if said.contains("could not read Username") || said.contains("could not read Password") {
+        return match remote.map(|r| &r.way) {
+            Some(Way::Http { authorization: Some(_), .. }) => {
+                "Authentication failed: the server does not accept this user and password"
+            }
+            _ => "Authentication failed: the server wants a user and a password",
+        }
+        .to_owned();
+    }
     let mut text = String::new();
     for line in said.lines().map(str::trim).filter(|l| !l.is_empty()) {
         if !text.is_empty() {
