@@ -165,6 +165,21 @@ fn a_library_that_leaks_is_named_by_its_owner_only() {
 }
 
 #[test]
+fn doubles_are_used_by_tests_only() {
+    let mut problems = Vec::new();
+    for source in sources() {
+        if source.module != "fakes" && source.code.lines().any(|l| names(l, "fakes::")) {
+            problems.push(format!("{} uses a test double", source.path.display()));
+        }
+        if source.module == "lib" {
+            let guarded = "#[cfg(any(test, feature = \"fakes\"))]\npub mod fakes;";
+            assert!(source.code.contains(guarded), "the program must not contain the doubles");
+        }
+    }
+    fail_with(&problems);
+}
+
+#[test]
 fn every_file_answers_one_question() {
     let mut problems = Vec::new();
     for source in sources() {

@@ -11,6 +11,7 @@ mod full_mode;
 mod iso;
 mod join;
 mod node;
+mod pve;
 mod rebuild;
 mod report;
 mod rules;

@@ -258,9 +258,7 @@ pub(super) fn content(world: &mut World, request: &Request) -> Outcome {
             "ctime": volume.made,
         });
         if let Some(vmid) = volume.vmid {
-            // Some storages' plugins write it as text.
-            row["vmid"] =
-                if volume.content == "backup" { json!(vmid) } else { json!(vmid.to_string()) };
+            row["vmid"] = json!(vmid);
         }
         if volume.content == "backup" {
             row["subtype"] = json!("lxc");

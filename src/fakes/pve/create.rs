@@ -109,7 +109,8 @@ fn check_rights(
     };
     let replaces =
         request.flag("restore") && request.flag("force") && world.files.node_of(vmid).is_some();
-    if !has("VM.Allocate") && !(replaces && request.may(&on_guest, "VM.Backup")) {
+    let may_replace = replaces && request.may(&on_guest, "VM.Backup");
+    if !has("VM.Allocate") && !may_replace {
         return Err(forbidden("Permission check failed"));
     }
     if !unprivileged && !world.is_older_than(9, 0) {
@@ -129,6 +130,11 @@ fn check_rights(
     }
     if request.get("password").is_some_and(|p| p.len() < 5) {
         return Err(invalid("password", "value must be at least 5 characters long"));
+    }
+    let keys = request.get("ssh-public-keys").unwrap_or_default();
+    let is_key = |line: &str| ["ssh-", "ecdsa-", "sk-"].iter().any(|kind| line.starts_with(kind));
+    if !keys.lines().filter(|line| !line.trim().is_empty()).all(is_key) {
+        return Err(refuse("SSH public key validation error"));
     }
     Ok(())
 }
@@ -203,7 +209,7 @@ impl Making {
             world.volumes.retain(|_, v| v.vmid != Some(*vmid) || v.content != "rootdir");
         }
         let mut conf = match (&source.conf, self.restore) {
-            (Some(saved), true) => self.from_backup(world, saved).map_err(failed)?,
+            (Some(saved), true) => self.saved(world, saved).map_err(failed)?,
             (None, true) => return Err(failed("it is no backup of a container".to_owned())),
             (_, false) => self.fresh(world).map_err(failed)?,
         };
@@ -249,7 +255,7 @@ impl Making {
     }
 
     /// The saved configuration with new volumes on the storage that was asked for.
-    fn from_backup(&self, world: &mut World, saved: &Conf) -> Result<Conf, String> {
+    fn saved(&self, world: &mut World, saved: &Conf) -> Result<Conf, String> {
         let storage = self.params.get("storage").map_or("local", String::as_str);
         let mut now: ContainerConfig = saved.now.clone();
         now.raw.remove("lock");

@@ -28,8 +28,8 @@ pub(super) fn check(formats: &Value, format: &str, text: &str) -> Result<(), Str
     if formats.get(format).is_none()
         && let Some(format) = format.strip_suffix("-list")
     {
-        let parts = text.split([',', ';', ' ', '\0']).filter(|p| !p.is_empty());
-        return parts.map(|part| check(formats, format, part)).collect();
+        let mut parts = text.split([',', ';', ' ', '\0']).filter(|p| !p.is_empty());
+        return parts.try_for_each(|part| check(formats, format, part));
     }
     let Some(entry) = formats.get(format) else {
         return Err(format!("the double does not know the format '{format}'"));

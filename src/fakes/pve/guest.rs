@@ -216,10 +216,7 @@ pub(super) fn with_volume(world: &mut World, vmid: u32, value: &str) -> Result<S
     };
     let mut out = PropertyString::of(&volid).map_err(|e| e.to_string())?;
     for (key, value) in property.iter().filter(|(key, _)| *key != "volume") {
-        // A default that is given is not stored.
-        if (key, value) != ("backup", "0") {
-            out = out.with(key, value).map_err(|e| e.to_string())?;
-        }
+        out = out.with(key, value).map_err(|e| e.to_string())?;
     }
     Ok(out.with("size", &size).map_err(|e| e.to_string())?.to_string())
 }

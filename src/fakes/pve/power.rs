@@ -16,8 +16,17 @@ fn need_quorum(world: &World) -> Result<(), super::world::Refusal> {
     if world.quorate { Ok(()) } else { Err(refuse("cluster not ready - no quorum?")) }
 }
 
+/// Refuses what only `root@pam` itself may say with a power call.
+fn need_no_skiplock(request: &Request) -> Result<(), super::world::Refusal> {
+    match request.get("skiplock") {
+        Some(_) => Err(invalid("skiplock", "Only root may use this option.")),
+        None => Ok(()),
+    }
+}
+
 pub(super) fn start(world: &mut World, request: &Request) -> Outcome {
     let (node, vmid) = (request.node().to_owned(), request.vmid());
+    need_no_skiplock(request)?;
     world.conf(&node, vmid)?;
     need_quorum(world)?;
     if world.files.runs(vmid) {
@@ -61,6 +70,7 @@ fn need_running(world: &World, request: &Request, word: &str) -> Result<(), supe
 }
 
 pub(super) fn stop(world: &mut World, request: &Request) -> Outcome {
+    need_no_skiplock(request)?;
     need_running(world, request, "CT")?;
     halt(world, request, "vzstop")
 }
