@@ -23,7 +23,7 @@ use crate::domain::refusal::with_causes;
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::plan::enroll::rights::{Command, was_done_already};
-use crate::plan::enroll::script::{self};
+use crate::plan::enroll::script;
 use crate::plan::enroll::{
     self, AgentOptions, EnrollStep, Identity, NodeFound, PROGRAM, Rights, UserCfg,
 };
@@ -92,7 +92,7 @@ pub struct Enrolled {
 pub enum EnrollError {
     /// The node could not be logged in to.
     #[error("no SSH session with the node")]
-    Connect(#[source] ConnectError),
+    Connect(#[source] Box<ConnectError>),
     /// A program did not run to its end.
     #[error("{program} did not run to its end on the node")]
     Exec {
@@ -122,7 +122,7 @@ pub enum EnrollError {
     },
     /// The new channel does not work.
     #[error("the agent on the node does not answer over the new channel")]
-    Channel(#[source] ChannelError),
+    Channel(#[source] Box<ChannelError>),
     /// The program that becomes the agent cannot be read.
     #[error("the program {path} cannot be read")]
     NoProgram {
@@ -165,13 +165,15 @@ impl EnrollError {
     pub fn hint(&self) -> &str {
         match self {
             Self::Refused { hint, .. } => hint,
-            Self::Connect(ConnectError::Refused { .. }) => {
-                "check the password of root, or let the key in; nothing was changed"
-            }
-            Self::Connect(ConnectError::HostKey { .. } | ConnectError::NoHostKey { .. }) => {
-                "another machine may answer at this address; compare its host key at its console"
-            }
-            Self::Connect(_) => "check that the node is up and that its TCP port 22 can be reached",
+            Self::Connect(source) => match source.as_ref() {
+                ConnectError::Refused { .. } => {
+                    "check the password of root, or let the key in; nothing was changed"
+                }
+                ConnectError::HostKey { .. } | ConnectError::NoHostKey { .. } => {
+                    "another machine may answer at this address; compare its host key at its console"
+                }
+                _ => "check that the node is up and that its TCP port 22 can be reached",
+            },
             Self::Channel(source) => source.hint(),
             Self::Exec { .. } | Self::Program { .. } => {
                 "read the log of this step, then enroll the node again: what is there is kept"
@@ -363,9 +365,9 @@ impl Enrolment {
         let limit = self.shell.limits.connect;
         let channel = Channel::connect(target, &self.context.channel_key, limit)
             .await
-            .map_err(EnrollError::Connect)?;
+            .map_err(|e| EnrollError::Connect(e.into()))?;
         let Answer::Hello { agent, node, pool, .. } =
-            channel.hello().await.map_err(EnrollError::Channel)?
+            channel.hello().await.map_err(|e| EnrollError::Channel(e.into()))?
         else {
             return Err(EnrollError::Order { what: "an answer to 'hello'" });
         };
@@ -378,11 +380,14 @@ impl Enrolment {
         let request = Request::new(Verb::Gpus);
         let limits = CallLimits::for_verb(&request.verb);
         let outcome = channel.call(&request, &[], limits, &mut |_, _| {}).await;
-        let gpu = match outcome.map_err(EnrollError::Channel)?.answer {
+        let gpu = match outcome.map_err(|e| EnrollError::Channel(e.into()))?.answer {
             Some(Answer::Gpu { report }) => report,
             _ => GpuReport::default(),
         };
         channel.close().await;
+        // The key of a pasted command has done its work; without one there is nothing to do.
+        let limits = self.shell.short();
+        self.shell.script(script::FORGET, &[enroll::paste::COMMENT], &[], limits).await?;
         let told = format!("agent {agent} answers on {node}, {} GPUs", gpu.gpus.len());
         self.gpu = Some(gpu);
         Ok(told)
@@ -510,7 +515,7 @@ impl Shell {
                 Session::connect_with_password(&self.target, password, limit).await
             }
         }
-        .map_err(EnrollError::Connect)
+        .map_err(|e| EnrollError::Connect(e.into()))
     }
 
     async fn close(&mut self) {

@@ -12,6 +12,7 @@
 //! ```
 
 pub mod agent;
+pub mod paste;
 pub mod rights;
 pub mod script;
 pub mod user_cfg;

@@ -24,6 +24,8 @@ scripts! {
     KEY = "enroll-key";
     /// Prints host keys and the fingerprint of the API's certificate.
     IDENTITY = "enroll-identity";
+    /// Removes the key that a pasted command let in. `$1`: its comment.
+    FORGET = "enroll-forget";
     /// Removes the agent's program. `$1`: its path.
     REMOVE = "enroll-remove";
 }

@@ -131,6 +131,96 @@ fn a_node_is_enrolled_again_and_revoked_over_its_own_channel() {
     });
 }
 
+/// The appliance in a nutshell: answers each request with the next status, and returns what was posted. GET gets `script`.
+fn serve(
+    listener: std::net::TcpListener,
+    script: String,
+    statuses: Vec<&'static str>,
+) -> std::thread::JoinHandle<Vec<String>> {
+    use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+    std::thread::spawn(move || {
+        let mut posted = Vec::new();
+        for status in statuses {
+            let mut stream = BufReader::new(listener.accept().unwrap().0);
+            let (mut first, mut length) = (String::new(), 0);
+            stream.read_line(&mut first).unwrap();
+            loop {
+                let mut line = String::new();
+                stream.read_line(&mut line).unwrap();
+                let line = line.trim_end().to_ascii_lowercase();
+                if line.is_empty() {
+                    break;
+                }
+                if let Some(value) = line.strip_prefix("content-length: ") {
+                    length = value.parse().unwrap();
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).unwrap();
+            let answer = if first.starts_with("GET ") {
+                script.as_str()
+            } else {
+                posted.push(String::from_utf8(body).unwrap());
+                "said the appliance"
+            };
+            write!(
+                stream.get_mut(),
+                "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{answer}",
+                answer.len()
+            )
+            .unwrap();
+        }
+        posted
+    })
+}
+
+#[test]
+fn a_pasted_command_lets_the_appliance_in_once() {
+    use ironhatch::plan::enroll::paste::{self, EnrollScript};
+    use ironhatch::plan::script::ScriptUrl;
+
+    story(async |lab| {
+        let node = plain_node(&lab, "");
+        let key = EphemeralKey::generate(&mut rand::rng(), "pasted").unwrap();
+        let listener = std::net::TcpListener::bind("192.0.2.10:0").unwrap();
+        let url = format!("http://{}{}", listener.local_addr().unwrap(), paste::path("c0de"));
+        let script = EnrollScript::new(ScriptUrl::parse(&url).unwrap(), key.public_line(), None);
+        let statuses = vec!["200 OK", "200 OK", "503 Busy", "200 OK", "200 OK"];
+        let appliance = serve(listener, script.text(), statuses);
+        let keys = || node.sh("cat /root/.ssh/authorized_keys2 2>/dev/null");
+
+        // Somebody else's script under the right address is not run.
+        let forged = script.command().replace("echo \"", "echo \"0");
+        assert!(!node.sh(&forged).contains("ironhatch:"));
+        assert_eq!(keys(), "");
+        // The appliance does not take the report: nobody is let in.
+        let said = node.sh(&script.command());
+        assert!(said.contains("did not take it"), "{said}");
+        assert_eq!(keys(), "");
+
+        node.sh("echo 'ssh-ed25519 AAAA another' >/root/.ssh/authorized_keys2");
+        let said = node.sh(&script.command());
+        assert!(said.contains("is being enrolled"), "{said}");
+        assert!(said.contains("said the appliance"), "{said}");
+        let posted = appliance.join().unwrap();
+        let report = paste::read_report(posted.last().unwrap().as_bytes()).unwrap();
+        assert_eq!((report.name.as_str(), &report.host_keys), ("pve1", &node.host_keys()));
+        let line = keys();
+        assert!(
+            line.contains("expiry-time=\"2") && line.contains("\",restrict ssh-ed25519 "),
+            "{line}"
+        );
+
+        let mut context = context(&node, Login::Key(key.clone()));
+        context.target.host_keys = report.host_keys;
+        enroll(context).await.unwrap_or_else(|e| panic!("{}", e.reason()));
+        assert_eq!(keys(), "ssh-ed25519 AAAA another\n");
+        let limit = Duration::from_secs(10);
+        let again = Channel::connect(&node.target(), &key, limit).await.unwrap_err();
+        assert!(matches!(again, ConnectError::Refused { .. }), "{again:?}");
+    });
+}
+
 #[test]
 fn an_older_release_is_enrolled_with_the_same_rights_and_revoked_over_a_login() {
     story(async |lab| {
@@ -177,7 +267,8 @@ fn a_node_that_cannot_be_enrolled_is_left_as_it_was() {
         let mut wrong = context(&node, key());
         wrong.target.host_keys = vec![node.key.public_line().to_owned()];
         let error = enroll(wrong).await.unwrap_err();
-        assert!(matches!(error, EnrollError::Connect(ConnectError::HostKey { .. })), "{error:?}");
+        let EnrollError::Connect(source) = &error else { panic!("{error:?}") };
+        assert!(matches!(**source, ConnectError::HostKey { .. }), "{error:?}");
         // A password that sshd does not take (it takes none at all here).
         let password =
             Login::Password(ironhatch::domain::secret::Secret::new("planted".to_owned()));
