@@ -66,13 +66,15 @@ apt_get() {
         -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@" </dev/null
 }
 
-# apt_update: refreshes the package lists, once in a script unless a repository was added since.
+# apt_update: refreshes the package lists, unless that was done a few minutes ago and no repository was added since.
 apt_update() {
-    if [ -z "${APT_UPDATED:-}" ]; then
+    [ "${APT_UPDATED:-}" != yes ] || return 0
+    if [ "${APT_UPDATED:-}" = stale ] || ! compgen -G '/var/lib/apt/lists/*_InRelease' >/dev/null \
+        || [ -z "$(find /var/lib/apt/lists/partial -maxdepth 0 -mmin -10 2>/dev/null)" ]; then
         say "Refreshing the package lists"
         apt_get update >/dev/null
-        APT_UPDATED=1
     fi
+    APT_UPDATED=yes
 }
 
 # apt_install PACKAGE[=VERSION]...: installs packages without what they merely recommend.
@@ -135,7 +137,7 @@ apt_repository() {
         printf 'Package: *\nPin: origin "%s"\nPin-Priority: -1\n\n' "$host"
         printf 'Package: %s\nPin: origin "%s"\nPin-Priority: 500\n' "$*" "$host"
     } >"/etc/apt/preferences.d/$name"
-    APT_UPDATED=
+    APT_UPDATED=stale
 }
 
 # write_file PATH MODE [OWNER[:GROUP]]: puts standard input there in one step, so that no half file is ever seen.
@@ -203,7 +205,7 @@ nvidia_libraries() {
     fi
     # The base sources, once more with the component that has NVIDIA's packages.
     sed -nE 's/^deb (.*) main.*/deb \1 non-free/p' /etc/apt/sources.list >/etc/apt/sources.list.d/non-free.list
-    APT_UPDATED=
+    APT_UPDATED=stale
     apt_update
     full=$(apt-cache madison libcuda1 | awk -v v="$version-" 'index($3, v) == 1 { print $3; exit }')
     if [ -n "$full" ]; then

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -23,6 +23,8 @@ pub(crate) struct Bench<'a> {
     pub(crate) log: PathBuf,
     /// Name of the container on this machine.
     pub(crate) machine: String,
+    /// When it began.
+    pub(crate) started: Instant,
 }
 
 impl Bench<'_> {
@@ -53,6 +55,11 @@ impl Bench<'_> {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&self.log);
         // A log that cannot be written is seen when somebody wants to read it.
         let _ = file.and_then(|mut file| writeln!(file, "{line}"));
+    }
+
+    /// Adds a heading to the log, with the seconds so far.
+    pub(crate) fn head(&self, title: &str) {
+        self.note(&format!("[{:3} s] {title}", self.started.elapsed().as_secs()));
     }
 
     /// Tries the helper library by itself; `library.sh` says what it must do.

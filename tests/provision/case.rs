@@ -88,6 +88,7 @@ impl Life<'_> {
     }
 
     fn boot(&self) -> Result<Container> {
+        self.bench.head("Boot");
         self.bench.boot(self.app.guest.spec.features.contains(&Feature::Keyctl))
     }
 
@@ -122,7 +123,7 @@ impl Life<'_> {
     }
 
     fn program(&self, container: &Container, run: &provision::Run) -> Result<()> {
-        self.note(&format!("$ {}", run.title));
+        self.bench.head(&run.title);
         let env: Vec<(String, String)> = run.env.clone().into_iter().collect();
         let mut argv: Vec<&str> = run.argv.iter().map(String::as_str).collect();
         if let Some(user) = &run.user {
@@ -163,7 +164,7 @@ impl Life<'_> {
             }
             std::thread::sleep(Duration::from_secs(u64::from(check.interval_sec)));
         }
-        self.note(&format!("healthy after {:.1} s", started.elapsed().as_secs_f32()));
+        self.bench.head("Healthy");
         self.tidy(container)?;
         if self.app.guest.spec.monitored {
             container.outside(|| connect(9100))?.context("node exporter")?;
@@ -196,7 +197,7 @@ impl Life<'_> {
     }
 
     fn verify(&self, container: &Container) -> Result<()> {
-        self.note("$ verify");
+        self.bench.head("Verify");
         let script = format!("set -euo pipefail\nnot() {{ ! \"$@\"; }}\n{}", self.case.verify);
         let env = provision::environment(&self.app.subject(), Phase::Check);
         let mut env: Vec<_> = env.map_err(anyhow::Error::msg)?.into_iter().collect();

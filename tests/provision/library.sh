@@ -65,6 +65,7 @@ package tool
 package bash
 echo 'deb [trusted=yes] file:/tmp/repo ./' >/etc/apt/sources.list.d/vendor.list
 sed -i 's/origin "vendor.example"/origin ""/' /etc/apt/preferences.d/vendor
+APT_UPDATED=stale
 apt_update >/dev/null
 [ "$(apt-cache policy tool | awk '/Candidate/ { print $2 }')" = 99 ] || wrong "the named package cannot be had"
 [ "$(apt-cache policy bash | awk '/Candidate/ { print $2 }')" != 99 ] || wrong "the vendor replaces bash"

@@ -134,13 +134,13 @@ fn whole() -> Result<Tally> {
                         tree: cache.join("trees").join(&machine),
                         log: cache.join("logs").join(format!("{}.log", work.name())),
                         machine,
+                        started: Instant::now(),
                     };
-                    let started = Instant::now();
                     let result = match &work {
                         Work::Case(case) => case.run(&bench),
                         Work::Library => bench.library(),
                     };
-                    tally.note(work.name(), started, result, Some(&bench.log));
+                    tally.note(work.name(), bench.started, result, Some(&bench.log));
                 }
             });
         }
