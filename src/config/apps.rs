@@ -91,7 +91,7 @@ pub struct Services {
     pub path: String,
     /// File name, a template over `name` and `domain`: `{{ name }}.yaml`.
     pub file_name: String,
-    /// Template of the definition, over `name`, `domain`, `address`, `port`, `headers`, `auth`, `public`, `health_path`.
+    /// Template of the definition, over `name`, `domain`, `address`, `port`, `backend`, `headers`, `auth`, `public`, `health_path`.
     pub template: String,
     /// Author of commits, `Name <mail>`.
     pub author: String,

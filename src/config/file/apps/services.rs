@@ -4,25 +4,13 @@ use super::super::super::apps::{CommitMode, Services};
 use super::super::super::read::{Located, Section, show};
 use super::super::Context;
 use super::source::{DEFAULT_REFERENCE, is_reference, remote};
-use crate::plan::template;
+use crate::plan::{service, template};
 
-/// What `template` can name.
-const NAMES: [&str; 8] =
-    ["name", "domain", "address", "port", "headers", "auth", "public", "health_path"];
 /// What `file_name` can name.
 const FILE_NAMES: [&str; 2] = ["name", "domain"];
 
 const DEFAULT_PATH: &str = "services";
-const DEFAULT_FILE: &str = "{{ name }}.yaml";
 const DEFAULT_AUTHOR: &str = "Ironhatch <ironhatch@localhost>";
-/// The fields that a definition has in the generator that this was made for; another one has its own template.
-const DEFAULT_TEMPLATE: &str = "name: {{ name }}\n\
-                                type: proxy\n\
-                                domain: {{ domain }}\n\
-                                headers: {{ headers }}\n\
-                                auth: {{ auth }}\n\
-                                backend: {{ address }}:{{ port }}\n";
-
 /// The section; `None` when it is empty or something in it is wrong.
 pub(super) fn services(section: Section<'_>, cx: &Context<'_>) -> Option<Services> {
     if section.is_empty() {
@@ -76,7 +64,9 @@ fn path(section: &Section<'_>, cx: &Context<'_>) -> Option<String> {
 }
 
 fn file_name(section: &Section<'_>, cx: &Context<'_>) -> Option<String> {
-    let Some(given) = section.filled("file_name") else { return Some(DEFAULT_FILE.to_owned()) };
+    let Some(given) = section.filled("file_name") else {
+        return Some(service::DEFAULT_FILE_NAME.to_owned());
+    };
     if !checked(&given, &FILE_NAMES, cx) {
         return None;
     }
@@ -103,7 +93,7 @@ fn definition(section: &Section<'_>, cx: &Context<'_>) -> Option<String> {
     }
     let given = match (inline, file) {
         (Some(inline), _) => inline,
-        (None, None) => return Some(DEFAULT_TEMPLATE.to_owned()),
+        (None, None) => return Some(service::DEFAULT_TEMPLATE.to_owned()),
         (None, Some(at)) => {
             let path = cx.base.join(&at.value);
             match cx.secrets.file(&path) {
@@ -116,14 +106,20 @@ fn definition(section: &Section<'_>, cx: &Context<'_>) -> Option<String> {
             }
         }
     };
-    if !checked(&given, &NAMES, cx) {
+    if !checked(&given, &service::NAMES, cx) {
         return None;
     }
     let used = template::names(&given.value).unwrap_or_default();
-    for needed in ["domain", "address", "port"] {
-        if !used.contains(needed) {
-            cx.findings.warn_at(&given, format!("the definition does not name {{{{ {needed} }}}}"));
-        }
+    if let Err(error) = service::check(&given.value, DEFAULT_PATH, service::DEFAULT_FILE_NAME) {
+        let reason = match error {
+            service::ServiceError::Template { reason } => reason,
+            other => other.to_string(),
+        };
+        cx.findings.wrong_at(&given, reason);
+        return None;
+    }
+    if !used.contains("backend") && !(used.contains("address") && used.contains("port")) {
+        cx.findings.warn_at(&given, "the definition names neither backend nor address and port");
     }
     Some(given.value)
 }
