@@ -4,6 +4,7 @@
 //! ```text
 //!  build: master key -> store -> server types -> images -> engine -> bind HTTP, control socket, DHCP, TFTP
 //!  run:   engine · recorder · reporter · server-type reload · HTTP · control socket · DHCP · TFTP · housekeeping
+//!         with apps: catalog refresh · schedule of guests
 //!  stop:  one token: listeners close, streams end, drivers reach a safe point, the store is flushed
 //! ```
 
@@ -19,14 +20,17 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::apps::Library;
+use crate::apps::publish::Publisher;
 use crate::assets::BootFiles;
 use crate::boot::{dhcp, port_owner, tftp};
+use crate::config::apps::Apps;
 use crate::config::reload::{self, Reloader, ServerTypesView};
 use crate::config::{Config, PxeMode, UnknownPolicy};
 use crate::domain::boot::{BootDirectory, BootSink};
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, ImportLimits};
-use crate::jobs::{Appliance, CallbackBase, Context, Engine, PinnedCertificate};
+use crate::jobs::{Appliance, CallbackBase, Context, Engine, Layer, PinnedCertificate};
 use crate::plan::lease::{Lease, PoolConfig};
 use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
 use crate::plan::script::{BootScript, ScriptUrl, Start};
@@ -35,7 +39,7 @@ use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
 use crate::web::serve::Transport;
 use crate::web::tls::Identity;
-use crate::web::{self, ServerTypeList, WebParts, WebState};
+use crate::web::{self, GuestOperations, ServerTypeList, WebParts, WebState};
 
 /// The database's file below the data directory.
 pub const DATABASE: &str = "ironhatch.redb";
@@ -178,12 +182,21 @@ impl App {
             .map_err(|e| StartError::Config(chain(&e)))?;
         let tls = bind_tls(&config).await?;
         let callbacks = callback_base(&config, tls.as_ref());
+        let apps = match &config.apps {
+            Some(apps) => {
+                let library = Library::open(&data_dir, apps, Arc::new(wall_clock)).await;
+                let publisher = publisher(&data_dir, apps)?;
+                Some(Arc::new(Layer::new(apps.clone(), library, publisher)))
+            }
+            None => None,
+        };
         let context = Context {
             config: Arc::clone(&config),
             types: view.clone(),
             images,
             appliance: Appliance::read(),
             callbacks,
+            apps,
         };
         let engine = Engine::new(store.clone(), context, stop.clone());
         let keeps_strangers =
@@ -264,6 +277,10 @@ impl App {
     pub async fn run(self) -> Result<(), String> {
         let stop = self.stop;
         let mut tasks = tokio::task::JoinSet::new();
+        if let Some(guests) = self.engine.guests() {
+            tasks.spawn(guests.library().run(stop.clone()));
+            tasks.spawn(guests.keep_house(stop.clone()));
+        }
         let engine = self.engine.clone();
         tasks.spawn(async move {
             if let Err(error) = engine.run().await {
@@ -280,8 +297,8 @@ impl App {
         let (list, types) = watch::channel(Arc::new(list_of(&self.view.borrow())));
         tasks.spawn(follow_types(self.view, list, stop.clone()));
         let operator = web::router(WebState::new(WebParts {
-            operations: Arc::new(self.engine),
-            guests: None,
+            operations: Arc::new(self.engine.clone()),
+            guests: self.engine.guests().map(|guests| Arc::new(guests) as Arc<dyn GuestOperations>),
             store: self.store.clone(),
             types,
             version: env!("CARGO_PKG_VERSION"),
@@ -331,6 +348,12 @@ impl App {
             Ok(())
         }
     }
+}
+
+fn publisher(data_dir: &Path, apps: &Apps) -> Result<Option<Publisher>, StartError> {
+    let Some(services) = &apps.services else { return Ok(None) };
+    let made = Publisher::new(data_dir, services);
+    made.map(Some).map_err(|e| StartError::Config(format!("apps.services: {}", chain(&e))))
 }
 
 fn boot_files(config: &Config) -> Result<BootFiles, StartError> {

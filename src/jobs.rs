@@ -13,16 +13,23 @@
 
 mod appliance;
 mod callback;
+mod catalog;
 mod check;
 mod end;
 mod engine;
+mod enroll;
+mod guest;
 mod import;
 mod join;
 mod member_key;
 mod rebuild;
+mod record;
 mod request;
+mod runner;
 
 pub use appliance::Appliance;
 pub use callback::{BootDecision, Callback, NodeReport, ScriptRequest};
 pub use engine::{CallbackBase, Context, Engine, PinnedCertificate};
+pub use enroll::EnrollRequest;
+pub use guest::{Archive, Guests, Layer, Site, Vitals};
 pub use request::{HostChange, ImportRequest, NewHost, RebuildRequest};

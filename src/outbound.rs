@@ -86,6 +86,25 @@ pub async fn send_json(
         .body(Full::new(Bytes::from(body)))
         .map_err(|e| RequestError::Malformed(e.to_string()))?;
     request.headers_mut().extend(headers);
+    let status = send(request, timeout).await?;
+    if (200..300).contains(&status) { Ok(()) } else { Err(RequestError::Status(status)) }
+}
+
+/// Asks for a page once and tells the status that it answers with; redirects are not followed, the body is not read.
+///
+/// # Errors
+/// [`RequestError`], never its variant `Status`.
+pub async fn status_of(url: &str, timeout: Duration) -> Result<u16, RequestError> {
+    let request = Request::builder()
+        .method(Method::GET)
+        .uri(url)
+        .header("user-agent", "ironhatch")
+        .body(Full::default())
+        .map_err(|e| RequestError::Malformed(e.to_string()))?;
+    send(request, timeout).await
+}
+
+async fn send(request: Request<Full<Bytes>>, timeout: Duration) -> Result<u16, RequestError> {
     let connector = tokio::task::spawn_blocking(move || connector(timeout))
         .await
         .map_err(|e| RequestError::Connection(e.to_string()))??;
@@ -95,8 +114,7 @@ pub async fn send_json(
         .await
         .map_err(|_| RequestError::Timeout(timeout.as_secs()))?
         .map_err(|e| RequestError::Connection(cause(&e)))?;
-    let status = response.status();
-    if status.is_success() { Ok(()) } else { Err(RequestError::Status(status.as_u16())) }
+    Ok(response.status().as_u16())
 }
 
 /// The innermost reason of an error: "connection refused" says more than "client error".

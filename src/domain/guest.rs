@@ -274,6 +274,8 @@ pub enum GuestEvent {
     Stopped,
     /// A change was given up before it touched the guest.
     Untouched,
+    /// Its container is gone: its node was rebuilt, or somebody destroyed it.
+    Lost,
 }
 
 /// A move that the table does not have.
@@ -301,6 +303,7 @@ pub const MOVES: &[(GuestState, GuestEvent, GuestState)] = &[
     (S::Changing, E::Verified, S::Ready),
     (S::Changing, E::Untouched, S::Ready),
     (S::Changing, E::Stopped, S::Failed),
+    (S::Ready, E::Lost, S::Failed),
     (S::Ready, E::RemovalStarted, S::Removing),
     (S::Failed, E::RemovalStarted, S::Removing),
     (S::Removing, E::Stopped, S::Failed),
@@ -360,7 +363,7 @@ impl GuestState {
 
 impl GuestEvent {
     /// All events.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::RetryStarted,
         Self::Verified,
         Self::ChangeStarted,
@@ -368,6 +371,7 @@ impl GuestEvent {
         Self::AdoptionConfirmed,
         Self::Stopped,
         Self::Untouched,
+        Self::Lost,
     ];
 }
 
@@ -386,6 +390,7 @@ impl fmt::Display for GuestEvent {
             Self::AdoptionConfirmed => "adoption_confirmed",
             Self::Stopped => "stopped",
             Self::Untouched => "untouched",
+            Self::Lost => "lost",
         })
     }
 }

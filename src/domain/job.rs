@@ -9,7 +9,8 @@ use super::id::{GuestId, HostId, ImageId, JobId, StepId};
 use super::time::Timestamp;
 
 pub use guest::{
-    CatalogWork, GuestTask, GuestWork, NodeTask, NodeWork, PendingTask, PowerAction, Reconfigure,
+    AppVersion, CatalogWork, GuestTask, GuestWork, NodeTask, NodeWork, PendingTask, PowerAction,
+    Reconfigure,
 };
 
 /// One job as it is stored. Steps are in order; the log is a table of its own.

@@ -44,6 +44,8 @@ pub struct Options {
     pub root: PathBuf,
     /// Names of the nodes.
     pub nodes: Vec<String>,
+    /// Where each node serves; empty: ports of loopback that are free.
+    pub addresses: Vec<SocketAddr>,
     /// `pve-api-schema.json`; a file that is not there is left out.
     pub schema: Option<PathBuf>,
     /// Begin with pool, role, user and token of [`FakePve::token`]; else there is only `root@pam`.
@@ -149,15 +151,21 @@ const ENROLLED_CFG: &str = "user:svc@pve:1:0::::::\ntoken:svc@pve!app:0:0:daemon
     pool:ironhatch:managed:::\n";
 
 impl FakePve {
-    /// Starts it on loopback.
+    /// Starts it. A node whose folder is there finds its certificate in it, as on a real one.
     ///
     /// # Panics
-    /// When loopback or the folder cannot be used.
+    /// When an address or the folder cannot be used.
     pub async fn start(options: Options) -> Self {
         let mut nodes = Vec::new();
         let mut listeners = Vec::new();
-        for name in &options.nodes {
-            let (listener, fingerprint) = Listener::bind(name).await;
+        for (n, name) in options.nodes.iter().enumerate() {
+            let (listener, fingerprint, certificate) =
+                Listener::bind(name, options.addresses.get(n).copied()).await;
+            let folder = options.root.join("nodes").join(name);
+            if folder.is_dir() {
+                std::fs::write(folder.join("pve-ssl.pem"), certificate)
+                    .expect("the node's folder can be written");
+            }
             nodes.push(Node { name: name.clone(), up: true, fingerprint });
             listeners.push(listener);
         }

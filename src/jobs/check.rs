@@ -7,7 +7,9 @@ use rand::Rng as _;
 
 use super::engine::Engine;
 use super::join;
-use super::rebuild::{PASSWORD_SECRET, StepFailure, log};
+use super::rebuild::PASSWORD_SECRET;
+use super::record::log;
+use super::runner::StepFailure;
 use crate::domain::event::Level;
 use crate::domain::host::Host;
 use crate::domain::image::Image;

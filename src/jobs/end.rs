@@ -1,6 +1,7 @@
 //! The end of a job, in one place: its lock is released and its secrets are gone in the same write.
 
 use super::engine::Engine;
+use super::guest;
 use crate::config::Config;
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{Failure, Host};
@@ -42,6 +43,9 @@ pub(super) fn end_job(
             release(tx, config, &mut host, job)?;
         }
     }
+    if let Work::Guest(work) = &job.work {
+        guest::release(tx, job, work)?;
+    }
     tx.delete_job_secrets(job.id)?;
     tx.save_job(job)?;
     let (level, text) = match status {
@@ -56,7 +60,12 @@ pub(super) fn end_job(
     tx.log(job, None, level, &message)?;
     tx.emit(NewEvent {
         level,
-        subject: Subject { host: job.host(), job: Some(job.id), ..Subject::default() },
+        subject: Subject {
+            host: job.host(),
+            guest: job.guest(),
+            job: Some(job.id),
+            ..Subject::default()
+        },
         kind: EventKind::JobFinished { status },
         message,
     })?;

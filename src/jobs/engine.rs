@@ -10,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::appliance::Appliance;
-use super::{end, import, rebuild};
+use super::guest::Layer;
+use super::{catalog, end, enroll, guest, import, rebuild};
 use crate::config::Config;
 use crate::config::reload::ServerTypesView;
 use crate::domain::host::Failure;
@@ -62,6 +63,8 @@ pub struct Context {
     pub appliance: Appliance,
     /// Where installers and installed systems call back.
     pub callbacks: CallbackBase,
+    /// The app layer; `None`: switched off.
+    pub apps: Option<Arc<Layer>>,
 }
 
 /// Where installers and installed systems call back: HTTPS with a pinned certificate when there is a TLS listener.
@@ -218,7 +221,9 @@ impl Engine {
         match job.map(|job| job.work) {
             Some(Work::Rebuild(_)) => rebuild::drive(self, id, waker).await,
             Some(Work::ImportImage(_)) => import::drive(self, id, waker).await,
-            Some(Work::Guest(_) | Work::Node(_) | Work::Catalog(_)) => self.give_up(id).await,
+            Some(Work::Guest(_)) => guest::drive(self, id, waker).await,
+            Some(Work::Node(_)) => enroll::drive(self, id, waker).await,
+            Some(Work::Catalog(_)) => catalog::drive(self, id).await,
             None => Ok(()),
         }
     }

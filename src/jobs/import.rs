@@ -8,12 +8,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::end;
 use super::engine::Engine;
+use super::record::{load, log, progress, set_step};
 use super::request::ImportRequest;
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::Failure;
 use crate::domain::id::JobId;
 use crate::domain::image::Image;
-use crate::domain::job::{Job, JobStatus, Step, StepClass, StepStatus, Work};
+use crate::domain::job::{JobStatus, Step, StepClass, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::image::{Committed, ExpectedSha256, Fetched, ImportError, Source};
 use crate::store::{JobReads as _, NewEvent};
@@ -194,11 +195,11 @@ async fn fetch(
         let done = AtomicU64::new(0);
         let total = AtomicU64::new(0);
         let outcome = {
-            let progress = |now: u64, all: Option<u64>| {
+            let count = |now: u64, all: Option<u64>| {
                 done.store(now, Ordering::Relaxed);
                 total.store(all.unwrap_or(0), Ordering::Relaxed);
             };
-            let fetching = engine.context().images.fetch(source, cancel, progress);
+            let fetching = engine.context().images.fetch(source, cancel, count);
             tokio::pin!(fetching);
             let mut told = u64::MAX;
             loop {
@@ -209,7 +210,7 @@ async fn fetch(
                         if now != told {
                             told = now;
                             let all = Some(total.load(Ordering::Relaxed)).filter(|n| *n > 0);
-                            progress_event(engine, id, now, all).await?;
+                            progress(engine, id, now, all).await?;
                         }
                     }
                 }
@@ -217,7 +218,7 @@ async fn fetch(
         };
         match outcome {
             Ok(fetched) => {
-                progress_event(engine, id, fetched.size, Some(fetched.size)).await?;
+                progress(engine, id, fetched.size, Some(fetched.size)).await?;
                 return Ok(fetched);
             }
             Err(error) if error.is_transient() && tries < TRIES => {
@@ -229,7 +230,7 @@ async fn fetch(
                     pause.as_secs()
                 );
                 let step = step::FETCH.parse().ok();
-                super::rebuild::log(engine, id, step, Level::Warn, text).await?;
+                log(engine, id, step, Level::Warn, text).await?;
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = cancel.cancelled() => return Err(ImportError::Cancelled.into()),
@@ -278,53 +279,6 @@ pub(super) async fn remove_file(engine: &Engine, image: Image) -> Result<(), Ref
 
 fn storage(error: &ImportError) -> Refusal {
     Refusal::new(RefusalKind::Internal, with_causes(error), "look at the data directory")
-}
-
-async fn load(engine: &Engine, id: JobId) -> Result<Option<Job>, Refusal> {
-    engine.store().read(move |r| Ok(r.job(id)?)).await
-}
-
-async fn set_step(
-    engine: &Engine,
-    id: JobId,
-    step: &'static str,
-    status: StepStatus,
-    detail: &str,
-) -> Result<(), Refusal> {
-    let detail = detail.to_owned();
-    engine
-        .store()
-        .write(move |tx| {
-            if let Some(mut job) = tx.job(id)? {
-                tx.set_step(&mut job, step, status, &detail)?;
-            }
-            Ok(())
-        })
-        .await
-}
-
-async fn progress_event(
-    engine: &Engine,
-    id: JobId,
-    done: u64,
-    total: Option<u64>,
-) -> Result<(), Refusal> {
-    engine
-        .store()
-        .write(move |tx| {
-            let message = match total {
-                Some(total) => format!("{} of {} MiB", done >> 20, total >> 20),
-                None => format!("{} MiB", done >> 20),
-            };
-            tx.emit(NewEvent {
-                level: Level::Info,
-                subject: Subject { job: Some(id), ..Subject::default() },
-                kind: EventKind::Progress { done, total },
-                message,
-            })?;
-            Ok(())
-        })
-        .await
 }
 
 async fn record_image(engine: &Engine, id: JobId, image: Image, told: &str) -> Result<(), Refusal> {

@@ -8,7 +8,9 @@ use tokio::sync::mpsc;
 
 use super::engine::Engine;
 use super::member_key;
-use super::rebuild::{KEY_SECRET, StepDone, StepFailure, log};
+use super::rebuild::KEY_SECRET;
+use super::record::{cancel_requested, log};
+use super::runner::{StepDone, StepFailure};
 use crate::domain::event::Level;
 use crate::domain::host::{Host, HostEvent, HostState};
 use crate::domain::id::{HostId, JobId, StepId};
@@ -238,7 +240,7 @@ impl Running {
                 () = tokio::time::sleep(Duration::from_millis(500)) => {}
                 () = engine.inner.stop.cancelled() => return Err(stopping()),
             }
-            if super::rebuild::cancel_requested(engine, job.id).await? {
+            if cancel_requested(engine, job.id).await? {
                 return Err(stopping());
             }
         }
@@ -370,6 +372,8 @@ async fn others_first(engine: &Engine, job: &Job) -> Result<bool, Refusal> {
 /// job is gone; true when the list was changed.
 async fn settle_steps(engine: &Engine, id: JobId, host: HostId) -> Result<Option<bool>, Refusal> {
     let kind = kind(engine, Some(host)).await?;
+    let record = engine.store().read::<_, Refusal, _>(move |r| Ok(r.host(host)?)).await?;
+    let extras = record.map(|host| super::rebuild::extras(engine, &host)).unwrap_or_default();
     engine
         .store()
         .write(move |tx| {
@@ -383,7 +387,7 @@ async fn settle_steps(engine: &Engine, id: JobId, host: HostId) -> Result<Option
             tx.move_host(&mut host, HostEvent::JoinStarted, &message)?.map_err(|denied| {
                 Refusal::new(RefusalKind::Conflict, denied.to_string(), "").because_of(Some(id))
             })?;
-            let planned = plan::steps(steps(kind));
+            let planned = plan::steps(steps(kind), extras);
             let same = planned.len() == job.steps.len()
                 && planned.iter().zip(&job.steps).all(|(a, b)| a.id == b.id);
             if begun || same {

@@ -1,18 +1,20 @@
 //! Drives one rebuild: asks `plan::rebuild` what is next, runs it, records it.
 
+use futures_util::future::BoxFuture;
 use rand::Rng as _;
 use tokio::sync::Notify;
 
 use super::engine::Engine;
-use super::{check, end, join};
-use crate::domain::event::Level;
+use super::guest::stack;
+use super::runner::{self, Policy, StepDone, StepFailure, Steps};
+use super::{check, end, enroll, join};
 use crate::domain::host::{Failure, Host, HostEvent};
 use crate::domain::id::{JobId, StepId};
 use crate::domain::job::{Job, JobStatus, Step, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::InstallToken;
 use crate::node::key::EphemeralKey;
-use crate::plan::rebuild::{self as plan, Next, step};
+use crate::plan::rebuild::{self as plan, Extras, Next, step};
 use crate::report;
 use crate::store::{HostReads as _, JobReads as _, SecretReads as _, of_job};
 
@@ -23,42 +25,18 @@ pub(super) const KEY_SECRET: &str = "ssh-key";
 /// Sealed secret of a job: the crypt(3) hash of the root password of this installation.
 pub(super) const PASSWORD_SECRET: &str = "root-password-hash";
 
-/// Why a step did not succeed.
-#[derive(Debug)]
-pub(super) struct StepFailure {
-    pub(super) reason: String,
-    pub(super) hint: String,
-    /// Worth trying again by itself.
-    pub(super) is_transient: bool,
-}
-
-impl From<Refusal> for StepFailure {
-    fn from(refusal: Refusal) -> Self {
-        let is_transient = matches!(refusal.kind, RefusalKind::Unavailable | RefusalKind::Internal);
-        Self { reason: refusal.detail, hint: refusal.hint, is_transient }
-    }
-}
-
-/// How a step ended well.
-#[derive(Debug)]
-pub(super) enum StepDone {
-    /// Done; one sentence.
-    Done(String),
-    /// Done, and its success was written by the step itself together with what it changed.
-    Recorded,
-    /// Done, and the steps before this one are not needed.
-    GoTo(StepId, String),
-}
-
-/// Tries of a step that fails for reasons that pass. The pauses between them are two and a half minutes together; a join
-/// that meets an unreachable machine also waits inside each try.
-const TRIES: u32 = 6;
-const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_secs(5);
-
 /// The steps of a rebuild as things are now; the join's part is settled when the join begins.
-pub(super) async fn steps(engine: &Engine) -> Result<Vec<Step>, Refusal> {
+pub(super) async fn steps(engine: &Engine, host: &Host) -> Result<Vec<Step>, Refusal> {
     let kind = join::kind(engine, None).await?;
-    Ok(plan::steps(join::steps(kind)))
+    Ok(plan::steps(join::steps(kind), extras(engine, host)))
+}
+
+/// What the configuration adds to a rebuild of this host.
+pub(super) fn extras(engine: &Engine, host: &Host) -> Extras {
+    Extras {
+        enroll: engine.context().apps.is_some(),
+        stack: !stack::entries(engine, host).is_empty(),
+    }
 }
 
 /// Runs until the job is over or the daemon stops.
@@ -89,7 +67,8 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
         }
         match plan::next(&job, &host, engine.store().now()) {
             Next::Run(step) => {
-                let ran = run_recorded(engine, &mut join, &job, &host, &step, waker).await?;
+                let mut running = Running { engine, join: &mut join, job: &job, host: &host };
+                let ran = runner::run_recorded(engine, id, &mut running, &step, waker).await?;
                 if let Some(failure) = ran {
                     forget(engine, &mut join, &job, &host).await;
                     if engine.inner.stop.is_cancelled() {
@@ -165,75 +144,24 @@ async fn time_out(engine: &Engine, id: JobId) -> Result<bool, Refusal> {
         .await
 }
 
-/// Runs one step with its record before and after, and again when it failed for a reason that may pass.
-///
-/// At the stop a step is left where it is, as by a crash: its class says what the next start does with it.
-async fn run_recorded(
-    engine: &Engine,
-    join: &mut join::Running,
-    job: &Job,
-    host: &Host,
-    step: &StepId,
-    waker: &Notify,
-) -> Result<Option<Failure>, Refusal> {
-    let mut pause = FIRST_PAUSE;
-    for attempt in 1..=TRIES {
-        set_step(engine, job.id, step, StepStatus::Running, String::new()).await?;
-        // A command that changes the cluster is seen to its end; everything else a cancel may cut short.
-        let may_cut = !join::changes_cluster(step);
-        let outcome = {
-            let running = run(engine, join, job, host, step);
-            tokio::pin!(running);
-            loop {
-                tokio::select! {
-                    outcome = &mut running => break outcome,
-                    () = waker.notified(), if may_cut => {
-                        if cancel_requested(engine, job.id).await? {
-                            return Ok(None);
-                        }
-                    }
-                    () = engine.inner.stop.cancelled() => return Ok(None),
-                }
-            }
-        };
-        let failed = match outcome {
-            Ok(StepDone::Recorded) => return Ok(None),
-            Ok(StepDone::Done(detail)) => {
-                set_step(engine, job.id, step, StepStatus::Succeeded, detail).await?;
-                return Ok(None);
-            }
-            Ok(StepDone::GoTo(target, detail)) => {
-                skip_to(engine, job.id, step, target, detail).await?;
-                return Ok(None);
-            }
-            Err(failed) => failed,
-        };
-        if engine.inner.stop.is_cancelled() || cancel_requested(engine, job.id).await? {
-            return Ok(None);
-        }
-        if !failed.is_transient || attempt == TRIES {
-            set_step(engine, job.id, step, StepStatus::Failed, failed.reason.clone()).await?;
-            let failure = Failure { from: None, reason: failed.reason, hint: failed.hint };
-            return Ok(Some(failure));
-        }
-        let text = format!("{}; trying again in {} s", failed.reason, pause.as_secs());
-        log(engine, job.id, Some(step.clone()), Level::Warn, text).await?;
-        let over = tokio::time::sleep(pause);
-        tokio::pin!(over);
-        loop {
-            tokio::select! {
-                () = &mut over => break,
-                () = waker.notified() => {
-                    if cancel_requested(engine, job.id).await? {
-                        return Ok(None);
-                    }
-                }
-                () = engine.inner.stop.cancelled() => return Ok(None),
-            }
-        }
-        pause *= 2;
+/// A rebuild's steps as they are carried out.
+struct Running<'a> {
+    engine: &'a Engine,
+    join: &'a mut join::Running,
+    job: &'a Job,
+    host: &'a Host,
+}
+
+impl Steps for Running<'_> {
+    fn policy(&self, step: &StepId) -> Policy {
+        // A command that changes the cluster is seen to its end; everything else a cancel may cut short. A join that meets
+        // an unreachable machine also waits inside each try.
+        Policy { may_cut: !join::changes_cluster(step), ..Policy::PATIENT }
     }
-    Ok(None)
+
+    fn run<'a>(&'a mut self, step: &'a StepId) -> BoxFuture<'a, Result<StepDone, StepFailure>> {
+        Box::pin(run(self.engine, self.join, self.job, self.host, step))
+    }
 }
 
 async fn run(
@@ -246,8 +174,10 @@ async fn run(
     match step.as_str() {
         step::PREFLIGHT => check::preflight(engine, job, host).await.map(StepDone::Done),
         step::ARM => arm(engine, job.id).await,
+        step::ENROLL => enroll::of_rebuild(engine, job, host).await,
         step::KEYS => destroy_key(engine, job.id).await,
         step::REPORT => mark_ready(engine, job.id).await,
+        step::STACK => stack::install(engine, job.id, host).await,
         _ => join.run_step(engine, job, host, step).await,
     }
 }
@@ -354,80 +284,12 @@ async fn mark_ready(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure>
                 format!("the host is ready; being told: {}", told.join(", "))
             };
             tx.set_step(&mut job, step::REPORT, StepStatus::Succeeded, &detail)?;
+            if job.step(step::STACK).is_some() {
+                // The host is ready; the job goes on with what comes on it.
+                return Ok(());
+            }
             end::end_job(tx, &config, &mut job, JobStatus::Succeeded, None)
         })
         .await?;
     Ok(StepDone::Recorded)
-}
-
-async fn set_step(
-    engine: &Engine,
-    id: JobId,
-    step: &StepId,
-    status: StepStatus,
-    detail: String,
-) -> Result<(), Refusal> {
-    let step = step.clone();
-    engine
-        .store()
-        .write(move |tx| {
-            if let Some(mut job) = tx.job(id)?.filter(|j| !j.status.is_terminal()) {
-                tx.set_step(&mut job, step.as_str(), status, &detail)?;
-            }
-            Ok(())
-        })
-        .await
-}
-
-async fn skip_to(
-    engine: &Engine,
-    id: JobId,
-    from: &StepId,
-    to: StepId,
-    detail: String,
-) -> Result<(), Refusal> {
-    let from = from.clone();
-    engine
-        .store()
-        .write(move |tx| {
-            let Some(mut job) = tx.job(id)? else { return Ok(()) };
-            tx.set_step(&mut job, from.as_str(), StepStatus::Succeeded, &detail)?;
-            let between: Vec<StepId> = job
-                .steps
-                .iter()
-                .map(|s| s.id.clone())
-                .skip_while(|s| *s != from)
-                .skip(1)
-                .take_while(|s| *s != to)
-                .collect();
-            for step in between {
-                tx.set_step(&mut job, step.as_str(), StepStatus::Skipped, "not needed")?;
-            }
-            Ok(())
-        })
-        .await
-}
-
-/// Appends to the job's log.
-pub(super) async fn log(
-    engine: &Engine,
-    id: JobId,
-    step: Option<StepId>,
-    level: Level,
-    message: String,
-) -> Result<(), Refusal> {
-    engine
-        .store()
-        .write(move |tx| {
-            if let Some(job) = tx.job(id)? {
-                tx.log(&job, step.as_ref(), level, &message)?;
-            }
-            Ok(())
-        })
-        .await
-}
-
-/// Whether the operator asked the job to stop.
-pub(super) async fn cancel_requested(engine: &Engine, id: JobId) -> Result<bool, Refusal> {
-    Ok(load(engine, id).await?.is_none_or(|(job, _)| job.cancel_requested))
 }

@@ -209,7 +209,7 @@ impl Engine {
             .about("image"),
         })?;
         let disk = check::before_arming(self, &host, &image)?;
-        let steps = rebuild::steps(self).await?;
+        let steps = rebuild::steps(self, &host).await?;
         let job = self
             .store()
             .write::<_, Refusal, _>(move |tx| {
@@ -276,7 +276,7 @@ impl Engine {
                 "",
             ));
         }
-        match job.work {
+        match job.work.clone() {
             Work::Rebuild(work) => {
                 let request = RebuildRequest {
                     image: Some(work.image),
@@ -289,11 +289,12 @@ impl Engine {
                 let request = ImportRequest { source: work.source, sha256: work.expected_sha256 };
                 self.import_image(request).await
             }
-            Work::Guest(_) | Work::Node(_) | Work::Catalog(_) => Err(refuse(
-                RefusalKind::Conflict,
-                "this kind of job is tried again where it was asked for",
-                "open the guest, node or catalog page",
-            )),
+            Work::Guest(work) => self.retry_guest_work(&job, work, confirm).await,
+            Work::Node(work) => self.retry_node_work(work).await,
+            Work::Catalog(work) => {
+                let jobs = self.refresh_catalog(Some(work.source)).await?;
+                jobs.into_iter().next().ok_or_else(no_such_job)
+            }
         }
     }
 
@@ -449,7 +450,7 @@ fn emit(tx: &mut Tx<'_, '_>, host: &Host, kind: EventKind, message: String) -> R
     Ok(())
 }
 
-fn queue(tx: &mut Tx<'_, '_>, work: Work, steps: Vec<Step>) -> Result<Job, Refusal> {
+pub(super) fn queue(tx: &mut Tx<'_, '_>, work: Work, steps: Vec<Step>) -> Result<Job, Refusal> {
     let job = Job {
         id: JobId(Uuid::now_v7()),
         work,
@@ -466,7 +467,12 @@ fn queue(tx: &mut Tx<'_, '_>, work: Work, steps: Vec<Step>) -> Result<Job, Refus
     tx.log(&job, None, Level::Info, &message)?;
     tx.emit(NewEvent {
         level: Level::Info,
-        subject: Subject { host: job.host(), job: Some(job.id), ..Subject::default() },
+        subject: Subject {
+            host: job.host(),
+            guest: job.guest(),
+            job: Some(job.id),
+            ..Subject::default()
+        },
         kind: EventKind::JobQueued,
         message,
     })?;

@@ -14,8 +14,10 @@ pub mod ostemplate;
 pub mod outputs;
 pub mod placement;
 pub mod provision;
+pub mod recheck;
 pub mod redaction;
 pub mod review;
+pub mod stack;
 pub mod steps;
 pub mod vmid;
 

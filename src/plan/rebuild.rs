@@ -28,8 +28,12 @@ pub mod step {
     pub const FIRST_BOOT: &str = "first-boot";
     /// The ephemeral private key is destroyed.
     pub const KEYS: &str = "keys";
+    /// The node may be worked on: least rights and the root channel.
+    pub const ENROLL: &str = "enroll";
     /// The host is ready and reporters are told.
     pub const REPORT: &str = "report";
+    /// The apps that come with its server type run on it.
+    pub const STACK: &str = "stack";
 }
 
 /// What the engine does now.
@@ -59,9 +63,18 @@ pub enum Next {
     Lost(String),
 }
 
+/// What a rebuild does beyond making a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Extras {
+    /// The app layer is on: the node is enrolled.
+    pub enroll: bool,
+    /// Apps come with the server type.
+    pub stack: bool,
+}
+
 /// The steps of a rebuild, with the join's steps in their place.
 #[must_use]
-pub fn steps(join: Vec<(StepId, String, StepClass)>) -> Vec<Step> {
+pub fn steps(join: Vec<(StepId, String, StepClass)>, extras: Extras) -> Vec<Step> {
     let own = |id: &str, title: &str, class| {
         let id = id.parse().expect("step ids above are slugs");
         (id, title.to_owned(), class)
@@ -79,12 +92,26 @@ pub fn steps(join: Vec<(StepId, String, StepClass)>) -> Vec<Step> {
         own(step::FIRST_BOOT, "Installed system starts and calls back", StepClass::Wait),
     ];
     all.extend(join);
+    if extras.enroll {
+        all.push(own(
+            step::ENROLL,
+            "Enrol the node for apps: least rights, root channel",
+            StepClass::SafeToRepeat,
+        ));
+    }
     all.push(own(step::KEYS, "Destroy the ephemeral key", StepClass::SafeToRepeat));
     all.push(own(
         step::REPORT,
         "Mark the host ready and tell the reporters",
         StepClass::SafeToRepeat,
     ));
+    if extras.stack {
+        all.push(own(
+            step::STACK,
+            "Install the apps that come with its server type",
+            StepClass::SafeToRepeat,
+        ));
+    }
     all.into_iter().map(|(id, title, class)| Step::pending(id, title, class)).collect()
 }
 

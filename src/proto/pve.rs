@@ -17,3 +17,4 @@ pub use property_string::PropertyString;
 pub use release::PveVersion;
 pub use task::{TaskEnd, TaskState};
 pub use upid::Upid;
+pub use value::size_gb;

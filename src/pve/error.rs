@@ -215,6 +215,12 @@ impl PveError {
         matches!(self, Self::Unknown { .. })
     }
 
+    /// The token may not do this. With rights on a pool only, this is also said of a guest that does not exist.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        matches!(self, Self::Forbidden { .. })
+    }
+
     /// The guest that was asked about does not exist on that node.
     #[must_use]
     pub fn is_no_guest(&self) -> bool {

@@ -39,6 +39,12 @@ pub struct ContainerStatus {
     pub disk_used: u64,
     /// Bytes of its root disk.
     pub disk: u64,
+    /// Thousandths of its cores in use.
+    pub cpu_permille: u32,
+    /// Bytes received since its start.
+    pub network_in: u64,
+    /// Bytes sent since its start.
+    pub network_out: u64,
 }
 
 /// A network interface inside a running container.
@@ -134,7 +140,19 @@ pub(super) fn read_status(data: &Value) -> Option<ContainerStatus> {
         memory: number_of(data, "maxmem"),
         disk_used: number_of(data, "disk"),
         disk: number_of(data, "maxdisk"),
+        cpu_permille: permille(data.get("cpu")),
+        network_in: number_of(data, "netin"),
+        network_out: number_of(data, "netout"),
     })
+}
+
+/// A share from 0 to 1, as number or text.
+fn permille(share: Option<&Value>) -> u32 {
+    let share = share.and_then(|v| v.as_f64().or_else(|| v.as_str()?.parse().ok())).unwrap_or(0.0);
+    // Thousandths of at most some thousand cores.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let permille = (share.clamp(0.0, 10_000.0) * 1000.0).round() as u32;
+    permille
 }
 
 /// The list of all addresses exists since 8.4; before, there is one of each family as `A.B.C.D/len`.

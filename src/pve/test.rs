@@ -65,6 +65,7 @@ fn shared(path: &str) -> Option<PathBuf> {
 
 async fn double(dir: &Path) -> FakePve {
     let options = Options {
+        addresses: Vec::new(),
         root: dir.to_owned(),
         nodes: vec!["pve1".to_owned(), "pve2".to_owned()],
         schema: shared("reference/pve-api-schema.json"),

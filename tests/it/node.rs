@@ -2,7 +2,7 @@
 //! and everything that somebody with the channel's key may try beside it.
 
 mod enroll;
-mod lab;
+pub(crate) mod lab;
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};

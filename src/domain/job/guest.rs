@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::domain::app::{AppId, InputValue};
-use crate::domain::id::{GuestId, Hostname, JobId, NodeName, StepId, StorageId};
+use crate::domain::app::{AppId, ContentHash, InputValue};
+use crate::domain::id::{GuestId, HostId, Hostname, JobId, NodeName, StepId, StorageId};
 use crate::domain::time::Timestamp;
 
 /// Work on one guest. The guest's record holds what it is and what it shall become; this is what is to be done.
@@ -56,8 +56,8 @@ pub enum GuestTask {
     Reconfigure(Reconfigure),
     /// Bring its app to the catalog's version.
     Upgrade {
-        /// The catalog's version.
-        version: String,
+        /// That version, pinned by its content.
+        to: AppVersion,
     },
     /// Take it back to its restore point.
     Return,
@@ -86,6 +86,19 @@ pub enum GuestTask {
     Adopt,
     /// Add its definition to the reverse proxy's repository again after a push failed.
     Publish,
+}
+
+/// One version of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppVersion {
+    /// Which app.
+    pub id: AppId,
+    /// Its version.
+    pub version: String,
+    /// The source's name.
+    pub source: String,
+    /// What its folder hashes to.
+    pub hash: ContentHash,
 }
 
 /// What is changed; `None` leaves as it is.
@@ -161,7 +174,7 @@ impl GuestTask {
             Self::Uninstall { destroy_failed: true, .. } => format!("Destroy {name}"),
             Self::Uninstall { .. } => format!("Uninstall {name}"),
             Self::Reconfigure(_) => format!("Reconfigure {name}"),
-            Self::Upgrade { version } => format!("Upgrade {name} to {version}"),
+            Self::Upgrade { to } => format!("Upgrade {name} to {}", to.version),
             Self::Return => format!("Return {name} to its restore point"),
             Self::Power { action: PowerAction::Start } => format!("Start {name}"),
             Self::Power { action: PowerAction::Shutdown } => format!("Shut down {name}"),
@@ -184,6 +197,12 @@ pub struct NodeWork {
     pub name: Option<NodeName>,
     /// Enrol or revoke.
     pub task: NodeTask,
+    /// SSH host keys that it must show, as `type base64`: known before, or confirmed by the operator.
+    #[serde(default)]
+    pub host_keys: Vec<String>,
+    /// The host of ours that it is, when it is one.
+    #[serde(default)]
+    pub host: Option<HostId>,
 }
 
 /// What is done to a node.

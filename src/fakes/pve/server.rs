@@ -35,18 +35,22 @@ pub(super) struct Listener {
 }
 
 impl Listener {
-    /// Binds a port of loopback. Gives the certificate's fingerprint too.
-    pub(super) async fn bind(name: &str) -> ((Self, TcpListener, SocketAddr), [u8; 32]) {
-        let socket = TcpListener::bind("127.0.0.1:0").await.expect("loopback has a free port");
+    /// Binds an address, or a port of loopback. Gives the certificate's fingerprint and its PEM form too.
+    pub(super) async fn bind(
+        name: &str,
+        at: Option<SocketAddr>,
+    ) -> ((Self, TcpListener, SocketAddr), [u8; 32], String) {
+        let at = at.unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)));
+        let socket = TcpListener::bind(at).await.expect("the address is free");
         let address = socket.local_addr().expect("a bound socket has an address");
-        let (config, fingerprint) = certificate(name);
+        let (config, fingerprint, pem) = certificate(name);
         let tls = Arc::new(Mutex::new(Arc::new(config)));
-        ((Self { name: name.to_owned(), tls }, socket, address), fingerprint)
+        ((Self { name: name.to_owned(), tls }, socket, address), fingerprint, pem)
     }
 
     /// Takes another certificate for connections from now on.
     pub(super) fn renew(&self, name: &str) -> [u8; 32] {
-        let (config, fingerprint) = certificate(name);
+        let (config, fingerprint, _) = certificate(name);
         *self.tls.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(config);
         fingerprint
     }
@@ -78,7 +82,7 @@ impl Listener {
     }
 }
 
-fn certificate(name: &str) -> (ServerConfig, [u8; 32]) {
+fn certificate(name: &str) -> (ServerConfig, [u8; 32], String) {
     let names = vec![name.to_owned(), "127.0.0.1".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).expect("names are valid");
     let fingerprint = Sha256::digest(made.cert.der()).into();
@@ -90,7 +94,7 @@ fn certificate(name: &str) -> (ServerConfig, [u8; 32]) {
         .with_no_client_auth()
         .with_single_cert(vec![made.cert.der().clone()], key)
         .expect("the key belongs to the certificate");
-    (config, fingerprint)
+    (config, fingerprint, made.cert.pem())
 }
 
 /// Ends a connection without an answer.

@@ -45,7 +45,7 @@ fn job() -> Job {
         created: Timestamp(0),
         started: None,
         finished: None,
-        steps: steps(join),
+        steps: steps(join, Extras::default()),
         failure: None,
         cancel_requested: false,
     }

@@ -55,6 +55,24 @@ pub fn flag_of(row: &Value, key: &str) -> bool {
     row.get(key).and_then(flag).unwrap_or(false)
 }
 
+/// A volume's size (`4G`, `512M`, `1T`) in whole GiB, rounded down; `None`: no size.
+#[must_use]
+pub fn size_gb(text: &str) -> Option<u64> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: f64 = digits.parse().ok()?;
+    let gib = match text.get(digits.len()..)? {
+        "T" => number * 1024.0,
+        "G" => number,
+        "M" => number / 1024.0,
+        "K" => number / (1024.0 * 1024.0),
+        "" => number / (1024.0 * 1024.0 * 1024.0),
+        _ => return None,
+    };
+    // Sizes of volumes are far below 2^53.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    (0.0..1e12).contains(&gib).then_some(gib as u64)
+}
+
 #[cfg(test)]
 mod test {
     use serde_json::json;

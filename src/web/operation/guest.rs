@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use super::Answer;
 use crate::domain::app::{AppId, Catalog};
-use crate::domain::boundary::Boundary;
 use crate::domain::discovery::{Discovery, Review};
 use crate::domain::form::{Declined, Submitted};
 use crate::domain::guest::Guest;
@@ -13,6 +12,8 @@ use crate::domain::id::{GuestId, JobId, NodeName, StorageId};
 use crate::domain::job::PowerAction;
 use crate::domain::secret::Secret;
 use crate::domain::vmid::Vmid;
+use crate::jobs::Guests;
+pub use crate::jobs::{Archive, Site, Vitals};
 use futures_util::future::BoxFuture;
 
 type FormAnswer<'a, T> = BoxFuture<'a, Result<T, Declined>>;
@@ -83,57 +84,86 @@ pub trait GuestOperations: Send + Sync + 'static {
     fn revoke_node(&self, node: NodeName) -> Answer<'_, JobId>;
 }
 
-/// The configured app layer, as far as pages name it.
-#[derive(Debug, Clone)]
-pub struct Site {
-    /// Approved places and sizes.
-    pub boundary: Boundary,
-    /// Work on guests at a time; of one guest it is always one.
-    pub jobs_at_once: usize,
-    /// A reverse proxy's repository is configured: services can be exposed.
-    pub publishes: bool,
-}
-
-/// A backup of a guest.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Archive {
-    /// Volume id.
-    pub volid: String,
-    /// Where it is.
-    pub storage: StorageId,
-    /// The node that reported it.
-    pub node: NodeName,
-    /// Bytes.
-    pub size: u64,
-    /// When it was made.
-    pub made: crate::domain::time::Timestamp,
-}
-
-/// How a guest is just now, as its node reports it.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Vitals {
-    /// `running`, `stopped`, or `unknown` when the node does not answer.
-    pub status: String,
-    /// Share of its cores in use, 0 to 1.
-    pub cpu: f64,
-    /// Bytes of memory in use.
-    pub memory: u64,
-    /// Bytes of memory it may use.
-    pub memory_max: u64,
-    /// Bytes of its root disk in use.
-    pub disk: u64,
-    /// Bytes of its root disk.
-    pub disk_max: u64,
-    /// Bytes received since its start.
-    pub network_in: u64,
-    /// Bytes sent since its start.
-    pub network_out: u64,
-    /// Seconds since its start.
-    pub uptime: u64,
-    /// Addresses it has.
-    pub addresses: Vec<IpAddr>,
-    /// Link to its console in the node's own pages.
-    pub console: String,
-    /// Why the node did not answer.
-    pub problem: String,
+impl GuestOperations for Guests {
+    fn site(&self) -> Site {
+        Self::site(self)
+    }
+    fn catalog(&self) -> Arc<Catalog> {
+        Self::catalog(self)
+    }
+    fn refresh_catalog(&self, source: Option<String>) -> Answer<'_, Vec<JobId>> {
+        Box::pin(self.engine().refresh_catalog(source))
+    }
+    fn discovery(&self) -> Answer<'_, Arc<Discovery>> {
+        Box::pin(self.engine().discovery())
+    }
+    fn defaults(&self, app: AppId) -> Answer<'_, Submitted> {
+        Box::pin(async move { self.engine().app_defaults(&app).await })
+    }
+    fn review(&self, app: AppId, form: Submitted) -> FormAnswer<'_, Review> {
+        Box::pin(async move { self.engine().review(&app, &form).await })
+    }
+    fn install(&self, app: AppId, form: Submitted) -> FormAnswer<'_, JobId> {
+        Box::pin(async move { self.engine().install(&app, &form).await })
+    }
+    fn retry_install(&self, guest: GuestId) -> Answer<'_, JobId> {
+        Box::pin(self.engine().retry_install(guest))
+    }
+    fn uninstall(&self, guest: GuestId, keep_volumes: bool, confirm: String) -> Answer<'_, JobId> {
+        Box::pin(self.engine().uninstall(guest, keep_volumes, confirm))
+    }
+    fn reconfigure(&self, guest: GuestId, form: Submitted) -> FormAnswer<'_, JobId> {
+        Box::pin(async move { self.engine().reconfigure(guest, &form).await })
+    }
+    fn upgrade(&self, guest: GuestId) -> Answer<'_, JobId> {
+        Box::pin(self.engine().upgrade(guest))
+    }
+    fn return_to_restore_point(&self, guest: GuestId) -> Answer<'_, JobId> {
+        Box::pin(self.engine().return_guest(guest))
+    }
+    fn power(&self, guest: GuestId, action: PowerAction) -> Answer<'_, JobId> {
+        Box::pin(self.engine().power_guest(guest, action))
+    }
+    fn backup(&self, guest: GuestId, storage: Option<StorageId>) -> Answer<'_, JobId> {
+        Box::pin(self.engine().back_up_guest(guest, storage))
+    }
+    fn backups(&self, guest: GuestId) -> Answer<'_, Vec<Archive>> {
+        Box::pin(self.engine().guest_backups(guest))
+    }
+    fn restore(
+        &self,
+        guest: GuestId,
+        archive: String,
+        node: Option<NodeName>,
+        confirm: String,
+    ) -> Answer<'_, JobId> {
+        Box::pin(self.engine().restore_guest(guest, archive, node, confirm))
+    }
+    fn observe(&self, node: NodeName, vmid: Vmid) -> Answer<'_, Guest> {
+        Box::pin(self.engine().observe_guest(node, vmid))
+    }
+    fn adopt(&self, guest: GuestId, confirm: String) -> Answer<'_, JobId> {
+        Box::pin(self.engine().adopt_guest(guest, confirm))
+    }
+    fn forget(&self, guest: GuestId) -> Answer<'_, ()> {
+        Box::pin(self.engine().forget_guest(guest))
+    }
+    fn publish(&self, guest: GuestId) -> Answer<'_, JobId> {
+        Box::pin(self.engine().publish_guest(guest))
+    }
+    fn vitals(&self, guest: GuestId) -> Answer<'_, Vitals> {
+        Box::pin(self.engine().vitals(guest))
+    }
+    fn reveal(&self, guest: GuestId, key: String) -> Answer<'_, Secret<String>> {
+        Box::pin(self.engine().reveal(guest, key))
+    }
+    fn enroll_node(&self, address: IpAddr, password: Secret<String>) -> Answer<'_, JobId> {
+        Box::pin(self.engine().enroll_node(address, password))
+    }
+    fn enroll_command(&self) -> Answer<'_, Secret<String>> {
+        Box::pin(self.engine().enroll_command())
+    }
+    fn revoke_node(&self, node: NodeName) -> Answer<'_, JobId> {
+        Box::pin(self.engine().revoke_node(node))
+    }
 }

@@ -150,6 +150,11 @@ fn start(name: &str, dir: &Path) -> Child {
 }
 
 impl Node {
+    /// The folder below which its own `/etc`, `/root` and `/run` are.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.dir
+    }
+
     /// Runs a shell command inside the node and returns its standard output.
     pub(crate) fn sh(&self, command: &str) -> String {
         let unshare = self.process.id();

@@ -1,0 +1,275 @@
+//! Restore points and backups: made before a change, made on demand or on schedule, put back.
+
+use super::task::Kind;
+use super::{Working, failed, power};
+use crate::domain::event::Level;
+use crate::domain::guest::{Guest, RestoreKind, RestorePoint};
+use crate::domain::id::StorageId;
+use crate::domain::job::GuestTask;
+use crate::domain::refusal::Refusal;
+use crate::jobs::Engine;
+use crate::jobs::runner::{StepDone, StepFailure};
+use crate::proto::pve::PropertyString;
+use crate::pve::{Backup, BackupMode, Cluster, Content, RestoreContainer, Volume};
+
+const VZDUMP: Kind = Kind { upid: "vzdump", what: "backing the guest up" };
+const SNAPSHOT: Kind = Kind { upid: "vzsnapshot", what: "taking the snapshot" };
+const DROP_SNAPSHOT: Kind = Kind { upid: "vzdelsnapshot", what: "removing the older snapshot" };
+const ROLLBACK: Kind = Kind { upid: "vzrollback", what: "going back to the snapshot" };
+const RESTORE: Kind = Kind { upid: "vzrestore", what: "restoring the backup" };
+const DESTROY: Kind = Kind { upid: "vzdestroy", what: "removing the guest on its old node" };
+
+/// The name of our snapshots; one per guest at a time.
+const SNAPSHOT_NAME: &str = "ironhatch";
+
+/// Makes something to return to: a snapshot where every volume can have one, else a backup.
+pub(super) async fn restore_point(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    let cluster = working.engine.cluster().await?;
+    let config = working.ours().await?;
+    let before = working.task.title(&working.guest.name);
+    let began = working.guest.restore_point.clone().filter(|p| p.before == before);
+    if began.is_some_and(|p| p.app == working.guest.app) {
+        return Ok(StepDone::Done("made by an earlier attempt".to_owned()));
+    }
+    let storages = cluster.storages(&working.guest.node).await.map_err(failed)?;
+    let can = |volume: &PropertyString| {
+        let id = volume.bare().and_then(|volid| volid.split_once(':')).map(|(id, _)| id);
+        let storage = storages.iter().find(|s| Some(s.id.as_str()) == id);
+        storage.is_some_and(|s| s.facts().has_snapshots())
+    };
+    let snapshots = config.rootfs().is_some_and(|v| can(&v)) && config.mounts().values().all(can);
+    let kind = if snapshots {
+        take_snapshot(working, &cluster).await?;
+        RestoreKind::Snapshot { name: SNAPSHOT_NAME.to_owned() }
+    } else {
+        let Some(storage) = working.layer.apps.boundary.backup_storages.first().cloned() else {
+            return Err(StepFailure::for_good(
+                "a volume's storage has no snapshots, and no backup storage is approved",
+                "name one in apps.backup_storages: a change without a way back is not made",
+            ));
+        };
+        let volid = dump(working, &cluster, &storage).await?;
+        RestoreKind::Backup { volid }
+    };
+    let told = match &kind {
+        RestoreKind::Snapshot { name } => format!("snapshot '{name}'"),
+        RestoreKind::Backup { volid } => format!("backup {volid}"),
+    };
+    let app = working.guest.app.clone();
+    let made = working.engine.store().now();
+    let point = RestorePoint { kind, made, before, app };
+    let message = format!("{} has a restore point: {told}", working.guest.name);
+    working.record(message, move |guest| guest.restore_point = Some(point)).await?;
+    Ok(StepDone::Done(told))
+}
+
+async fn take_snapshot(working: &Working<'_>, cluster: &Cluster) -> Result<(), StepFailure> {
+    let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
+    if working.pending(SNAPSHOT).await?.is_none() {
+        let present = cluster.snapshots(&node, vmid).await.map_err(failed)?;
+        if present.iter().any(|s| s.name == SNAPSHOT_NAME) {
+            working
+                .task(cluster, DROP_SNAPSHOT, async {
+                    cluster.delete_snapshot(&node, vmid, SNAPSHOT_NAME).await
+                })
+                .await?;
+        }
+    }
+    let note = working.task.title(&working.guest.name);
+    working
+        .task(cluster, SNAPSHOT, async {
+            cluster.snapshot(&node, vmid, SNAPSHOT_NAME, &note).await
+        })
+        .await
+}
+
+/// Makes a backup and returns its volume id: the newest archive of the guest afterwards.
+async fn dump(
+    working: &Working<'_>,
+    cluster: &Cluster,
+    storage: &StorageId,
+) -> Result<String, StepFailure> {
+    let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
+    let wanted = Backup {
+        storage: storage.clone(),
+        mode: BackupMode::Snapshot,
+        notes: note(&working.guest),
+        remove_older: false,
+    };
+    working.task(cluster, VZDUMP, async { cluster.backup(&node, vmid, &wanted).await }).await?;
+    let archives = archives(cluster, working, storage).await?;
+    let newest = archives.into_iter().next().ok_or_else(|| {
+        StepFailure::for_good(
+            format!("the backup ended well, but {storage} lists no archive of {vmid}"),
+            "look at the storage on the node",
+        )
+    })?;
+    Ok(newest.volid)
+}
+
+/// What marks an archive as ours to delete.
+fn note(guest: &Guest) -> String {
+    format!("ironhatch guest {}", guest.id)
+}
+
+/// Archives of the guest on a storage, newest first.
+async fn archives(
+    cluster: &Cluster,
+    working: &Working<'_>,
+    storage: &StorageId,
+) -> Result<Vec<Volume>, StepFailure> {
+    let guest = &working.guest;
+    let mut found = cluster
+        .content(&guest.node, storage, Content::Backup, Some(guest.vmid))
+        .await
+        .map_err(failed)?;
+    found.sort_by_key(|v| std::cmp::Reverse(v.made));
+    Ok(found)
+}
+
+/// The one step of a backup.
+pub(super) async fn back_up(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    let GuestTask::Backup { storage, .. } = working.task.clone() else {
+        return Err(StepFailure::for_good("this job makes no backup", ""));
+    };
+    let cluster = working.engine.cluster().await?;
+    working.ours().await?;
+    let volid = dump(working, &cluster, &storage).await?;
+    Ok(StepDone::Done(volid))
+}
+
+/// Deletes archives of ours that the schedule does not keep.
+pub(super) async fn prune(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    let GuestTask::Backup { storage, scheduled: true } = working.task.clone() else {
+        return Ok(StepDone::Skipped("not a scheduled backup".to_owned()));
+    };
+    let Some(schedule) = &working.layer.apps.backups else {
+        return Ok(StepDone::Skipped("the schedule was switched off".to_owned()));
+    };
+    let cluster = working.engine.cluster().await?;
+    let keep = usize::try_from(schedule.keep.max(1)).unwrap_or(usize::MAX);
+    let point = working.guest.restore_point.as_ref().map(|p| p.kind.clone());
+    let archives = archives(&cluster, working, &storage).await?;
+    // What we made says so in its notes; an operator's own archives are not ours to delete.
+    let own = note(&working.guest);
+    let ours = archives.into_iter().filter(|v| v.notes.trim() == own && !v.protected);
+    let old: Vec<Volume> = ours
+        .skip(keep)
+        .filter(|v| point != Some(RestoreKind::Backup { volid: v.volid.clone() }))
+        .collect();
+    let mut deleted = 0;
+    for volume in old {
+        let gone = cluster.delete_volume(&working.guest.node, &storage, &volume.volid).await;
+        match gone {
+            Ok(_) => deleted += 1,
+            Err(error) => {
+                let text = format!("{} could not be deleted: {error}", volume.volid);
+                working.log(Level::Warn, text).await?;
+            }
+        }
+    }
+    Ok(StepDone::Done(format!("{deleted} older archives deleted, {keep} are kept")))
+}
+
+/// Takes the guest back to its restore point.
+pub(super) async fn take_back(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    let Some(point) = working.guest.restore_point.clone() else {
+        return Err(StepFailure::for_good("the guest has no restore point", ""));
+    };
+    let cluster = working.engine.cluster().await?;
+    working.ours().await?;
+    let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
+    power::stop_hard(working, &cluster).await?;
+    match &point.kind {
+        RestoreKind::Snapshot { name } => {
+            working
+                .task(&cluster, ROLLBACK, async { cluster.rollback(&node, vmid, name).await })
+                .await?;
+        }
+        RestoreKind::Backup { volid } => {
+            let wanted = over_itself(working, volid);
+            working
+                .task(&cluster, RESTORE, async { cluster.restore_container(&node, &wanted).await })
+                .await?;
+        }
+    }
+    let app = point.app.clone();
+    let message = format!("{} is as it was before: {}", working.guest.name, point.before);
+    working.record(message, move |guest| guest.app = app).await?;
+    Ok(StepDone::Done(format!("as it was before: {}", point.before)))
+}
+
+fn over_itself(working: &Working<'_>, archive: &str) -> RestoreContainer {
+    RestoreContainer {
+        vmid: working.guest.vmid,
+        archive: archive.to_owned(),
+        storage: working.guest.spec.storage.clone(),
+        pool: Some(working.layer.apps.boundary.pool.clone()),
+        unprivileged: working.guest.spec.unprivileged,
+        hostname: None,
+        force: true,
+        unique: false,
+    }
+}
+
+/// Puts a backup in the guest's place; on another node the guest is made there and removed here.
+pub(super) async fn restore(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    let GuestTask::Restore { archive, node, storage } = working.task.clone() else {
+        return Err(StepFailure::for_good("this job restores nothing", ""));
+    };
+    let cluster = working.engine.cluster().await?;
+    let vmid = working.guest.vmid;
+    let old = working.guest.node.clone();
+    let begun = working.pending(RESTORE).await?.is_some();
+    if !begun && super::remove::exists(working).await? {
+        working.ours().await?;
+        power::stop_hard(working, &cluster).await?;
+        if old != node {
+            // A number is unique in the cluster: it must go here before it can come there. The archive is the safety.
+            working
+                .task(&cluster, DESTROY, async {
+                    cluster.destroy(&old, vmid, super::remove::WITH_VOLUMES).await
+                })
+                .await?;
+        }
+    }
+    let same = old == node;
+    let wanted = RestoreContainer {
+        storage: storage.clone(),
+        force: same,
+        ..over_itself(working, &archive)
+    };
+    if old != node {
+        let (to, place) = (node.clone(), storage.clone());
+        let message = format!("{} moves to {node}", working.guest.name);
+        working
+            .record(message, move |guest| {
+                guest.node = to;
+                guest.spec.storage = place;
+            })
+            .await?;
+        working.channel = None;
+    }
+    working
+        .task(&cluster, RESTORE, async { cluster.restore_container(&node, &wanted).await })
+        .await?;
+    Ok(StepDone::Done(format!("{archive} on {node}")))
+}
+
+/// Archives of a guest on all approved storages, newest first.
+pub(super) async fn list(
+    engine: &Engine,
+    guest: &Guest,
+) -> Result<Vec<(StorageId, Volume)>, Refusal> {
+    let cluster = engine.cluster().await?;
+    let mut all = Vec::new();
+    for storage in &engine.layer()?.apps.boundary.backup_storages {
+        let found = cluster
+            .content(&guest.node, storage, Content::Backup, Some(guest.vmid))
+            .await
+            .map_err(super::unavailable)?;
+        all.extend(found.into_iter().map(|v| (storage.clone(), v)));
+    }
+    all.sort_by_key(|(_, v)| std::cmp::Reverse(v.made));
+    Ok(all)
+}

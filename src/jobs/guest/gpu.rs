@@ -1,0 +1,198 @@
+//! GPUs of a guest: seen to be usable, given to it, and looked up again before each start.
+
+use super::create::{call, refused};
+use super::{Working, power};
+use crate::domain::event::Level;
+use crate::domain::gpu::GpuReport;
+use crate::domain::guest::GpuAttachment;
+use crate::domain::id::NodeName;
+use crate::domain::job::GuestTask;
+use crate::domain::refusal::Refusal;
+use crate::jobs::Engine;
+use crate::jobs::runner::{StepDone, StepFailure};
+use crate::node::channel::CallLimits;
+use crate::plan::guest::gpu as plan;
+use crate::proto::pve::ContainerConfig;
+use crate::proto::verb::{Answer, DeviceEntry, FileMode, Request, Verb};
+use crate::store::NodeReads as _;
+
+const HINT: &str = "correct it on the node, or reconfigure the guest without this GPU";
+
+/// The attachments that the guest shall have once its job is done.
+fn wanted(working: &Working<'_>) -> Vec<GpuAttachment> {
+    match &working.task {
+        GuestTask::Reconfigure(change) => {
+            change.gpu.clone().unwrap_or_else(|| working.guest.spec.gpu.clone())
+        }
+        _ => working.guest.spec.gpu.clone(),
+    }
+}
+
+/// The driver works, the nodes exist, the boundary lets the app have it; seen on the node now.
+pub(super) async fn validate(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    let wanted = wanted(working);
+    if wanted.is_empty() {
+        return Ok(StepDone::Skipped("it has none".to_owned()));
+    }
+    let report = report(working, Verb::DriverCheck).await?;
+    let need = super::provision::folder(working)?.manifest.gpu.clone();
+    let addresses = wanted.iter().map(|a| a.address.clone()).collect();
+    let app = working.guest.app.as_ref().map(|a| a.id.clone());
+    let Some(app) = app else {
+        return Err(StepFailure::for_good("an adopted guest without an app gets no GPU", HINT));
+    };
+    plan::choose(
+        need.as_ref(),
+        &working.layer.apps.boundary.gpu,
+        &app,
+        &working.guest.node,
+        &report,
+        &plan::Wish::Pick(addresses),
+    )
+    .map_err(|e| StepFailure::for_good(e.to_string(), HINT))?;
+    Ok(StepDone::Done(format!("{} usable", wanted.len())))
+}
+
+/// Gives the guest its device entries. Its group numbers are read in the guest itself, which is started once for that.
+pub(super) async fn attach(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    let wanted = wanted(working);
+    let config = working.ours().await?;
+    if wanted.is_empty() && config.devices().is_empty() {
+        return Ok(StepDone::Skipped("it has none".to_owned()));
+    }
+    let current = entries(&config);
+    let mut gids = plan::Gids::from_entries(&current);
+    let cluster = working.engine.cluster().await?;
+    if plan::needs_gids(&wanted) && gids.render.is_none() {
+        if !power::is_running(&cluster, working).await? {
+            power::turn_on(working, &cluster).await?;
+        }
+        gids = read_gids(working).await?;
+    }
+    let report = report(working, Verb::Gpus).await?;
+    let entries = plan::devices(&working.guest.node, &report, &wanted, gids)
+        .map_err(|e| StepFailure::for_good(e.to_string(), HINT))?;
+    let changes = plan::changes(&current, &entries);
+    if changes.is_empty() {
+        return Ok(StepDone::Done("its devices are as they should be".to_owned()));
+    }
+    set(working, entries).await?;
+    // Removed and changed entries count from the next start on (PVE 9.2); new ones of a running guest from 9.0 on.
+    if power::is_running(&cluster, working).await? {
+        power::shut_down(working, &cluster).await?;
+    }
+    let attachments = plan::renewed(&report, &wanted);
+    let message = format!("{} has its GPU devices", working.guest.name);
+    working.record(message, move |guest| guest.spec.gpu = attachments).await?;
+    Ok(StepDone::Done(changes.join("; ")))
+}
+
+/// Looks the device nodes up again: their numbers may have changed with the last boot of the node.
+pub(super) async fn resolve(working: &mut Working<'_>) -> Result<(), StepFailure> {
+    let attachments = working.guest.spec.gpu.clone();
+    if attachments.is_empty() {
+        return Ok(());
+    }
+    let config = working.ours().await?;
+    let current = entries(&config);
+    let gids = plan::Gids::from_entries(&current);
+    if plan::needs_gids(&attachments) && gids.render.is_none() {
+        // Its first start, or nothing was attached yet: the step that attaches finds the number out.
+        return Ok(());
+    }
+    let report = report(working, Verb::DriverCheck).await?;
+    let entries = plan::devices(&working.guest.node, &report, &attachments, gids)
+        .map_err(|e| StepFailure::for_good(e.to_string(), HINT))?;
+    let changes = plan::changes(&current, &entries);
+    if changes.is_empty() {
+        return Ok(());
+    }
+    let text =
+        format!("its GPU has other device nodes since the last start: {}", changes.join("; "));
+    working.log(Level::Warn, text).await?;
+    set(working, entries).await
+}
+
+async fn set(working: &mut Working<'_>, devices: Vec<DeviceEntry>) -> Result<(), StepFailure> {
+    let vmid = working.guest.vmid;
+    call(working, &Request::new(Verb::SetDevices { vmid, devices })).await
+}
+
+/// The device entries that a container has; what is not of our form is none of ours and is replaced.
+fn entries(config: &ContainerConfig) -> Vec<DeviceEntry> {
+    let number = |text: Option<&str>| text.and_then(|t| t.parse().ok()).unwrap_or(0);
+    let devices = config.devices();
+    devices
+        .values()
+        .filter_map(|entry| {
+            let mode = entry.get("mode").unwrap_or("0660").to_owned();
+            Some(DeviceEntry {
+                path: entry.bare().or(entry.get("path"))?.to_owned(),
+                uid: number(entry.get("uid")),
+                gid: number(entry.get("gid")),
+                mode: FileMode::try_from(mode).ok()?,
+            })
+        })
+        .collect()
+}
+
+async fn read_gids(working: &mut Working<'_>) -> Result<plan::Gids, StepFailure> {
+    const GROUP_FILE: &str = "/etc/group";
+    const MOST: u64 = 64 * 1024;
+    let verb = Verb::Pull { vmid: working.guest.vmid, path: GROUP_FILE.to_owned(), most: MOST };
+    let limits = CallLimits::for_verb(&verb);
+    let channel = working.channel().await?;
+    let outcome =
+        channel.call(&Request::new(verb), &[], limits, &mut |_, _| {}).await.map_err(refused)?;
+    Ok(plan::Gids::from_group_file(&String::from_utf8_lossy(&outcome.data)))
+}
+
+async fn report(working: &mut Working<'_>, verb: Verb) -> Result<GpuReport, StepFailure> {
+    let limits = CallLimits::for_verb(&verb);
+    let channel = working.channel().await?;
+    let outcome =
+        channel.call(&Request::new(verb), &[], limits, &mut |_, _| {}).await.map_err(refused)?;
+    let Some(Answer::Gpu { report }) = outcome.answer else {
+        return Err(StepFailure::for_good("the node told nothing about its GPUs", HINT));
+    };
+    keep(working.engine, &working.guest.node, report.clone()).await?;
+    Ok(report)
+}
+
+/// Keeps what a node told about its GPUs, for forms and pages.
+pub(in crate::jobs) async fn keep(
+    engine: &Engine,
+    node: &NodeName,
+    report: GpuReport,
+) -> Result<(), Refusal> {
+    let name = node.clone();
+    engine
+        .store()
+        .write(move |tx| {
+            let Some(mut node) = tx.enrolled_node(&name)? else { return Ok(()) };
+            node.gpu_seen = Some(tx.now());
+            if node.gpu == report {
+                return Ok(());
+            }
+            node.gpu = report;
+            Ok(tx.save_node(&node, &format!("{name} reported other GPUs"))?)
+        })
+        .await
+}
+
+/// Asks every enrolled node for its GPUs; what does not answer is left as it was.
+pub(in crate::jobs) async fn look_at_all(engine: &Engine) -> Result<(), Refusal> {
+    let nodes = engine.store().read::<_, Refusal, _>(|r| Ok(r.enrolled_nodes()?)).await?;
+    for node in nodes {
+        let verb = Verb::Gpus;
+        let limits = CallLimits::for_verb(&verb);
+        let Ok(channel) = engine.channel(&node.name).await else { continue };
+        let told = channel.call(&Request::new(verb), &[], limits, &mut |_, _| {}).await;
+        if let Ok(outcome) = told
+            && let Some(Answer::Gpu { report }) = outcome.answer
+        {
+            keep(engine, &node.name, report).await?;
+        }
+    }
+    Ok(())
+}

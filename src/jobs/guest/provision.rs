@@ -1,0 +1,431 @@
+//! An app gets into its container: files pushed, programs run, their output in the job's log with secrets blanked.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use super::create::{call, refused};
+use super::{Working, change, reveal};
+use crate::apps::built_in;
+use crate::apps::folder::AppFolder;
+use crate::domain::event::Level;
+use crate::domain::guest::{Guest, InstalledApp};
+use crate::domain::job::GuestTask;
+use crate::domain::refusal::{Refusal, with_causes};
+use crate::domain::secret::Secret;
+use crate::jobs::record;
+use crate::jobs::runner::{StepDone, StepFailure};
+use crate::node::channel::CallLimits;
+use crate::plan::guest::context::{SiteNames, Subject};
+use crate::plan::guest::outputs;
+use crate::plan::guest::provision::{self as plan, Content, Phase, PushedFile, Run, Tidy};
+use crate::plan::guest::redaction::Redactor;
+use crate::proto::verb::{Request, Stream, Verb};
+use crate::store::{SecretReads as _, of_guest};
+
+/// Longest line of a guest's output that is kept whole in the log.
+const MOST_LINE: usize = 2000;
+/// Lines that one program may leave in the log; what comes after is counted only.
+const MOST_LINES: usize = 20_000;
+
+/// Values of an app's secret inputs, by key.
+pub(super) type Secrets = BTreeMap<String, Secret<String>>;
+
+/// The folder of the app that the job is about: the version to come for an upgrade, else the installed one.
+pub(super) async fn load(
+    layer: &super::Layer,
+    guest: &Guest,
+    task: &GuestTask,
+) -> Result<Arc<AppFolder>, String> {
+    let hash = match (task, &guest.app) {
+        (GuestTask::Upgrade { to, .. }, _) => &to.hash,
+        (_, Some(app)) => &app.hash,
+        (_, None) => return Err("no app of the catalog runs in it".to_owned()),
+    };
+    layer.library.files(hash).await.map_err(|e| with_causes(&e))
+}
+
+/// The folder that the driver loaded.
+pub(super) fn folder(working: &Working<'_>) -> Result<Arc<AppFolder>, StepFailure> {
+    match &working.app {
+        Ok(app) => Ok(Arc::clone(app)),
+        Err(reason) => Err(StepFailure::for_good(
+            reason.clone(),
+            "refresh the catalog source that had it, or uninstall the guest",
+        )),
+    }
+}
+
+fn phase(working: &Working<'_>) -> Phase {
+    match working.task {
+        GuestTask::Upgrade { .. } => Phase::Upgrade,
+        GuestTask::Reconfigure(_) => Phase::Reconfigure,
+        GuestTask::Uninstall { .. } => Phase::Uninstall,
+        _ => Phase::Install,
+    }
+}
+
+/// What templates of the app may name, for the guest as it is now.
+fn subject<'a>(working: &'a Working<'_>, app: &'a AppFolder) -> Subject<'a> {
+    let apps = &working.layer.apps;
+    Subject {
+        manifest: &app.manifest,
+        guest: &working.guest,
+        site: SiteNames {
+            domain: apps.defaults.domain.as_deref().unwrap_or_default(),
+            url: &working.engine.context().config.server.public_url,
+        },
+    }
+}
+
+/// The guest's secret inputs, opened.
+pub(super) async fn secrets(working: &Working<'_>) -> Result<Secrets, StepFailure> {
+    let key = working.engine.store().master_key();
+    let prefix = of_guest(working.guest.id, &reveal::input(""));
+    Ok(working
+        .engine
+        .store()
+        .read::<_, Refusal, _>(move |r| {
+            let mut found = Secrets::new();
+            for name in r.secret_names(&prefix)? {
+                let value = r.secret(&key, &name)?;
+                if let (Some(field), Some(value)) = (name.strip_prefix(&prefix), value) {
+                    found.insert(field.to_owned(), Secret::new(value.to_string()));
+                }
+            }
+            Ok(found)
+        })
+        .await?)
+}
+
+/// Pushes the app's files and inputs.
+pub(super) async fn push(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    if !change::provisions(working) {
+        return Ok(StepDone::Skipped("its inputs stay as they are".to_owned()));
+    }
+    let pushed = stage(working, phase(working)).await?;
+    Ok(StepDone::Done(format!("{pushed} files")))
+}
+
+/// Pushes the files of a phase; returns how many.
+async fn stage(working: &mut Working<'_>, phase: Phase) -> Result<usize, StepFailure> {
+    working.ours().await?;
+    let app = folder(working)?;
+    let secrets = secrets(working).await?;
+    let files = plan::files(&subject(working, &app), phase, &secrets)
+        .map_err(|reason| StepFailure::for_good(reason, "look for a newer version of the app"))?;
+    let vmid = working.guest.vmid;
+    let count = files.len();
+    for PushedFile { path, mode, content } in files {
+        let bytes: &[u8] = match &content {
+            Content::App(name) => {
+                app.files.get(name).map(|file| &*file.bytes).ok_or_else(|| {
+                    StepFailure::for_good(format!("the app has no file {name}"), "")
+                })?
+            }
+            Content::Library => built_in::helpers().as_bytes(),
+            Content::Text(text) => text.expose().as_bytes(),
+        };
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let request = Request::new(Verb::Push { vmid, path, mode, uid: 0, gid: 0, size });
+        let limits = CallLimits::for_verb(&request.verb);
+        let channel = working.channel().await?;
+        channel.call(&request, bytes, limits, &mut |_, _| {}).await.map_err(refused)?;
+    }
+    Ok(count)
+}
+
+/// Runs the app's programs, one after the other.
+pub(super) async fn run(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    if !change::provisions(working) {
+        return Ok(StepDone::Skipped("its inputs stay as they are".to_owned()));
+    }
+    let phase = phase(working);
+    let count = run_all(working, phase).await?;
+    if let GuestTask::Upgrade { to, .. } = working.task.clone() {
+        let app = folder(working)?;
+        let message = format!("{} runs {} {}", working.guest.name, to.id, to.version);
+        working
+            .record(message, move |guest| {
+                let inputs = guest.app.take().map(|a| a.inputs).unwrap_or_default();
+                guest.app = Some(InstalledApp {
+                    id: to.id,
+                    version: to.version,
+                    source: to.source,
+                    hash: app.hash.clone(),
+                    inputs,
+                });
+            })
+            .await?;
+    }
+    Ok(StepDone::Done(format!("{count} programs ended well")))
+}
+
+/// Runs the app's script for its end: its files are pushed first.
+pub(super) async fn run_uninstall(working: &mut Working<'_>) -> Result<(), StepFailure> {
+    stage(working, Phase::Uninstall).await?;
+    run_all(working, Phase::Uninstall).await.map(drop)
+}
+
+async fn run_all(working: &mut Working<'_>, phase: Phase) -> Result<usize, StepFailure> {
+    working.ours().await?;
+    let app = folder(working)?;
+    let secrets = secrets(working).await?;
+    let (runs, redactor) = {
+        let subject = subject(working, &app);
+        let runs = plan::runs(&subject, phase)
+            .map_err(|reason| StepFailure::for_good(reason, "correct the app"))?;
+        (runs, plan::redactor(&subject, &secrets))
+    };
+    let count = runs.len();
+    for run in runs {
+        let title = run.title.clone();
+        working.log(Level::Info, format!("{title} …")).await?;
+        let status = exec(working, run, &redactor, Kept::Lines).await?;
+        if status != 0 {
+            return Err(StepFailure::for_good(
+                format!("{title}: ended with status {status}"),
+                "the last lines above tell why; correct it and try again",
+            ));
+        }
+    }
+    Ok(count)
+}
+
+/// Runs the script of the health check once; returns its status.
+pub(super) async fn run_health_script(working: &mut Working<'_>) -> Result<i32, StepFailure> {
+    stage(working, Phase::Check).await?;
+    let app = folder(working)?;
+    let secrets = secrets(working).await?;
+    let (runs, redactor) = {
+        let subject = subject(working, &app);
+        let runs = plan::runs(&subject, Phase::Check)
+            .map_err(|reason| StepFailure::for_good(reason, "correct the app"))?;
+        (runs, plan::redactor(&subject, &secrets))
+    };
+    let mut status = 0;
+    for run in runs {
+        // Looked at every few seconds: its lines would drown the log.
+        status = exec(working, run, &redactor, Kept::Nothing).await?;
+    }
+    Ok(status)
+}
+
+/// What of a program's output is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Lines,
+    Nothing,
+}
+
+/// Runs one program in the guest and returns its status.
+async fn exec(
+    working: &mut Working<'_>,
+    run: Run,
+    redactor: &Redactor,
+    kept: Kept,
+) -> Result<i32, StepFailure> {
+    let vmid = working.guest.vmid;
+    let Run { argv, env, user, timeout_sec, .. } = run;
+    let request = Request::new(Verb::Exec { vmid, argv, env, user, timeout_sec });
+    let limits = CallLimits::for_verb(&request.verb);
+    working.channel().await?;
+    let Some(channel) = &working.channel else {
+        return Err(StepFailure::passing("no root channel", ""));
+    };
+    // Unbounded, because the sender cannot wait; the channel's limit on output bounds it.
+    let (sender, mut pieces) = mpsc::unbounded_channel::<(Stream, String)>();
+    let mut sink = move |stream: Stream, text: &str| {
+        if kept == Kept::Lines {
+            let _ = sender.send((stream, text.to_owned()));
+        }
+    };
+    let mut lines = Lines::default();
+    let outcome = {
+        let running = channel.call(&request, &[], limits, &mut sink);
+        tokio::pin!(running);
+        loop {
+            tokio::select! {
+                outcome = &mut running => break outcome,
+                Some((stream, text)) = pieces.recv() => {
+                    lines.take(stream, &text);
+                    while let Ok((stream, text)) = pieces.try_recv() {
+                        lines.take(stream, &text);
+                    }
+                    tell(working, lines.whole(redactor)).await?;
+                }
+            }
+        }
+    };
+    drop(sink);
+    while let Some((stream, text)) = pieces.recv().await {
+        lines.take(stream, &text);
+    }
+    let mut rest = lines.whole(redactor);
+    rest.extend(lines.rest(redactor));
+    tell(working, rest).await?;
+    Ok(outcome.map_err(refused)?.status)
+}
+
+async fn tell(working: &Working<'_>, lines: Vec<(Level, String)>) -> Result<(), StepFailure> {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Ok(record::log_all(working.engine, working.id, Some(working.step.clone()), lines).await?)
+}
+
+/// Pieces of output become lines: a secret that is split over two pieces is still found.
+#[derive(Debug, Default)]
+struct Lines {
+    stdout: String,
+    stderr: String,
+    written: usize,
+}
+
+impl Lines {
+    fn take(&mut self, stream: Stream, text: &str) {
+        match stream {
+            Stream::Stdout => self.stdout.push_str(text),
+            Stream::Stderr => self.stderr.push_str(text),
+        }
+    }
+
+    /// The lines that are complete, with secrets blanked.
+    fn whole(&mut self, redactor: &Redactor) -> Vec<(Level, String)> {
+        let mut out = Vec::new();
+        for buffer in [&mut self.stdout, &mut self.stderr] {
+            // A line without an end is cut, so that the buffer does not grow with the guest's will.
+            let end = match buffer.rfind('\n') {
+                Some(at) => at + 1,
+                None if buffer.len() > 16 * MOST_LINE => buffer.len(),
+                None => continue,
+            };
+            let rest = buffer.split_off(end);
+            let done = std::mem::replace(buffer, rest);
+            out.extend(done.lines().map(|line| shown(line, redactor)));
+        }
+        self.limited(out)
+    }
+
+    /// What is left at the end.
+    fn rest(&mut self, redactor: &Redactor) -> Vec<(Level, String)> {
+        let out = [std::mem::take(&mut self.stdout), std::mem::take(&mut self.stderr)]
+            .iter()
+            .flat_map(|text| text.lines())
+            .map(|line| shown(line, redactor))
+            .collect();
+        self.limited(out)
+    }
+
+    fn limited(&mut self, mut lines: Vec<(Level, String)>) -> Vec<(Level, String)> {
+        lines.retain(|(_, line)| !line.trim().is_empty());
+        let room = MOST_LINES.saturating_sub(self.written);
+        let before = self.written;
+        self.written += lines.len();
+        if lines.len() > room {
+            lines.truncate(room);
+            if before < MOST_LINES {
+                let text = format!("more than {MOST_LINES} lines: the rest is not kept");
+                lines.push((Level::Warn, text));
+            }
+        }
+        lines
+    }
+}
+
+fn shown(line: &str, redactor: &Redactor) -> (Level, String) {
+    let clean: String = redactor
+        .text(line.trim_end())
+        .chars()
+        .filter(|c| !c.is_control() || *c == '\t')
+        .take(MOST_LINE)
+        .collect();
+    (Level::Info, clean)
+}
+
+/// Facts that the scripts wrote; none when there is no such file.
+pub(super) async fn facts(
+    working: &mut Working<'_>,
+) -> Result<BTreeMap<String, String>, StepFailure> {
+    const MOST: u64 = 64 * 1024;
+    let verb = Verb::Pull { vmid: working.guest.vmid, path: plan::FACTS.to_owned(), most: MOST };
+    let limits = CallLimits::for_verb(&verb);
+    let channel = working.channel().await?;
+    match channel.call(&Request::new(verb), &[], limits, &mut |_, _| {}).await {
+        Ok(outcome) => Ok(outputs::facts(&outcome.data)),
+        // Most apps write none.
+        Err(crate::node::channel::ChannelError::Failed { .. }) => Ok(BTreeMap::new()),
+        Err(error) => Err(refused(error)),
+    }
+}
+
+/// The outputs with their values.
+pub(super) async fn outputs(working: &mut Working<'_>) -> Result<Vec<outputs::Found>, StepFailure> {
+    let facts = facts(working).await?;
+    let secrets = secrets(working).await?;
+    let app = folder(working)?;
+    outputs::collect(&subject(working, &app), &secrets, &facts)
+        .map_err(|e| StepFailure::for_good(e.to_string(), "correct the app"))
+}
+
+/// Takes the staged files away.
+pub(super) async fn tidy(working: &mut Working<'_>) -> Result<(), StepFailure> {
+    let app = folder(working)?;
+    match plan::tidy(&app.manifest) {
+        Tidy::All => {
+            let vmid = working.guest.vmid;
+            call(working, &Request::new(Verb::RemoveStaged { vmid })).await
+        }
+        Tidy::Secrets(run) => {
+            let nothing = Redactor::new([]);
+            let status = exec(working, run, &nothing, Kept::Nothing).await?;
+            if status == 0 {
+                return Ok(());
+            }
+            Err(StepFailure::passing(
+                format!("the staged inputs could not be removed (status {status})"),
+                "look into /opt/appstore of the guest",
+            ))
+        }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    fn texts(lines: Vec<(Level, String)>) -> Vec<String> {
+        lines.into_iter().map(|(_, line)| line).collect()
+    }
+
+    #[test]
+    fn a_secret_that_arrives_in_two_pieces_is_blanked() {
+        let redactor = Redactor::new(["correct-horse-battery"]);
+        let mut lines = Lines::default();
+        lines.take(Stream::Stdout, "the password is correct-hor");
+        assert!(texts(lines.whole(&redactor)).is_empty(), "a line without its end waits");
+        lines.take(Stream::Stdout, "se-battery, keep it\nnext");
+        let shown = texts(lines.whole(&redactor)).join("|");
+        assert!(!shown.contains("horse"), "{shown}");
+        assert!(shown.starts_with("the password is "), "{shown}");
+        assert_eq!(texts(lines.rest(&redactor)), ["next"]);
+    }
+
+    #[test]
+    fn output_without_end_stays_within_its_limits() {
+        let redactor = Redactor::new([]);
+        let mut lines = Lines::default();
+        for _ in 0..40 {
+            lines.take(Stream::Stderr, &"x".repeat(1000));
+        }
+        let cut = texts(lines.whole(&redactor));
+        assert_eq!(cut.len(), 1);
+        assert_eq!(cut[0].len(), MOST_LINE);
+        lines.take(Stream::Stdout, &"y\n".repeat(MOST_LINES + 5));
+        let kept = texts(lines.whole(&redactor));
+        assert_eq!(kept.len(), MOST_LINES, "with the note of what is left out");
+        lines.take(Stream::Stdout, "z\n");
+        assert!(texts(lines.whole(&redactor)).is_empty());
+    }
+}
