@@ -32,8 +32,14 @@ The password is asked for, or read from IRONHATCH_NODE_PASSWORD. It is used once
         /// Address of the node
         address: String,
         /// Read the password from standard input
-        #[arg(long)]
+        #[arg(long, conflicts_with = "own_key")]
         password_stdin: bool,
+        /// Use no password: the appliance's own key (`ironhatch cluster key`) opens the node
+        #[arg(long)]
+        own_key: bool,
+        /// The SSH host key that its console shows (SHA256:…); without it you are told what the node shows, to compare
+        #[arg(long, value_name = "SHA256:…", default_value = "", hide_default_value = true)]
+        fingerprint: String,
         /// Wait for the end and show the log
         #[arg(long)]
         wait: bool,
@@ -77,10 +83,13 @@ impl NodeCommand {
         Ok(Some(match self {
             Self::Serve(_) => return Ok(None),
             Self::List => Call::get("/api/nodes"),
-            Self::Enroll { address, password_stdin, wait: _ } => Call::post(
-                "/api/nodes/enroll",
-                json!({ "address": address, "password": password(*password_stdin)? }),
-            ),
+            Self::Enroll { address, password_stdin, own_key, fingerprint, wait: _ } => {
+                let password = if *own_key { String::new() } else { password(*password_stdin)? };
+                let body = json!({
+                    "address": address, "password": password, "fingerprint": fingerprint,
+                });
+                Call::post("/api/nodes/enroll", body)
+            }
             Self::EnrollCommand => Call::post("/api/nodes/enroll-command", json!({})),
             Self::Revoke { node, wait: _ } => {
                 Call::post(format!("/api/nodes/{}/revoke", segment(node)), json!({}))

@@ -109,7 +109,8 @@ impl Engine {
         address: IpAddr,
     ) -> Result<(Option<HostId>, Option<Vec<String>>), Refusal> {
         let hosts = self.store().read::<_, Refusal, _>(|r| Ok(r.hosts()?)).await?;
-        let host = hosts.into_iter().find(|h| h.is_member && h.address.map(IpAddr::V4) == Some(address));
+        let host =
+            hosts.into_iter().find(|h| h.is_member && h.address.map(IpAddr::V4) == Some(address));
         if let Some(host) = host.filter(|h| !h.ssh_host_keys.is_empty()) {
             return Ok((Some(host.id), Some(host.ssh_host_keys)));
         }
@@ -155,6 +156,10 @@ impl Engine {
         Ok(job)
     }
 
+    /// x
+    pub async fn enroll_command(&self) -> Result<Secret<String>, Refusal> {
+        Err(Refusal::new(RefusalKind::Unavailable, "", ""))
+    }
     pub(super) async fn retry_node_work(&self, work: NodeWork) -> Result<JobId, Refusal> {
         match (work.task, work.name) {
             (NodeTask::Revoke, Some(name)) => self.revoke_node(name).await,
@@ -249,10 +254,8 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
 async fn enroll(engine: &Engine, id: JobId, work: &NodeWork) -> Result<(), StepFailure> {
     let key = engine.store().master_key();
     let secret = of_job(id, PASSWORD_SECRET);
-    let password = engine
-        .store()
-        .read::<_, Refusal, _>(move |r| Ok(r.secret(&key, &secret)?))
-        .await?;
+    let password =
+        engine.store().read::<_, Refusal, _>(move |r| Ok(r.secret(&key, &secret)?)).await?;
     let login = match password {
         Some(password) => Login::Password(Secret::new(password.to_string())),
         None => Login::Key(member_key::open(engine).await?),
@@ -393,9 +396,9 @@ pub(super) async fn of_rebuild(
     let login = Login::Key(member_key::open(engine).await?);
     let keys = host.ssh_host_keys.clone();
     let mut begun = begin(engine, IpAddr::V4(address), keys, login).await?;
-    let at: StepId = crate::plan::rebuild::step::ENROLL
-        .parse()
-        .map_err(|_| StepFailure::for_good("the step's id is no slug", "this is a bug; report it"))?;
+    let at: StepId = crate::plan::rebuild::step::ENROLL.parse().map_err(|_| {
+        StepFailure::for_good("the step's id is no slug", "this is a bug; report it")
+    })?;
     let mut last = String::new();
     for step in EnrollStep::ALL {
         last = logged(engine, job.id, at.clone(), begun.running(), step)

@@ -57,8 +57,8 @@ use crate::store::{GuestReads as _, JobReads as _, Tx};
 
 pub use access::Layer;
 pub(super) use access::{CHANNEL_SECRET, TOKEN_SECRET, failed, unavailable};
-pub(super) use create::refused;
 pub use answer::{Archive, Guests, Site, Vitals};
+pub(super) use create::refused;
 
 /// One job on one guest while its driver lives.
 pub(super) struct Working<'a> {

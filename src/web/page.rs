@@ -157,7 +157,7 @@ pub(super) use guest::{find as find_guest, named, power_action};
 pub(super) use guests::parse_place;
 pub(super) use host::find as find_host;
 pub(super) use job::{JobFilter, progress};
-pub(super) use node::{parse_address, parse_password};
+pub(super) use node::enroll_request;
 
 type Page = Result<Response, PageProblem>;
 

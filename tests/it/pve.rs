@@ -26,6 +26,7 @@ struct Story {
 async fn story() -> Story {
     let dir = tempfile::tempdir().unwrap();
     let options = Options {
+        addresses: Vec::new(),
         root: dir.path().to_owned(),
         nodes: vec!["pve1".to_owned(), "pve2".to_owned()],
         schema: Some(schema()),

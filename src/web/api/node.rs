@@ -11,7 +11,7 @@ use crate::domain::node::EnrolledNode;
 use crate::store::{NodeReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::{Operator, new_reader_token};
-use crate::web::page::{parse_address, parse_password};
+use crate::web::page::enroll_request;
 
 fn shown(node: &EnrolledNode) -> Value {
     json!({
@@ -42,7 +42,10 @@ pub(in crate::web) async fn list(State(web): State<WebState>, _: Operator) -> An
 #[serde(deny_unknown_fields)]
 struct EnrollBody {
     address: String,
+    #[serde(default)]
     password: String,
+    #[serde(default)]
+    fingerprint: String,
 }
 
 pub(in crate::web) async fn enroll(
@@ -52,9 +55,8 @@ pub(in crate::web) async fn enroll(
 ) -> Answer {
     let guests = web.guests()?;
     let asked: EnrollBody = body(&bytes)?;
-    let password = parse_password(asked.password)?;
-    let address = parse_address(&asked.address)?;
-    Ok(super::job::accepted(guests.enroll_node(address, password).await?))
+    let request = enroll_request(&asked.address, asked.password, asked.fingerprint)?;
+    Ok(super::job::accepted(guests.enroll_node(request).await?))
 }
 
 pub(in crate::web) async fn command(State(web): State<WebState>, _: Operator) -> Answer {

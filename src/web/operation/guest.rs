@@ -1,6 +1,5 @@
 //! What pages and API ask about apps, guests and nodes.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Answer;
@@ -12,8 +11,8 @@ use crate::domain::id::{GuestId, JobId, NodeName, StorageId};
 use crate::domain::job::PowerAction;
 use crate::domain::secret::Secret;
 use crate::domain::vmid::Vmid;
-use crate::jobs::Guests;
 pub use crate::jobs::{Archive, Site, Vitals};
+use crate::jobs::{EnrollRequest, Guests};
 use futures_util::future::BoxFuture;
 
 type FormAnswer<'a, T> = BoxFuture<'a, Result<T, Declined>>;
@@ -76,8 +75,8 @@ pub trait GuestOperations: Send + Sync + 'static {
     fn vitals(&self, guest: GuestId) -> Answer<'_, Vitals>;
     /// A secret of a guest, shown once: it cannot be asked for again.
     fn reveal(&self, guest: GuestId, key: String) -> Answer<'_, Secret<String>>;
-    /// Enrols a node with the password of its root user.
-    fn enroll_node(&self, address: IpAddr, password: Secret<String>) -> Answer<'_, JobId>;
+    /// Enrols a node with the password of its root user, or with the appliance's own key.
+    fn enroll_node(&self, request: EnrollRequest) -> Answer<'_, JobId>;
     /// A one-line command that enrols the node it is pasted on; valid once, for some minutes.
     fn enroll_command(&self) -> Answer<'_, Secret<String>>;
     /// Takes everything that enrolment made off a node.
@@ -157,8 +156,8 @@ impl GuestOperations for Guests {
     fn reveal(&self, guest: GuestId, key: String) -> Answer<'_, Secret<String>> {
         Box::pin(self.engine().reveal(guest, key))
     }
-    fn enroll_node(&self, address: IpAddr, password: Secret<String>) -> Answer<'_, JobId> {
-        Box::pin(self.engine().enroll_node(address, password))
+    fn enroll_node(&self, request: EnrollRequest) -> Answer<'_, JobId> {
+        Box::pin(self.engine().enroll_node(request))
     }
     fn enroll_command(&self) -> Answer<'_, Secret<String>> {
         Box::pin(self.engine().enroll_command())

@@ -15,6 +15,7 @@ use crate::domain::node::EnrolledNode;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
+use crate::jobs::EnrollRequest;
 use crate::store::{GuestReads as _, NodeReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::{Operator, new_reader_token};
@@ -77,7 +78,9 @@ impl NodesPage {
     }
 
     fn general_error(&self) -> Option<&Refusal> {
-        self.refused.as_ref().filter(|r| !matches!(r.field, Some("address" | "password")))
+        self.refused
+            .as_ref()
+            .filter(|r| !matches!(r.field, Some("address" | "password" | "fingerprint")))
     }
 }
 
@@ -116,10 +119,11 @@ pub(crate) async fn list(State(web): State<WebState>, operator: Operator) -> Pag
 pub(crate) struct EnrollForm {
     address: String,
     password: String,
+    fingerprint: String,
 }
 
 /// An address as it was entered; the same words for page and API.
-pub(crate) fn parse_address(text: &str) -> Result<IpAddr, Refusal> {
+fn parse_address(text: &str) -> Result<IpAddr, Refusal> {
     text.trim().parse().map_err(|_| {
         let shown: String = text.trim().chars().take(60).collect();
         let detail = format!("'{shown}' is not an IP address.");
@@ -128,15 +132,17 @@ pub(crate) fn parse_address(text: &str) -> Result<IpAddr, Refusal> {
     })
 }
 
-/// A password that was entered; empty is refused beside its field.
-pub(crate) fn parse_password(text: String) -> Result<Secret<String>, Refusal> {
-    if text.is_empty() {
-        let hint = "It is used once and kept nowhere. The command below does without.";
-        let refusal =
-            Refusal::new(RefusalKind::Unprocessable, "The password of root is needed.", hint);
-        return Err(refusal.about("password"));
-    }
-    Ok(Secret::new(text))
+/// What was entered for an enrolment; the same for page and API. Without a password the appliance's own key is tried.
+pub(crate) fn enroll_request(
+    address: &str,
+    password: String,
+    fingerprint: String,
+) -> Result<EnrollRequest, Refusal> {
+    Ok(EnrollRequest {
+        address: parse_address(address)?,
+        password: Some(Secret::new(password)).filter(|p| !p.expose().is_empty()),
+        fingerprint: Some(fingerprint).filter(|f| !f.trim().is_empty()),
+    })
 }
 
 pub(crate) async fn enroll(
@@ -146,10 +152,8 @@ pub(crate) async fn enroll(
 ) -> Page {
     let state = web.clone();
     let Ok(guests) = state.guests() else { return switched_off(web, operator, "nodes").await };
-    let asked = parse_password(form.password);
-    let asked = parse_address(&form.address).and_then(|address| Ok((address, asked?)));
-    let queued = match asked {
-        Ok((address, password)) => guests.enroll_node(address, password).await,
+    let queued = match enroll_request(&form.address, form.password, form.fingerprint) {
+        Ok(request) => guests.enroll_node(request).await,
         Err(refusal) => Err(refusal),
     };
     match queued {

@@ -1,6 +1,5 @@
 //! Operations on guests that write down what they were asked and answer from the small catalog.
 
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
@@ -16,6 +15,7 @@ use crate::domain::job::PowerAction;
 use crate::domain::refusal::Refusal;
 use crate::domain::secret::Secret;
 use crate::domain::vmid::Vmid;
+use crate::jobs::EnrollRequest;
 use crate::web::{Archive, GuestOperations, Site, Vitals};
 
 /// What `reveal` gives out: must be nowhere else.
@@ -207,12 +207,9 @@ impl GuestOperations for GuestRecorder {
     fn reveal(&self, _: GuestId, key: String) -> BoxFuture<'_, Result<Secret<String>, Refusal>> {
         self.note(format!("reveal {key}"), Secret::new(REVEALED.to_owned()))
     }
-    fn enroll_node(
-        &self,
-        address: IpAddr,
-        password: Secret<String>,
-    ) -> BoxFuture<'_, Result<JobId, Refusal>> {
-        self.note(format!("enroll {address} {}", password.expose().len()), job())
+    fn enroll_node(&self, request: EnrollRequest) -> BoxFuture<'_, Result<JobId, Refusal>> {
+        let length = request.password.map_or(0, |p| p.expose().len());
+        self.note(format!("enroll {} {length}", request.address), job())
     }
     fn enroll_command(&self) -> BoxFuture<'_, Result<Secret<String>, Refusal>> {
         let command = "curl -fsS http://192.0.2.10:8080/enroll/once | sh";

@@ -138,7 +138,8 @@ fn an_existing_container_is_read_only_until_it_is_adopted() {
         let seen = world.try_post("/api/guests/observe", &foreign);
         assert!(seen.status < 300, "{seen:?}");
         let id = world.guest("old1")["id"].as_str().unwrap().to_owned();
-        let power = world.try_post(&format!("/api/guests/{id}/power"), &json!({ "action": "start" }));
+        let power =
+            world.try_post(&format!("/api/guests/{id}/power"), &json!({ "action": "start" }));
         assert_eq!(power.status, 409, "{power:?}");
         assert_eq!(world.pve.config("pve1", vmid).unwrap().get("tags"), None);
 

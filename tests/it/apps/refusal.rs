@@ -110,13 +110,19 @@ fn a_planted_secret_is_in_no_log_page_record_or_dump() {
         let job = world.ask_for("web1", &[]);
         world.wait(&job, "succeeded");
         let id = world.guest("web1")["id"].as_str().unwrap().to_owned();
-        for path in ["/api/guests", "/api/jobs", "/api/apps", "/api/nodes", "/api/system/discovery"] {
+        for path in ["/api/guests", "/api/jobs", "/api/apps", "/api/nodes", "/api/system/discovery"]
+        {
             assert!(!world.daemon.get(path).to_string().contains(PLANTED), "{path}");
         }
-        for path in [format!("/api/guests/{id}"), format!("/api/jobs/{job}"), format!("/api/jobs/{job}/logs")] {
+        for path in [
+            format!("/api/guests/{id}"),
+            format!("/api/jobs/{job}"),
+            format!("/api/jobs/{job}/logs"),
+        ] {
             assert!(!world.daemon.get(&path).to_string().contains(PLANTED), "{path}");
         }
-        let shown = world.daemon.post(&format!("/api/guests/{id}/reveal"), &json!({ "key": "login" }));
+        let shown =
+            world.daemon.post(&format!("/api/guests/{id}/reveal"), &json!({ "key": "login" }));
         assert_eq!(shown["value"], PLANTED);
         let again = world.try_post(&format!("/api/guests/{id}/reveal"), &json!({ "key": "login" }));
         assert_eq!(again.status, 404, "{again:?}");

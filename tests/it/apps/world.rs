@@ -40,10 +40,11 @@ impl World {
     pub(crate) fn start_with(lab: &Lab, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("apps-").tempdir_in("/tmp").unwrap();
         let node = lab.cluster("pve1", 20);
-        guests(&node, "");
+        // Where the double of the API keeps what runs, so that both see the same containers.
+        guests(&node, "PCT_RUN=/etc/pve/run");
         // The machine's own /usr/local/lib is not the node's: the agent's program goes into a private one.
         node.sh("mkdir -p /run/lib && mount --bind /run/lib /usr/local/lib");
-        let pve = serve(node.folder().join("etc/pve"), node.address);
+        let pve = serve(node.root().join("etc/pve"), node.address);
         for n in 0..4u8 {
             let vmid = Vmid::try_from(FIRST + u32::from(n)).unwrap();
             pve.set_address(vmid, Ipv4Addr::new(192, 0, 2, FIRST_GUEST + n));
@@ -224,7 +225,7 @@ fn serve(root: PathBuf, address: std::net::IpAddr) -> FakePve {
 fn rootfs(node: &Node, vmid: Vmid) {
     let root = format!("/var/lib/lxc-double/{vmid}");
     let made = node.sh(&format!(
-        "mkdir -p {root}/bin {root}/usr/bin {root}/usr/sbin {root}/etc {root}/tmp {root}/opt {root}/root {root}/srv {root}/dev && \
+        "mkdir -p {root}/bin {root}/sbin {root}/usr/bin {root}/usr/sbin {root}/etc {root}/tmp {root}/opt {root}/root {root}/srv {root}/dev && \
          cp /bin/busybox {root}/bin/busybox && chroot {root} /bin/busybox --install -s && \
          printf '#!/bin/sh\\nexec /bin/sh \"$@\"\\n' >{root}/bin/bash && chmod 755 {root}/bin/bash && \
          mknod -m 666 {root}/dev/null c 1 3; \
@@ -265,7 +266,6 @@ fn catalog(dir: &Path, version: &str, page: &str) {
         "#!/bin/bash\nset -eu\necho \"installing page {page}\"\n\
          echo \"the password is $(cat /opt/appstore/secrets/password)\"\ncat /opt/appstore/inputs.json\n\
          mkdir -p /srv\necho \"page {page}: $INPUT_TITLE\" >/srv/index.html\n\
-         for p in /proc/[0-9]*; do :; done\n\
          busybox wget -q -O /dev/null \"http://$GUEST_IP:8080/\" || busybox httpd -p \"$GUEST_IP:8080\" -h /srv\n"
     );
     write(

@@ -1,7 +1,6 @@
 //! Operations on guests as the browser meets them: a small world that lives in the store, without a cluster.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
@@ -17,6 +16,7 @@ use ironhatch::domain::job::*;
 use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::secret::Secret;
 use ironhatch::domain::vmid::Vmid;
+use ironhatch::jobs::EnrollRequest;
 use ironhatch::store::{GuestReads as _, GuestWriteError, JobReads as _, Store};
 use ironhatch::web::{Archive, GuestOperations, Site, Vitals};
 
@@ -482,7 +482,7 @@ impl GuestOperations for World {
     fn reveal(&self, _: GuestId, _: String) -> BoxFuture<'_, Result<Secret<String>, Refusal>> {
         refused()
     }
-    fn enroll_node(&self, _: IpAddr, _: Secret<String>) -> BoxFuture<'_, Result<JobId, Refusal>> {
+    fn enroll_node(&self, _: EnrollRequest) -> BoxFuture<'_, Result<JobId, Refusal>> {
         refused()
     }
     fn enroll_command(&self) -> BoxFuture<'_, Result<Secret<String>, Refusal>> {

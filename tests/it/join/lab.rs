@@ -150,9 +150,9 @@ fn start(name: &str, dir: &Path) -> Child {
 }
 
 impl Node {
-    /// The folder below which its own `/etc`, `/root` and `/run` are.
-    pub(crate) fn folder(&self) -> &Path {
-        &self.dir
+    /// Its root directory as it sees it itself, `/etc/pve` mounted.
+    pub(crate) fn root(&self) -> PathBuf {
+        format!("/proc/{}/root", self.process.id()).into()
     }
 
     /// Runs a shell command inside the node and returns its standard output.
