@@ -44,6 +44,10 @@ pub(super) fn permissions(_: &mut World, request: &Request) -> Outcome {
     let flags = |held: &std::collections::BTreeMap<String, bool>| -> Map<String, Value> {
         held.iter().map(|(privilege, down)| (privilege.clone(), json!(u8::from(*down)))).collect()
     };
+    let own = [request.token.as_str(), request.token.split('!').next().unwrap_or_default()];
+    if request.get("userid").is_some_and(|user| !own.contains(&user)) {
+        request.need("/access", "Sys.Audit")?;
+    }
     if let Some(path) = request.get("path") {
         return Ok(json!({ path: flags(&request.access.held(&request.token, path)) }));
     }

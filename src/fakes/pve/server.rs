@@ -100,9 +100,10 @@ fn certificate(name: &str) -> (ServerConfig, [u8; 32], String) {
 /// Ends a connection without an answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the connection is closed because a test asked for it")]
-struct Dropped;
+pub(super) struct Dropped;
 
-async fn respond(
+/// Answers one request that reached a node which is up.
+pub(super) async fn respond(
     member: &str,
     world: &Mutex<World>,
     request: Request<Incoming>,

@@ -163,31 +163,40 @@ fn comparable(config: &serde_json::Value) -> BTreeMap<String, String> {
     shown
 }
 
-#[test]
-fn recorded_requests_are_answered_as_the_cluster_answered_them() {
-    let Some(folder) = shared("fixtures/pve") else { return };
-    let dir = tempfile::tempdir().unwrap();
+/// The cluster of the records, before anything was done to it.
+fn recorded_cluster(root: &std::path::Path) -> World {
     let nodes = ["pve1", "pve2", "pve3", "pve4"].map(|name| Node {
         name: name.to_owned(),
         up: true,
         fingerprint: [0; 32],
     });
-    let mut world = World::new(dir.path(), nodes.into(), schema());
+    let mut world = World::new(root, nodes.into(), schema());
+    world.storages = storages();
+    world.appliances = appliances();
+    world.add_template("local", TEMPLATE.rsplit('/').next().unwrap());
+    world.files.write_user_cfg(&format!("{USER_CFG}{ENROLLED_CFG}pool:jsonpool::::\n"));
+    world.files.write_token_cfg(&format!("{ROOT_TOKEN} {ROOT_SECRET}\n{TOKEN} {SECRET}\n"));
+    world.task_time = Duration::ZERO;
+    world
+}
+
+fn exchanges(file: &str) -> Option<Vec<serde_json::Value>> {
+    let text = std::fs::read_to_string(shared(&format!("fixtures/pve/{file}"))?).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn recorded_requests_are_answered_as_the_cluster_answered_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = recorded_cluster(dir.path());
     let content = ["rootdir", "vztmpl", "iso", "backup", "images", "snippets"];
     world.storages = storages().into_iter().take(1).collect();
     world.storages[0].content = content.map(str::to_owned).to_vec();
-    world.appliances = appliances();
-    world.add_template("local", TEMPLATE.rsplit('/').next().unwrap());
-    world.files.write_user_cfg(&format!("{USER_CFG}{ENROLLED_CFG}"));
-    world.files.write_token_cfg(&format!("{ROOT_TOKEN} {ROOT_SECRET}\n{TOKEN} {SECRET}\n"));
-    world.task_time = Duration::ZERO;
-
     let (mut compared, mut problems) = (0, Vec::new());
     let mut drawn: BTreeMap<String, String> = BTreeMap::new();
     for file in ["02-discovery.json", "03-lxc-create.json", "03-lxc-change.json", "06-backup.json"]
     {
-        let text = std::fs::read_to_string(folder.join(file)).unwrap();
-        let exchanges: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        let Some(exchanges) = exchanges(file) else { return };
         for exchange in exchanges {
             let name = exchange["name"].as_str().unwrap();
             world.settle();
@@ -248,4 +257,103 @@ fn recorded_requests_are_answered_as_the_cluster_answered_them() {
     }
     assert!(problems.is_empty(), "{} of {compared}:\n{}", problems.len(), problems.join("\n"));
     assert!(compared > 150, "only {compared} exchanges were compared");
+}
+
+#[test]
+fn a_cluster_without_quorum_and_a_node_that_is_off_answer_as_recorded() {
+    let Some(exchanges) = exchanges("07-cluster-api.json") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let mut world = recorded_cluster(dir.path());
+    world.storages[0].content.push("rootdir".to_owned());
+    let now = ContainerConfig::read_file("hostname: a\nunprivileged: 1\n");
+    world.files.write_conf("pve1", 101, &Conf { now, snapshots: Vec::new() });
+    world.edit_pool(POOL, |pool| {
+        pool.guests.insert(101);
+    });
+    let mut compared = 0;
+    for exchange in exchanges {
+        let name = exchange["name"].as_str().unwrap();
+        world.quorate = !name.ends_with("without quorum");
+        world.nodes[3].up = !name.ends_with("that is off");
+        if world.quorate && world.nodes[3].up {
+            continue;
+        }
+        let Some(raw) = request_of(&exchange).filter(|raw| raw.method != "GET") else { continue };
+        let refusal = route::answer(&mut world, &raw).unwrap_err();
+        assert_eq!(exchange["response"]["status"], refusal.status, "{name}: {refusal:?}");
+        assert_eq!(exchange["response"]["reason"], refusal.text, "{name}");
+        compared += 1;
+    }
+    assert_eq!(compared, 4);
+}
+
+/// Sends a recorded request as bytes and gives status, reason and body.
+async fn over_http(world: &Mutex<World>, exchange: &serde_json::Value) -> (u16, String, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let request = &exchange["request"];
+    let secret = if exchange["auth"] == "token-root" { ROOT_SECRET } else { SECRET };
+    let mut head = String::new();
+    for (name, text) in request["headers"].as_object().unwrap() {
+        let text = text.as_str().unwrap().replace("<token-secret>", secret);
+        head.push_str(&format!("{name}: {text}\r\n"));
+    }
+    let mut body = request["body"].as_str().unwrap_or_default().to_owned();
+    if head.contains("chunked") {
+        body = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    } else {
+        head.push_str(&format!("content-length: {}\r\n", body.len()));
+    }
+    let (method, path) = (request["method"].as_str().unwrap(), request["path"].as_str().unwrap());
+    let text =
+        format!("{method} {path} HTTP/1.1\r\nhost: pve1\r\n{head}connection: close\r\n\r\n{body}");
+    let (mut client, socket) = tokio::io::duplex(1 << 20);
+    let service = hyper::service::service_fn(|request| server::respond("pve1", world, request));
+    let http = hyper::server::conn::http1::Builder::new();
+    let serving = http.serve_connection(hyper_util::rt::TokioIo::new(socket), service);
+    let talking = async {
+        client.write_all(text.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let (_, answer) = tokio::join!(serving, talking);
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let mut line = head.lines().next().unwrap().splitn(3, ' ').skip(1);
+    let status = line.next().unwrap().parse().unwrap();
+    (status, line.next().unwrap_or_default().to_owned(), body.to_owned())
+}
+
+#[tokio::test]
+async fn the_http_layer_refuses_what_the_real_one_refuses() {
+    let Some(exchanges) = exchanges("01-auth.json") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let world = Mutex::new(recorded_cluster(dir.path()));
+    let mut compared = 0;
+    for exchange in exchanges {
+        let (request, response) = (&exchange["request"], &exchange["response"]);
+        let path = request["path"].as_str().unwrap();
+        let is_modelled = request_of(&exchange).is_some();
+        let by_layer = matches!(response["status"].as_u64().unwrap(), 401 | 500 | 501 | 506);
+        let has_ticket =
+            path.ends_with("/access/ticket") || !request["headers"]["Cookie"].is_null();
+        // Without TLS the real server redirects; here there is never any.
+        let is_plain = exchange["name"].as_str().unwrap().starts_with("plain HTTP");
+        if has_ticket || is_plain || !(is_modelled || by_layer) {
+            continue;
+        }
+        compared += 1;
+        let (status, reason, body) = over_http(&world, &exchange).await;
+        let name = &exchange["name"];
+        assert_eq!(response["status"], status, "{name}: {reason}");
+        let recorded = response["reason"].as_str().unwrap();
+        assert!(recorded.starts_with(&reason) && !reason.is_empty(), "{name}: {reason}");
+        if response["body"] == "" {
+            assert_eq!(body, "", "{name}");
+        }
+        if !response["body"]["message"].is_null() {
+            let ours: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert!(ours["message"].as_str().unwrap().starts_with(&reason), "{name}");
+        }
+    }
+    assert!(compared > 18, "only {compared} exchanges were compared");
 }
