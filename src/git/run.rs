@@ -121,12 +121,10 @@ impl Git {
             Ok(Ok(None)) => Err(GitError::TooMuchOutput { command: name, most: call.most_output }),
             Ok(Ok(Some(Ended { success: true, output, .. }))) => Ok(Printed { output }),
             Ok(Ok(Some(Ended { output, errors, .. }))) => {
-                let said = format!(
-                    "{}\n{}",
-                    String::from_utf8_lossy(&errors),
-                    // `push --porcelain` says on its standard output which reference was refused and why.
-                    if name == "push" { String::from_utf8_lossy(&output) } else { "".into() },
-                );
+                // `push --porcelain` says on its standard output which reference was refused and why.
+                let refused = if name == "push" { output } else { Vec::new() };
+                let said = [refused, errors].concat();
+                let said = String::from_utf8_lossy(&said);
                 let class = class_of(&said);
                 Err(GitError::Failed { command: name, class, detail: detail(&said, call.remote) })
             }
@@ -369,6 +367,10 @@ fn detail(said: &str, remote: Option<&Remote>) -> String {
             _ => "Authentication failed: the server wants a user and a password",
         }
         .to_owned();
+    }
+    if said.contains("Host key verification failed") {
+        return "Host key verification failed: the server shows another key than ssh_host_key"
+            .to_owned();
     }
     let mut text = String::new();
     for line in said.lines().map(str::trim).filter(|l| !l.is_empty()) {
