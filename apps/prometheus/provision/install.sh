@@ -6,6 +6,8 @@ set -euo pipefail
 
 conf=/etc/prometheus
 token=$(input discovery_token "")
+discovery=${INPUT_DISCOVERY_URL:-}
+if [ -z "$discovery" ] && [ -n "$token" ]; then discovery=$SITE_TARGETS; fi
 
 say "Writing $conf/prometheus.yml"
 if [ -n "$token" ]; then
@@ -41,11 +43,11 @@ YAML
     file_sd_configs:
       - files: ["$conf/targets/*.yml"]
 YAML
-    if [ -n "${INPUT_DISCOVERY_URL:-}" ]; then
+    if [ -n "$discovery" ]; then
         cat <<YAML
   - job_name: guests
     http_sd_configs:
-      - url: "$INPUT_DISCOVERY_URL"
+      - url: "$discovery"
 YAML
         if [ -n "$token" ]; then
             printf '        authorization:\n          credentials_file: %s/discovery.token\n' "$conf"
