@@ -37,8 +37,8 @@
 
   function replace(old, fresh) {
     if (old.isEqualNode(fresh) || isBusy(old)) return;
-    const follows = old.hasAttribute("data-follow") && old.scrollTop + old.clientHeight >= old.scrollHeight - 40;
-    const scroll = old.scrollTop;
+    const logs = [old, ...old.querySelectorAll("[data-follow]")].filter((el) => el.hasAttribute("data-follow"));
+    const places = logs.map((el) => [el.id, el.scrollTop, el.scrollTop + el.clientHeight >= el.scrollHeight - 40]);
     const focused = old === document.activeElement;
     const next = document.importNode(fresh, true);
     for (const open of old.querySelectorAll("details[open]")) {
@@ -46,7 +46,10 @@
       next.querySelectorAll("details")[same]?.setAttribute("open", "");
     }
     old.replaceWith(next);
-    if (next.hasAttribute("data-follow")) next.scrollTop = follows ? next.scrollHeight : scroll;
+    for (const [id, top, follows] of places) {
+      const log = document.getElementById(id);
+      if (log) log.scrollTop = follows ? log.scrollHeight : top;
+    }
     if (focused) next.focus({ preventScroll: true });
     arrange(next);
   }

@@ -12,7 +12,7 @@ use super::{Frame, Page, missing, render, render_with};
 use crate::domain::event::EventKind;
 use crate::domain::host::{Failure, Host};
 use crate::domain::id::JobId;
-use crate::domain::job::{Job, JobStatus, Step, StepStatus, Work};
+use crate::domain::job::{GuestTask, Job, JobStatus, Step, StepStatus, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::store::{
@@ -265,7 +265,20 @@ struct JobPage {
     open: bool,
     stopping: bool,
     may_retry: bool,
+    /// What another try destroys or changes for good; the guest's name is typed then.
+    retry_warning: &'static str,
     refused: Option<Refusal>,
+}
+
+/// What has to be confirmed before a guest's work is done again; empty: nothing.
+fn retry_warning(work: &Work) -> &'static str {
+    let Work::Guest(work) = work else { return "" };
+    match work.task {
+        GuestTask::Uninstall { .. } => "Its container is destroyed.",
+        GuestTask::Restore { .. } => "What is in it is replaced by the backup.",
+        GuestTask::Adopt => "It moves into Ironhatch's pool and gets its tag.",
+        _ => "",
+    }
 }
 
 #[derive(Deserialize, Default)]
@@ -374,6 +387,7 @@ fn job_page(
         only_log,
         open,
         stopping: open && job.cancel_requested,
+        retry_warning: retry_warning(&job.work),
         may_retry: matches!(job.status, JobStatus::Failed | JobStatus::Cancelled),
         refused,
     }))

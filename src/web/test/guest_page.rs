@@ -1,10 +1,11 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 
-use super::guest_scene::{GuestScene, SEALED, TYPED, guest_id};
+use super::guest_scene::{GuestScene, SEALED, TYPED, guest_id, installed};
 use super::guests::{REVEALED, job};
-use super::scene::{CSRF, Scene};
+use super::scene::{CSRF, Scene, job_id};
 use crate::domain::form::{Declined, FieldError};
+use crate::domain::job::{GuestTask, JobStatus, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 
 fn asked(scene: &GuestScene) -> Vec<String> {
@@ -256,4 +257,22 @@ async fn drafts_of_one_session_are_nothing_to_another() {
     assert!(mine.body.contains("value=\"web1\""));
     let other_app = scene.get(&format!("/apps/redis/install?draft={draft}")).await;
     assert!(!other_app.body.contains("value=\"web1\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_try_at_what_destroys_wants_the_name() {
+    let scene = GuestScene::fleet();
+    scene.write(100, |tx| {
+        let mut job = installed(14, 101, JobStatus::Failed, [StepStatus::Failed; 4]);
+        let Work::Guest(work) = &mut job.work else { unreachable!() };
+        work.task = GuestTask::Uninstall { keep_volumes: false, destroy_failed: false };
+        tx.save_job(&job).unwrap();
+    });
+    let path = format!("/jobs/{}", job_id(14));
+    let page = scene.get(&path).await.body;
+    assert!(page.contains("Its container is destroyed.") && page.contains("<code>web101</code>"));
+    scene.post(&format!("{path}/retry"), &format!("csrf={CSRF}&confirm=web101")).await;
+    assert_eq!(*scene.asked.asked.lock().unwrap(), [format!("retry {} web101", job_id(14))]);
+    let install = scene.get(&format!("/jobs/{}", job_id(13))).await.body;
+    assert!(install.contains("Try again") && !install.contains("id=\"confirm\""));
 }

@@ -95,7 +95,8 @@ fn ready() -> Guest {
     })
 }
 
-fn installed(n: u128, number: u32, status: JobStatus, statuses: [StepStatus; 4]) -> Job {
+/// An installation of a guest.
+pub(super) fn installed(n: u128, number: u32, status: JobStatus, statuses: [StepStatus; 4]) -> Job {
     let titles = [
         ("allocate_ctid", "Choose a number"),
         ("create_container", "Create the container"),

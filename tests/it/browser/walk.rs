@@ -40,7 +40,7 @@ async fn an_operator_installs_an_app_watches_it_and_takes_it_away() {
         dashboard_with(&state, |store| Some(Arc::new(World { store: store.clone() }))).await;
     let world = World { store: store.clone() };
     let (mut driver, client) = browser(&profile, Screen::Desk).await;
-    client.set_window_size(1280, 1000).await.unwrap();
+    client.set_window_size(1100, 800).await.unwrap();
     log_in(&client, &store, address).await;
 
     // Browse and filter.
