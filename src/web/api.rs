@@ -32,6 +32,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/jobs/{id}/cancel", post(job::cancel))
         .route("/api/jobs/{id}/retry", post(job::retry))
         .route("/api/apps", get(app::list))
+        .route("/api/apps/schema.json", get(app::schema))
         .route("/api/apps/refresh", post(app::refresh))
         .route("/api/apps/{id}", get(app::show))
         .route("/api/install", post(app::install))

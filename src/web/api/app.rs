@@ -2,8 +2,8 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
-use axum::response::IntoResponse as _;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -90,6 +90,12 @@ pub(in crate::web) async fn list(
 
 fn parse(id: &str) -> Result<AppId, Problem> {
     id.parse().map_err(|_| missing("app", id))
+}
+
+/// The JSON Schema of manifests.
+pub(in crate::web) async fn schema(_: Operator) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/schema+json")];
+    (kind, crate::apps::schema::TEXT).into_response()
 }
 
 /// One app with its whole manifest.

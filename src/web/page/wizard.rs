@@ -135,10 +135,13 @@ fn network(boundary: &Boundary, found: Option<&Discovery>) -> Group {
         fixed(Field::text("address", "Fixed address with prefix", 18).mono("192.0.2.60/24")),
         fixed(Field::text("gateway", "Gateway", 15).mono("192.0.2.1")),
     ];
-    if !boundary.vlans.is_empty() {
-        let untagged = (String::new(), "untagged".to_owned());
-        let vlans = boundary.vlans.iter().map(|v| (v.to_string(), v.to_string()));
-        let choices = std::iter::once(untagged).chain(vlans).collect();
+    let choices = boundary.vlan_choices();
+    if choices != [None] {
+        let choice = |tag: Option<u16>| match tag {
+            Some(tag) => (tag.to_string(), tag.to_string()),
+            None => ("0".to_owned(), "untagged".to_owned()),
+        };
+        let choices = choices.into_iter().map(choice).collect();
         fields.insert(1, Field::select("vlan", "VLAN", choices));
     }
     Group::new("Network", "", fields)

@@ -269,7 +269,7 @@ pub(crate) fn site() -> Site {
             backup_storages: vec!["backup".parse().unwrap()],
             template_storage: "local".parse().unwrap(),
             bridges: vec!["vmbr0".parse().unwrap()],
-            vlans: vec![20],
+            vlans: vec![0, 20],
             caps: Caps { cores: 8, memory_mb: 16_384, disk_gb: 200 },
             vmids: Vmid::MIN..=Vmid::try_from(999).unwrap(),
             reserved_vmids: vec![],

@@ -50,6 +50,8 @@ async fn everything_can_be_read() {
     assert_eq!(running["jobs"].as_array().unwrap().len(), 1);
     let lines = get(&scene, &format!("/api/jobs/{}/logs?search=NGINX", job_id(12))).await;
     assert_eq!(lines["lines"].as_array().unwrap().len(), 1);
+    let schema = get(&scene, "/api/apps/schema.json").await;
+    assert!(schema["$schema"].as_str().unwrap().contains("json-schema.org"));
     assert_eq!(scene.get("/api/guests/nobody").await.status, StatusCode::NOT_FOUND);
     assert_eq!(scene.get("/api/apps/nobody").await.status, StatusCode::NOT_FOUND);
 }

@@ -175,7 +175,7 @@ async fn lists_are_filtered_and_hostile_links_stay_text() {
     let (_, list) = jobs.split_once("id=\"jobs\"").unwrap();
     assert!(list.contains("web103") && !list.contains("web102"), "{list}");
     assert!(jobs.contains("2 on guests at a time"));
-    let log = scene.get(&format!("/jobs/{}/log.txt", super::scene::job_id(12))).await;
+    let log = scene.get(&format!("/jobs/{}/log.txt", job_id(12))).await;
     assert_eq!(log.header("content-type"), "text/plain; charset=utf-8");
     assert!(log.body.contains("[provision] Setting up nginx\n"), "{}", log.body);
 }
