@@ -208,7 +208,7 @@ impl Verb {
     }
 
     /// All names, in the order of the variants.
-    pub const NAMES: [&'static str; 16] = [
+    pub const NAMES: [&'static str; 17] = [
         "hello",
         "exec",
         "push",
@@ -218,6 +218,7 @@ impl Verb {
         "set-devices",
         "bind-mount",
         "unbind",
+        "release-volume",
         "template",
         "unlock",
         "gpus",

@@ -69,6 +69,18 @@ impl GuestConf {
     }
 }
 
+/// The text of a configuration without its current `mp[n]` entry; snapshots keep theirs.
+pub(super) fn without(text: &str, slot: u8) -> String {
+    let key = format!("mp{slot}:");
+    let mut current = true;
+    text.split_inclusive('\n')
+        .filter(|line| {
+            current &= !line.starts_with('[');
+            !(current && line.starts_with(&key))
+        })
+        .collect()
+}
+
 /// The value of a `dev[n]` property, every part spelled out.
 pub(super) fn device_value(entry: &DeviceEntry) -> String {
     let DeviceEntry { path, uid, gid, mode } = entry;
@@ -120,6 +132,12 @@ mod test {
         assert_eq!(conf.get("lock"), Some("backup"));
         assert!(!conf.is_template());
         assert_eq!(conf.devices(), [(0, "/dev/kfd,gid=1")]);
+    }
+
+    #[test]
+    fn one_mount_point_goes_and_snapshots_keep_theirs() {
+        let text = "#mp0: x\nmp0: a:b,mp=/x\nmp01: y\nmp1: a:c\n[s]\nmp0: a:b,mp=/x\n";
+        assert_eq!(without(text, 0), "#mp0: x\nmp01: y\nmp1: a:c\n[s]\nmp0: a:b,mp=/x\n");
     }
 
     #[test]

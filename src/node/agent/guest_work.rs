@@ -42,6 +42,7 @@ impl Agent<'_> {
                 bind(guest, *slot, &source, path, *read_only)?;
             }
             Verb::Unbind { slot, .. } => unbind(guest, *slot)?,
+            Verb::ReleaseVolume { slot, .. } => self.release_volume(guest, *slot)?,
             Verb::Template { .. } => template(guest)?,
             Verb::Unlock { .. } => {
                 if guest.conf.get("lock").is_some() {
@@ -150,6 +151,33 @@ impl Agent<'_> {
             self.output.frame(&frame).map_err(|_| Stop::Gone)?;
         }
         Ok(())
+    }
+
+    /// Takes a volume's line out of the configuration, as Proxmox VE writes it: a new file put in the old one's place.
+    fn release_volume(&self, guest: &Admitted, slot: u8) -> Result<(), Stop> {
+        match guest.conf.get(&format!("mp{slot}")) {
+            None => return Ok(()),
+            Some(value) if is_bind(value) => {
+                return Err(refused(Rule::State, format!("mp{slot} is a bind mount")));
+            }
+            Some(_) => {}
+        }
+        must_be_stopped(guest)?;
+        if let Some(lock) = guest.conf.get("lock") {
+            return Err(refused(
+                Rule::State,
+                format!("container {} is locked ({lock})", guest.vmid),
+            ));
+        }
+        let file = self.config.pve_dir.join(format!("local/lxc/{}.conf", guest.vmid));
+        let fresh = file.with_extension(format!("conf.tmp.{}", std::process::id()));
+        let written = super::conf::read(&file)
+            .and_then(|text| std::fs::write(&fresh, super::conf::without(&text, slot)))
+            .and_then(|()| std::fs::rename(&fresh, &file));
+        written.map_err(|e| {
+            let _ = std::fs::remove_file(&fresh);
+            failed(format!("the configuration of container {} cannot be written: {e}", guest.vmid))
+        })
     }
 
     /// The source of a bind mount, when it is really below an allowed folder: no link leads to it.

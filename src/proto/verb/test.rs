@@ -343,7 +343,7 @@ proptest! {
     /// Real requests with a few bytes changed: closer to the decoder's branches than noise.
     #[test]
     fn damaged_requests_are_refused_or_pass_every_check(
-        sample in 0..16usize,
+        sample in 0..17usize,
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
     ) {
         let mut line = encode_request(&Request::new(samples()[sample].clone())).unwrap();
