@@ -12,7 +12,14 @@ fn tasks() -> Vec<GuestTask> {
         GuestTask::Install { app },
         GuestTask::Uninstall { keep_volumes: false, destroy_failed: false },
         GuestTask::Reconfigure(crate::domain::job::Reconfigure::default()),
-        GuestTask::Upgrade { version: "1.3.0".to_owned() },
+        GuestTask::Upgrade {
+            to: crate::domain::job::AppVersion {
+                id: "wiki".parse().unwrap(),
+                version: "1.3.0".to_owned(),
+                source: "built-in".to_owned(),
+                hash: crate::domain::app::ContentHash("0".repeat(64)),
+            },
+        },
         GuestTask::Return,
         GuestTask::Power { action: PowerAction::Start },
         GuestTask::Backup { storage: "backup".parse().unwrap(), scheduled: false },
