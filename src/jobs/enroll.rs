@@ -3,12 +3,16 @@
 //! The steps are `plan::enroll`'s. Nothing is remembered between two runs: after a restart all steps are run again, which
 //! changes only what is not as it should be.
 
+mod paste;
+
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 
 use super::end;
+pub(super) use paste::Waiting;
+
 use super::engine::Engine;
 use super::guest::{CHANNEL_SECRET, TOKEN_SECRET};
 use super::member_key;
@@ -89,7 +93,7 @@ impl Engine {
         let job = self
             .store()
             .write::<_, Refusal, _>(move |tx| {
-                refuse_running(tx.active_jobs()?, address)?;
+                refuse_running(&tx.active_jobs()?, address)?;
                 let task = NodeTask::Enroll;
                 let work = NodeWork { address, name: None, task, host_keys, host };
                 let job = queue(tx, Work::Node(work), enroll_steps())?;
@@ -141,7 +145,7 @@ impl Engine {
                         "uninstall them or move them to another node first",
                     ));
                 }
-                refuse_running(tx.active_jobs()?, node.address)?;
+                refuse_running(&tx.active_jobs()?, node.address)?;
                 let work = NodeWork {
                     address: node.address,
                     name: Some(node.name),
@@ -156,10 +160,6 @@ impl Engine {
         Ok(job)
     }
 
-    /// x
-    pub async fn enroll_command(&self) -> Result<Secret<String>, Refusal> {
-        Err(Refusal::new(RefusalKind::Unavailable, "", ""))
-    }
     pub(super) async fn retry_node_work(&self, work: NodeWork) -> Result<JobId, Refusal> {
         match (work.task, work.name) {
             (NodeTask::Revoke, Some(name)) => self.revoke_node(name).await,
@@ -196,7 +196,7 @@ async fn confirmed_key(address: IpAddr, confirmed: Option<&str>) -> Result<Strin
     }
 }
 
-fn refuse_running(active: Vec<Job>, address: IpAddr) -> Result<(), Refusal> {
+fn refuse_running(active: &[Job], address: IpAddr) -> Result<(), Refusal> {
     let same = |job: &&Job| matches!(&job.work, Work::Node(work) if work.address == address);
     match active.iter().find(same) {
         None => Ok(()),
@@ -252,14 +252,7 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
 }
 
 async fn enroll(engine: &Engine, id: JobId, work: &NodeWork) -> Result<(), StepFailure> {
-    let key = engine.store().master_key();
-    let secret = of_job(id, PASSWORD_SECRET);
-    let password =
-        engine.store().read::<_, Refusal, _>(move |r| Ok(r.secret(&key, &secret)?)).await?;
-    let login = match password {
-        Some(password) => Login::Password(Secret::new(password.to_string())),
-        None => Login::Key(member_key::open(engine).await?),
-    };
+    let login = login(engine, id).await?;
     let mut enrolment = begin(engine, work.address, work.host_keys.clone(), login).await?;
     for step in EnrollStep::ALL {
         set_step(engine, id, step.as_str(), StepStatus::Running, "").await?;
@@ -273,6 +266,28 @@ async fn enroll(engine: &Engine, id: JobId, work: &NodeWork) -> Result<(), StepF
         }
     }
     enrolment.keep(engine, work.host).await
+}
+
+/// How root is logged in to: with what was sealed for this job, else with the appliance's own key.
+async fn login(engine: &Engine, id: JobId) -> Result<Login, StepFailure> {
+    let key = engine.store().master_key();
+    let names = [PASSWORD_SECRET, paste::LOGIN_KEY_SECRET].map(|what| of_job(id, what));
+    let [password, pasted] = engine
+        .store()
+        .read::<_, Refusal, _>(move |r| {
+            let [password, pasted] = &names;
+            Ok([r.secret(&key, password)?, r.secret(&key, pasted)?])
+        })
+        .await?;
+    if let Some(password) = password {
+        return Ok(Login::Password(Secret::new(password.to_string())));
+    }
+    match pasted {
+        Some(pem) => EphemeralKey::from_pem(&Secret::new(pem.to_string()))
+            .map(Login::Key)
+            .map_err(|e| StepFailure::for_good(e.to_string(), "make another command")),
+        None => Ok(Login::Key(member_key::open(engine).await?)),
+    }
 }
 
 /// An enrolment with the key that it makes.

@@ -31,6 +31,7 @@ use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::InstallToken;
 use crate::jobs::{BootDecision, Engine, ScriptRequest};
+use crate::plan::enroll::paste::MOST_REPORT;
 use crate::plan::script::{
     BootScript, FirstBoot, Install, LocalBoot, Refused, ScriptUrl, Start, Unknown,
 };
@@ -82,6 +83,10 @@ pub fn router(state: MachineState) -> Router {
         .route(
             "/api/hosts/{id}/phone-home",
             post(phone_home).layer(DefaultBodyLimit::max(PHONE_HOME_LIMIT)),
+        )
+        .route(
+            "/api/nodes/enroll/{code}",
+            get(enroll_script).post(enroll_report).layer(DefaultBodyLimit::max(MOST_REPORT)),
         )
         .layer(RequestBodyDeadlineLayer::new(BODY_TIME))
         .with_state(state)
@@ -447,6 +452,26 @@ async fn first_boot_script(
     let told = "first-boot script fetched".to_owned();
     state.tell(host.macs.first().copied(), peer, BootStage::Callback, true, told);
     Ok(text(FirstBoot::new(base, id, token.as_ref(), pinned).render()))
+}
+
+/// The script of a pasted enrolment command. The code is the permission, as tokens are elsewhere.
+async fn enroll_script(
+    State(state): State<MachineState>,
+    Path(code): Path<String>,
+) -> Result<Response<Body>, Line> {
+    Ok(text(state.engine.enroll_script(&code)?))
+}
+
+async fn enroll_report(
+    State(state): State<MachineState>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    Path(code): Path<String>,
+    body: Result<Bytes, axum::extract::rejection::BytesRejection>,
+) -> Result<Response<Body>, Line> {
+    let bytes = body::whole(body, MOST_REPORT)?;
+    let sender = peer.ip().to_canonical();
+    let job = state.engine.enroll_report(&code, sender, &bytes).await?;
+    Ok(text(format!("{}/jobs/{job}\n", state.public_url)))
 }
 
 async fn phone_home(

@@ -19,6 +19,7 @@ use crate::domain::node::EnrolledNode;
 use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::domain::secret::Secret;
 use crate::jobs::engine::Engine;
+use crate::jobs::enroll::Waiting;
 use crate::jobs::runner::StepFailure;
 use crate::node::EphemeralKey;
 use crate::node::channel::Channel;
@@ -49,6 +50,8 @@ pub struct Layer {
     pub(super) publisher: Option<Publisher>,
     /// Work on guests at a time.
     pub(in crate::jobs) places: Semaphore,
+    /// Enrolment commands that were handed out.
+    pub(in crate::jobs) pasted: Waiting,
     pub(super) discovery: tokio::sync::Mutex<Option<Arc<Discovery>>>,
     cluster: Mutex<Option<(Vec<EnrolledNode>, Cluster)>>,
 }
@@ -63,6 +66,7 @@ impl Layer {
             library,
             publisher,
             places,
+            pasted: Waiting::default(),
             discovery: tokio::sync::Mutex::new(None),
             cluster: Mutex::new(None),
         }

@@ -20,11 +20,11 @@ use crate::node::channel::CallLimits;
 use crate::plan::guest::context::{SiteNames, Subject};
 use crate::plan::guest::outputs;
 use crate::plan::guest::provision::{self as plan, Content, Phase, PushedFile, Run, Tidy};
-use crate::plan::guest::redaction::Redactor;
+use crate::plan::guest::redaction::{Lines, Redactor};
 use crate::proto::verb::{Request, Stream, Verb};
 use crate::store::{SecretReads as _, of_guest};
 
-/// Longest line of a guest's output that is kept whole in the log.
+/// Characters of a line that are kept in the log.
 const MOST_LINE: usize = 2000;
 /// Lines that one program may leave in the log; what comes after is counted only.
 const MOST_LINES: usize = 20_000;
@@ -241,7 +241,7 @@ async fn exec(
             let _ = sender.send((stream, text.to_owned()));
         }
     };
-    let mut lines = Lines::default();
+    let mut printed = Printed::default();
     let outcome = {
         let running = channel.call(&request, &[], limits, &mut sink);
         tokio::pin!(running);
@@ -249,21 +249,21 @@ async fn exec(
             tokio::select! {
                 outcome = &mut running => break outcome,
                 Some((stream, text)) = pieces.recv() => {
-                    lines.take(stream, &text);
+                    let mut lines = printed.take(stream, &text, redactor);
                     while let Ok((stream, text)) = pieces.try_recv() {
-                        lines.take(stream, &text);
+                        lines.extend(printed.take(stream, &text, redactor));
                     }
-                    tell(working, lines.whole(redactor)).await?;
+                    tell(working, lines).await?;
                 }
             }
         }
     };
     drop(sink);
+    let mut rest = Vec::new();
     while let Some((stream, text)) = pieces.recv().await {
-        lines.take(stream, &text);
+        rest.extend(printed.take(stream, &text, redactor));
     }
-    let mut rest = lines.whole(redactor);
-    rest.extend(lines.rest(redactor));
+    rest.extend(printed.rest(redactor));
     tell(working, rest).await?;
     Ok(outcome.map_err(refused)?.status)
 }
@@ -275,73 +275,47 @@ async fn tell(working: &Working<'_>, lines: Vec<(Level, String)>) -> Result<(), 
     Ok(record::log_all(working.engine, working.id, Some(working.step.clone()), lines).await?)
 }
 
-/// Pieces of output become lines: a secret that is split over two pieces is still found.
+/// What both streams of a program printed, line by line with secrets blanked, up to a limit.
 #[derive(Debug, Default)]
-struct Lines {
-    stdout: String,
-    stderr: String,
+struct Printed {
+    stdout: Lines,
+    stderr: Lines,
     written: usize,
 }
 
-impl Lines {
-    fn take(&mut self, stream: Stream, text: &str) {
-        match stream {
-            Stream::Stdout => self.stdout.push_str(text),
-            Stream::Stderr => self.stderr.push_str(text),
-        }
-    }
-
-    /// The lines that are complete, with secrets blanked.
-    fn whole(&mut self, redactor: &Redactor) -> Vec<(Level, String)> {
-        let mut out = Vec::new();
-        for buffer in [&mut self.stdout, &mut self.stderr] {
-            // A line without an end is cut, so that the buffer does not grow with the guest's will.
-            let end = match buffer.rfind('\n') {
-                Some(at) => at + 1,
-                None if buffer.len() > 16 * MOST_LINE => buffer.len(),
-                None => continue,
-            };
-            let rest = buffer.split_off(end);
-            let done = std::mem::replace(buffer, rest);
-            out.extend(done.lines().map(|line| shown(line, redactor)));
-        }
-        self.limited(out)
+impl Printed {
+    /// Takes a piece of a stream; returns the lines that it completed.
+    fn take(&mut self, stream: Stream, text: &str, redactor: &Redactor) -> Vec<(Level, String)> {
+        let lines = match stream {
+            Stream::Stdout => self.stdout.push(text, redactor),
+            Stream::Stderr => self.stderr.push(text, redactor),
+        };
+        self.limited(lines)
     }
 
     /// What is left at the end.
     fn rest(&mut self, redactor: &Redactor) -> Vec<(Level, String)> {
-        let out = [std::mem::take(&mut self.stdout), std::mem::take(&mut self.stderr)]
-            .iter()
-            .flat_map(|text| text.lines())
-            .map(|line| shown(line, redactor))
-            .collect();
-        self.limited(out)
+        let rest = [self.stdout.finish(redactor), self.stderr.finish(redactor)];
+        self.limited(rest.into_iter().flatten().collect())
     }
 
-    fn limited(&mut self, mut lines: Vec<(Level, String)>) -> Vec<(Level, String)> {
-        lines.retain(|(_, line)| !line.trim().is_empty());
+    fn limited(&mut self, mut lines: Vec<String>) -> Vec<(Level, String)> {
+        lines.retain(|line| !line.trim().is_empty());
         let room = MOST_LINES.saturating_sub(self.written);
-        let before = self.written;
-        self.written += lines.len();
-        if lines.len() > room {
-            lines.truncate(room);
-            if before < MOST_LINES {
-                let text = format!("more than {MOST_LINES} lines: the rest is not kept");
-                lines.push((Level::Warn, text));
-            }
+        let more = lines.len() > room;
+        let first_time = more && self.written <= MOST_LINES;
+        self.written = self.written.saturating_add(lines.len());
+        lines.truncate(room);
+        let mut told: Vec<(Level, String)> = lines
+            .into_iter()
+            .map(|line| (Level::Info, line.chars().take(MOST_LINE).collect()))
+            .collect();
+        if first_time {
+            told.push((Level::Warn, format!("more than {MOST_LINES} lines: the rest is not kept")));
+            self.written = MOST_LINES + 1;
         }
-        lines
+        told
     }
-}
-
-fn shown(line: &str, redactor: &Redactor) -> (Level, String) {
-    let clean: String = redactor
-        .text(line.trim_end())
-        .chars()
-        .filter(|c| !c.is_control() || *c == '\t')
-        .take(MOST_LINE)
-        .collect();
-    (Level::Info, clean)
 }
 
 /// Facts that the scripts wrote; none when there is no such file.
@@ -395,37 +369,25 @@ pub(super) async fn tidy(working: &mut Working<'_>) -> Result<(), StepFailure> {
 mod test {
     use super::*;
 
-    fn texts(lines: Vec<(Level, String)>) -> Vec<String> {
-        lines.into_iter().map(|(_, line)| line).collect()
-    }
-
     #[test]
-    fn a_secret_that_arrives_in_two_pieces_is_blanked() {
-        let redactor = Redactor::new(["correct-horse-battery"]);
-        let mut lines = Lines::default();
-        lines.take(Stream::Stdout, "the password is correct-hor");
-        assert!(texts(lines.whole(&redactor)).is_empty(), "a line without its end waits");
-        lines.take(Stream::Stdout, "se-battery, keep it\nnext");
-        let shown = texts(lines.whole(&redactor)).join("|");
-        assert!(!shown.contains("horse"), "{shown}");
-        assert!(shown.starts_with("the password is "), "{shown}");
-        assert_eq!(texts(lines.rest(&redactor)), ["next"]);
-    }
-
-    #[test]
-    fn output_without_end_stays_within_its_limits() {
+    fn a_program_that_prints_without_end_fills_no_log() {
         let redactor = Redactor::new([]);
-        let mut lines = Lines::default();
-        for _ in 0..40 {
-            lines.take(Stream::Stderr, &"x".repeat(1000));
-        }
-        let cut = texts(lines.whole(&redactor));
-        assert_eq!(cut.len(), 1);
-        assert_eq!(cut[0].len(), MOST_LINE);
-        lines.take(Stream::Stdout, &"y\n".repeat(MOST_LINES + 5));
-        let kept = texts(lines.whole(&redactor));
-        assert_eq!(kept.len(), MOST_LINES, "with the note of what is left out");
-        lines.take(Stream::Stdout, "z\n");
-        assert!(texts(lines.whole(&redactor)).is_empty());
+        let mut printed = Printed::default();
+        let kept = printed.take(Stream::Stdout, &"y\n".repeat(MOST_LINES + 5), &redactor);
+        assert_eq!(kept.len(), MOST_LINES + 1, "with the note of what is left out");
+        assert_eq!(kept.last().map(|(level, _)| *level), Some(Level::Warn));
+        assert!(printed.take(Stream::Stderr, "z\n", &redactor).is_empty());
+        assert!(printed.rest(&redactor).is_empty());
+    }
+
+    #[test]
+    fn streams_do_not_mix_inside_a_line() {
+        let redactor = Redactor::new(["correct-horse-battery"]);
+        let mut printed = Printed::default();
+        assert!(printed.take(Stream::Stdout, "key: correct-hor", &redactor).is_empty());
+        let other = printed.take(Stream::Stderr, "warning\n", &redactor);
+        assert_eq!(other, [(Level::Info, "warning".to_owned())]);
+        let line = printed.take(Stream::Stdout, "se-battery\n", &redactor);
+        assert_eq!(line, [(Level::Info, "key: [secret]".to_owned())]);
     }
 }
