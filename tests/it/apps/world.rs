@@ -40,20 +40,9 @@ impl World {
     pub(crate) fn start_with(lab: &Lab, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("apps-").tempdir_in("/tmp").unwrap();
         let node = lab.cluster("pve1", 20);
-        // Where the double of the API keeps what runs, so that both see the same containers.
-        guests(&node, "PCT_RUN=/etc/pve/run");
-        // The machine's own /usr/local/lib is not the node's: the agent's program goes into a private one.
-        node.sh("mkdir -p /run/lib && mount --bind /run/lib /usr/local/lib");
         let pve = serve(node.root().join("etc/pve"), node.address);
-        for n in 0..4u8 {
-            let vmid = Vmid::try_from(FIRST + u32::from(n)).unwrap();
-            pve.set_address(vmid, Ipv4Addr::new(192, 0, 2, FIRST_GUEST + n));
-            rootfs(&node, vmid);
-        }
-        for (version, page) in [("1.0.0", "one"), ("2.0.0", "two")] {
-            catalog(&dir.path().join(format!("catalog-{version}")), version, page);
-        }
-        link(dir.path(), "1.0.0");
+        prepare(&node, &pve);
+        catalogs(dir.path());
         let config = format!(
             "[proxmox]\nexisting_node = \"{}\"\nmember_host_key = \"{}\"\n{}{more}",
             node.address,
@@ -177,6 +166,27 @@ impl World {
     }
 }
 
+/// Makes a node hold guests: the stand-ins for its commands, and root directories for the first numbers.
+pub(crate) fn prepare(node: &Node, pve: &FakePve) {
+    // Where the double of the API keeps what runs, so that both see the same containers.
+    guests(node, "PCT_RUN=/etc/pve/run\nPCT_DEV=/dev");
+    // The machine's own /usr/local/lib is not the node's: the agent's program goes into a private one.
+    node.sh("mkdir -p /run/lib && mount --bind /run/lib /usr/local/lib");
+    for n in 0..4u8 {
+        let vmid = Vmid::try_from(FIRST + u32::from(n)).unwrap();
+        pve.set_address(vmid, Ipv4Addr::new(192, 0, 2, FIRST_GUEST + n));
+        rootfs(node, vmid);
+    }
+}
+
+/// Two versions of the catalog, the first one in place.
+pub(crate) fn catalogs(dir: &Path) {
+    for (version, page) in [("1.0.0", "one"), ("2.0.0", "two")] {
+        catalog(&dir.join(format!("catalog-{version}")), version, page);
+    }
+    link(dir, "1.0.0");
+}
+
 /// The form of the small web app.
 pub(crate) fn order(name: &str, more: &[(&str, &str)]) -> Value {
     let mut body = json!({
@@ -188,7 +198,8 @@ pub(crate) fn order(name: &str, more: &[(&str, &str)]) -> Value {
     body
 }
 
-fn section(dir: &Path) -> String {
+/// The configuration of the app layer.
+pub(crate) fn section(dir: &Path) -> String {
     format!(
         "[apps]\nenabled = true\nbuilt_in = false\npool = \"ironhatch\"\nstorages = [\"local-zfs\"]\n\
          backup_storages = [\"tank\"]\nbridges = [\"vmbr0\"]\nvmids = \"200-203\"\nnode_binary = \"{}\"\n\
@@ -199,7 +210,7 @@ fn section(dir: &Path) -> String {
 }
 
 /// The double of the API on a thread of its own: the story's thread waits for the daemon while it answers.
-fn serve(root: PathBuf, address: std::net::IpAddr) -> FakePve {
+pub(crate) fn serve(root: PathBuf, address: std::net::IpAddr) -> FakePve {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -274,6 +285,9 @@ fn catalog(dir: &Path, version: &str, page: &str) {
     );
     write("hello/provision/install.sh", &serve);
     write("hello/provision/upgrade.sh", &serve);
+    let gpu = "retry_safe = true\n[gpu]\nsupported = [\"intel\"]\nprofiles = [\"dri-render\"]\n";
+    write("gpu/app.toml", &manifest("gpu", gpu));
+    write("gpu/provision/install.sh", &serve);
     write("fails/app.toml", &manifest("fails", ""));
     write(
         "fails/provision/install.sh",

@@ -17,10 +17,15 @@ pub(crate) enum Stage {
     PhoneHome,
 }
 
+/// Something that is done with each node as it is installed.
+type OnNode = Box<dyn FnMut(&Node) + Send + Sync>;
+
 pub(crate) struct World<'a> {
     lab: &'a Lab,
     dir: tempfile::TempDir,
     pub(crate) daemon: Daemon,
+    /// Told of each node as it is installed, before it calls back.
+    pub(crate) on_node: Option<OnNode>,
 }
 
 impl<'a> World<'a> {
@@ -32,14 +37,14 @@ impl<'a> World<'a> {
     pub(crate) fn start_with(lab: &'a Lab, pxe: &str, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rebuild-").tempdir_in("/tmp").unwrap();
         let daemon = Daemon::start_with(dir.path(), pxe, more);
-        Self { lab, dir, daemon }
+        Self { lab, dir, daemon, on_node: None }
     }
 
     /// The same with more keys for `[server]`.
     pub(crate) fn start_serving(lab: &'a Lab, server: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rebuild-").tempdir_in("/tmp").unwrap();
         let daemon = Daemon::start_serving(dir.path(), server);
-        Self { lab, dir, daemon }
+        Self { lab, dir, daemon, on_node: None }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -124,7 +129,11 @@ impl<'a> World<'a> {
                     let taken = machine.install(&machine.answer_url(self.dir.path()));
                     let keys = taken.answer["global"]["root-ssh-keys"].as_array().unwrap();
                     let key = keys[0].as_str().unwrap();
-                    node = Some(self.lab.installed(name, last, key));
+                    let fresh = self.lab.installed(name, last, key);
+                    if let Some(told) = &mut self.on_node {
+                        told(&fresh);
+                    }
+                    node = Some(fresh);
                     installed = Some(taken);
                     self.daemon.wait_for_state(name, "installing");
                     at(self, "installing");

@@ -118,7 +118,9 @@ fn definition(section: &Section<'_>, cx: &Context<'_>) -> Option<String> {
         cx.findings.wrong_at(&given, reason);
         return None;
     }
-    if !used.contains("backend") && !(used.contains("address") && used.contains("port")) {
+    let names_target =
+        used.contains("backend") || (used.contains("address") && used.contains("port"));
+    if !names_target {
         cx.findings.warn_at(&given, "the definition names neither backend nor address and port");
     }
     Some(given.value)
