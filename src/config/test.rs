@@ -164,7 +164,7 @@ fn a_service_template_may_lie_in_a_file_of_its_own() {
         let files = Given(BTreeMap::from([("/etc/service.tmpl", template)]));
         Config::parse(Path::new("/etc/x.toml"), text, &files)
     };
-    let good = "to: {{ domain }}\nfrom: {{ address }}:{{ port }}\n";
+    let good = "domain: {{ domain }}\nto: {{ address }}:{{ port }}\n";
     assert_eq!(read(good).unwrap().0.apps.unwrap().services.unwrap().template, good);
     let errors = read("{{ password }}").unwrap_err().to_string();
     assert!(

@@ -7,7 +7,7 @@ use crate::domain::id::GuestId;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::jobs::Engine;
-use crate::store::{GuestReads as _, NewEvent, Tx, of_guest};
+use crate::store::{GuestReads as _, NewEvent, SHOWN_ONCE, Tx, of_guest};
 
 /// Name of the sealed value of an input, which scripts need for as long as the guest lives.
 pub(super) fn input(key: &str) -> String {
@@ -16,7 +16,7 @@ pub(super) fn input(key: &str) -> String {
 
 /// Name of the sealed value that is shown once: a drawn input or a secret output.
 pub(super) fn output(key: &str) -> String {
-    format!("reveal/{key}")
+    format!("{SHOWN_ONCE}{key}")
 }
 
 impl Engine {
