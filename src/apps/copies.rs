@@ -6,6 +6,7 @@ use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::folder::{self, AppFolder};
 use crate::domain::app::ContentHash;
@@ -79,7 +80,12 @@ impl Copies {
             return Err(CopyError::Damaged { path: self.dir.clone(), reason });
         };
         match self.read(&app.hash) {
-            Ok(Some(_)) => return Ok(()),
+            // It is wanted from now on: the next clean-up must not take it for an old one.
+            Ok(Some(_)) => {
+                return fs::File::open(&place)
+                    .and_then(|dir| dir.set_modified(SystemTime::now()))
+                    .map_err(|source| CopyError::Io { path: place, source });
+            }
             Ok(None) => {}
             // What was damaged is replaced by what is good.
             Err(CopyError::Damaged { .. }) => {
@@ -98,8 +104,13 @@ impl Copies {
         })
     }
 
-    /// Removes every copy that is not among `used`, and what a crash left half written.
-    pub(super) fn prune(&self, used: &BTreeSet<ContentHash>) -> Result<(), CopyError> {
+    /// Removes every copy that is not among `used` and was not wanted for at least `unwanted`, and what a crash left
+    /// half written so long ago.
+    pub(super) fn prune(
+        &self,
+        used: &BTreeSet<ContentHash>,
+        unwanted: Duration,
+    ) -> Result<(), CopyError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| CopyError::Io { path, source }
@@ -114,7 +125,12 @@ impl Copies {
             let name = entry.file_name().to_string_lossy().into_owned();
             let ours =
                 name.starts_with(".new-") || self.place(&ContentHash(name.clone())).is_some();
-            if ours && !used.contains(&ContentHash(name)) {
+            if !ours || used.contains(&ContentHash(name)) {
+                continue;
+            }
+            let wanted = entry.metadata().and_then(|m| m.modified()).map_err(io(&entry.path()))?;
+            // A time that lies ahead (the clock was put back) is no age.
+            if wanted.elapsed().is_ok_and(|age| age >= unwanted) {
                 fs::remove_dir_all(entry.path()).map_err(io(&entry.path()))?;
             }
         }
@@ -163,7 +179,7 @@ mod test {
             copies.keep(&app).unwrap();
             assert_eq!(copies.read(&app.hash).unwrap().as_ref(), Some(&app));
         }
-        copies.prune(&BTreeSet::from([app.hash.clone()])).unwrap();
+        copies.prune(&BTreeSet::from([app.hash.clone()]), Duration::ZERO).unwrap();
         assert_eq!(fs::read_dir(dir.path().join("apps")).unwrap().count(), 1);
     }
 

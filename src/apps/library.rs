@@ -210,15 +210,6 @@ impl Library {
         }
     }
 
-    /// Refreshes every source, one after the other; failures are in their statuses.
-    pub async fn refresh_all(&self) {
-        for source in &self.0.sources {
-            if let Err(error) = self.refresh(source.name()).await {
-                tracing::warn!(source = source.name(), %error, "catalog source not refreshed");
-            }
-        }
-    }
-
     /// Refreshes each source when it is due, until it is stopped. Git sources with a schedule are fetched at once.
     pub async fn run(self, stop: CancellationToken) {
         let schedule = self.0.sources.iter().filter_map(|source| {
@@ -301,13 +292,18 @@ impl Library {
         Err(FilesError::Gone { hash: hash.clone() })
     }
 
-    /// Removes the copies of all versions that are not in use.
+    /// Removes the copies of all versions that are not in use and that nobody wanted for at least `unwanted`. The pause
+    /// is for a request that has kept its copy and not yet written who uses it.
     ///
     /// # Errors
     /// [`FilesError::Copy`].
-    pub async fn prune(&self, used: BTreeSet<ContentHash>) -> Result<(), FilesError> {
+    pub async fn prune(
+        &self,
+        used: BTreeSet<ContentHash>,
+        unwanted: Duration,
+    ) -> Result<(), FilesError> {
         let library = self.clone();
-        let work = tokio::task::spawn_blocking(move || library.0.copies.prune(&used));
+        let work = tokio::task::spawn_blocking(move || library.0.copies.prune(&used, unwanted));
         Ok(work.await.map_err(|_| FilesError::Interrupted)??)
     }
 }

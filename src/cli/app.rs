@@ -50,8 +50,8 @@ pub enum AppCommand {
     #[command(after_help = "\
 Examples:
   ironhatch app install static-website club --set title='The club' --wait
-  ironhatch app install redis cache1 --node pve2 --memory-mb 1024 --review
-  ironhatch app install n8n flows --set-file admin_password=/run/secrets/n8n --field ipv4=static \\
+  ironhatch app install redis-cache cache1 --node pve2 --memory-mb 1024 --review
+  ironhatch app install grafana charts --set-file admin_password=/run/secrets/grafana --field ipv4=static \\
       --field address=192.0.2.60/24 --field gateway=192.0.2.1
 
 A secret that is left out is generated where the app allows it; `ironhatch guest reveal` shows it once.")]

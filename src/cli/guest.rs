@@ -93,7 +93,7 @@ pub enum GuestCommand {
     },
     /// Change its inputs and resources
     #[command(
-        after_help = "Example:\n  ironhatch guest reconfigure club --field memory_mb=1024 --set theme=dark --wait"
+        after_help = "Example:\n  ironhatch guest reconfigure club --field memory_mb=1024 --set spa=true --wait"
     )]
     Reconfigure {
         /// Which
@@ -149,7 +149,7 @@ pub enum GuestCommand {
         guest: String,
     },
     /// Print one of its secrets; it can be asked for once
-    #[command(after_help = "Example:\n  ironhatch guest reveal flows admin_password")]
+    #[command(after_help = "Example:\n  ironhatch guest reveal charts admin_password")]
     Reveal {
         /// Name or id
         guest: String,

@@ -24,8 +24,11 @@ pub enum NodeCommand {
     /// Enrol a node with the password of its root user
     #[command(after_help = "\
 Examples:
-  ironhatch node enroll 192.0.2.21 --wait
-  pass show pve/root | ironhatch node enroll 192.0.2.21 --password-stdin
+  ironhatch node enroll 192.0.2.21 --fingerprint SHA256:… --wait
+  pass show pve/root | ironhatch node enroll 192.0.2.21 --fingerprint SHA256:… --password-stdin
+
+The fingerprint is that of the node's host key; its console prints it with
+ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub. Without it you are told what was seen, to compare.
 
 The password is asked for, or read from IRONHATCH_NODE_PASSWORD. It is used once and kept nowhere.")]
     Enroll {

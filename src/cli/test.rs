@@ -227,3 +227,37 @@ async fn guests_are_worked_on_over_the_control_socket() {
     assert_eq!(command::run(&client, true, &follow).await.unwrap(), exit::OK);
     serving.abort();
 }
+
+/// Help of a command and of all below it.
+fn help_texts(command: &clap::Command, into: &mut Vec<String>) {
+    into.extend(command.get_after_help().map(ToString::to_string));
+    for below in command.get_subcommands() {
+        help_texts(below, into);
+    }
+}
+
+#[test]
+fn examples_of_installations_name_apps_and_inputs_that_exist() {
+    let mut texts = Vec::new();
+    help_texts(&Cli::command(), &mut texts);
+    texts.push(include_str!("../../docs/using-apps.md").to_owned());
+    texts.push(include_str!("../../README.md").to_owned());
+    let mut seen = 0;
+    for line in texts.iter().flat_map(|text| text.lines()) {
+        let Some((_, rest)) = line.split_once("app install ") else { continue };
+        let id = rest.split_whitespace().next().unwrap();
+        if !id.starts_with(|c: char| c.is_ascii_lowercase()) {
+            continue;
+        }
+        let apps = Path::new(env!("CARGO_MANIFEST_DIR")).join("apps");
+        let manifest = std::fs::read_to_string(apps.join(id).join("app.toml"))
+            .unwrap_or_else(|e| panic!("{line}: {e}"));
+        for part in rest.split("--set").skip(1) {
+            let key = part.trim_start_matches("-file").trim().split('=').next().unwrap();
+            let declared = format!("key = \"{key}\"");
+            assert!(manifest.contains(&declared), "{line}: {id} has no input '{key}'");
+        }
+        seen += 1;
+    }
+    assert!(seen >= 6, "{seen} examples were found");
+}

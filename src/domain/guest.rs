@@ -44,7 +44,7 @@ pub struct Guest {
     pub state: GuestState,
     /// Since when.
     pub state_since: Timestamp,
-    /// Set while `state` is `failed`.
+    /// Set while `state` is `failed`, and kept while a failed guest is `changing`.
     pub failure: Option<Failure>,
     /// The job that holds this guest's lock. At most one.
     pub active_job: Option<JobId>,
@@ -194,6 +194,9 @@ pub struct RestorePoint {
     pub before: String,
     /// What ran then.
     pub app: Option<InstalledApp>,
+    /// What it was made of then.
+    #[serde(default)]
+    pub spec: Option<GuestSpec>,
 }
 
 /// Kinds of restore points.
@@ -410,7 +413,8 @@ impl Guest {
         let to = transition(self.state, event)?;
         self.state = to;
         self.state_since = now;
-        if to != GuestState::Failed {
+        // While a change of a failed guest runs, its failure is what it goes back to when nothing was touched.
+        if !matches!(to, GuestState::Failed | GuestState::Changing) {
             self.failure = None;
         }
         Ok(())

@@ -165,7 +165,7 @@ impl Engine {
             (NodeTask::Revoke, Some(name)) => self.revoke_node(name).await,
             _ => Err(Refusal::new(
                 RefusalKind::Conflict,
-                "root's password is not kept, so an enrolment cannot be tried again by itself",
+                "what opened the node is not kept, so an enrolment cannot be tried again by itself",
                 "enrol the node again on the page Nodes",
             )),
         }

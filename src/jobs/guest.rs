@@ -87,10 +87,11 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
     };
     let _place = loop {
         tokio::select! {
-            place = layer.places.acquire() => break place,
+            place = layer.places.acquire() => break Some(place),
             () = waker.notified() => {
+                // A cancelled job only lets its guest go: that needs no place.
                 if record::cancel_requested(engine, id).await? {
-                    break layer.places.acquire().await;
+                    break None;
                 }
             }
             () = engine.inner.stop.cancelled() => return Ok(()),
@@ -212,7 +213,11 @@ pub(super) fn release(tx: &mut Tx<'_, '_>, job: &Job, work: &GuestWork) -> Resul
             tx.save_guest(&guest, &format!("{title}: it works, but is not published"))?;
         }
         (_, Some(failure)) if guest.state.is_busy() => {
+            let earlier = guest.failure.clone();
             if guest.state == GuestState::Changing && is_untouched(job) {
+                if let Some(earlier) = earlier {
+                    return Ok(tx.fail_guest(&mut guest, earlier)?);
+                }
                 let _ = guest.step(GuestEvent::Untouched, tx.now());
                 tx.save_guest(&guest, &format!("{title}: given up, nothing was changed"))?;
             } else {
@@ -238,10 +243,19 @@ impl Steps for Working<'_> {
     fn policy(&self, step: &StepId) -> Policy {
         let scripts = [step::PROVISION, step::UPGRADE, step::UNINSTALL_SCRIPT];
         // A script that failed is not run again by itself unless the app says that it may be.
+        // What these began goes on in the cluster when nobody waits for it, and the guest is locked there as long.
+        let whole = [
+            step::CREATE_CONTAINER,
+            step::DESTROY_CONTAINER,
+            step::RESTORE_CONTAINER,
+            step::RESTORE_POINT,
+            step::ROLL_BACK,
+            step::RESIZE,
+        ];
         if scripts.contains(&step.as_str()) && !self.retry_safe() {
             Policy::ONCE
         } else {
-            Policy::PATIENT
+            Policy { may_cut: !whole.contains(&step.as_str()), ..Policy::PATIENT }
         }
     }
 

@@ -20,7 +20,7 @@ use crate::domain::vmid::Vmid;
 mod check;
 mod codec;
 
-pub use check::{PATH, check};
+pub use check::{PATH, check, is_gpu_device};
 pub use codec::{Malformed, Rule, cut_text, decode_request, encode_request};
 
 /// Version of this protocol; an agent answers only its own.

@@ -112,22 +112,6 @@ impl Cluster {
             Err(error) => Err(error),
         }
     }
-
-    /// The first of these numbers that is free, in their order.
-    ///
-    /// # Errors
-    /// [`PveError`].
-    pub async fn next_free(
-        &self,
-        candidates: impl IntoIterator<Item = Vmid>,
-    ) -> Result<Option<Vmid>, PveError> {
-        for vmid in candidates {
-            if self.is_free(vmid).await? {
-                return Ok(Some(vmid));
-            }
-        }
-        Ok(None)
-    }
 }
 
 /// The release is `9.2`, the version `9.2.11`; the version has all of it.

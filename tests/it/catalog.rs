@@ -149,7 +149,12 @@ async fn a_repository_over_http_survives_its_server() {
     let without = open(&data, Vec::new()).await;
     assert_eq!(without.files(&first).await.unwrap().manifest.version, "1.0.0");
     assert!(matches!(without.files(&second).await, Err(FilesError::Gone { .. })));
-    without.prune(BTreeSet::new()).await.unwrap();
+    let hour = Duration::from_secs(3600);
+    without.prune(BTreeSet::new(), hour).await.unwrap();
+    assert!(without.files(&first).await.is_ok(), "a copy that was just made stays for a while");
+    without.prune(BTreeSet::from([first.clone()]), Duration::ZERO).await.unwrap();
+    assert!(without.files(&first).await.is_ok(), "what is in use stays");
+    without.prune(BTreeSet::new(), Duration::ZERO).await.unwrap();
     assert!(matches!(without.files(&first).await, Err(FilesError::Gone { .. })));
 
     let encoded = "Zm9yZ2UtdXNlcjpwbGFudGVkLWZvcmdlLXBhc3N3b3Jk";

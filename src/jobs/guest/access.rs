@@ -198,7 +198,6 @@ impl Engine {
             node: guest.node.clone(),
             pool: in_pool.then(|| pool.clone()),
             tags: config.get("tags").unwrap_or_default().to_owned(),
-            hostname: config.get("hostname").map(str::to_owned),
         };
         marks::may_change(recorded.as_ref(), &seen, pool).map_err(outside)?;
         Ok(config)
@@ -208,7 +207,7 @@ impl Engine {
 fn outside(outside: boundary::Outside) -> StepFailure {
     StepFailure::for_good(
         format!("{outside}: nothing about it is changed"),
-        "somebody changed its pool or tags; put them back, or adopt the guest",
+        "somebody changed its pool or tags; put both back, as root on the node",
     )
 }
 

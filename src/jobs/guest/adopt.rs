@@ -31,7 +31,6 @@ async fn seen(
         node: node.clone(),
         pool,
         tags: config.get("tags").unwrap_or_default().to_owned(),
-        hostname: config.get("hostname").map(str::to_owned),
     })
 }
 

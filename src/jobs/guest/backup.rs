@@ -7,8 +7,8 @@ use crate::domain::guest::{Guest, RestoreKind, RestorePoint};
 use crate::domain::id::StorageId;
 use crate::domain::job::GuestTask;
 use crate::domain::refusal::Refusal;
-use crate::jobs::Engine;
 use crate::jobs::runner::{StepDone, StepFailure};
+use crate::jobs::{Engine, record};
 use crate::proto::pve::PropertyString;
 use crate::pve::{Backup, BackupMode, Cluster, Content, RestoreContainer, Volume};
 
@@ -27,8 +27,10 @@ pub(super) async fn restore_point(working: &mut Working<'_>) -> Result<StepDone,
     let cluster = working.engine.cluster().await?;
     let config = working.ours().await?;
     let before = working.task.title(&working.guest.name);
-    let began = working.guest.restore_point.clone().filter(|p| p.before == before);
-    if began.is_some_and(|p| p.app == working.guest.app) {
+    let asked = record::load(working.engine, working.id).await?.map(|job| job.created);
+    let point = working.guest.restore_point.as_ref();
+    // One of an earlier job with the same title shows the guest as it was then, not as it is now.
+    if point.is_some_and(|p| asked.is_some_and(|asked| p.made >= asked)) {
         return Ok(StepDone::Done("made by an earlier attempt".to_owned()));
     }
     let storages = cluster.storages(&working.guest.node).await.map_err(failed)?;
@@ -48,7 +50,8 @@ pub(super) async fn restore_point(working: &mut Working<'_>) -> Result<StepDone,
                 "name one in apps.backup_storages: a change without a way back is not made",
             ));
         };
-        let volid = dump(working, &cluster, &storage).await?;
+        let notes = format!("ironhatch guest {} before: {before}", working.guest.id);
+        let volid = dump(working, &cluster, &storage, notes).await?;
         RestoreKind::Backup { volid }
     };
     let told = match &kind {
@@ -57,17 +60,28 @@ pub(super) async fn restore_point(working: &mut Working<'_>) -> Result<StepDone,
     };
     let app = working.guest.app.clone();
     let made = working.engine.store().now();
-    let point = RestorePoint { kind, made, before, app };
+    let spec = Some(working.guest.spec.clone());
+    let point = RestorePoint { kind, made, before, app, spec };
     let message = format!("{} has a restore point: {told}", working.guest.name);
     working.record(message, move |guest| guest.restore_point = Some(point)).await?;
     Ok(StepDone::Done(told))
 }
 
-async fn take_snapshot(working: &Working<'_>, cluster: &Cluster) -> Result<(), StepFailure> {
+async fn take_snapshot(working: &mut Working<'_>, cluster: &Cluster) -> Result<(), StepFailure> {
     let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
     if working.pending(SNAPSHOT).await?.is_none() {
         let present = cluster.snapshots(&node, vmid).await.map_err(failed)?;
         if present.iter().any(|s| s.name == SNAPSHOT_NAME) {
+            // First: a record must never describe a snapshot that is gone or shows something else.
+            let message = format!("{} gets another restore point", working.guest.name);
+            working
+                .record(message, |guest| {
+                    guest.restore_point = guest
+                        .restore_point
+                        .take()
+                        .filter(|p| !matches!(p.kind, RestoreKind::Snapshot { .. }));
+                })
+                .await?;
             working
                 .task(cluster, DROP_SNAPSHOT, async {
                     cluster.delete_snapshot(&node, vmid, SNAPSHOT_NAME).await
@@ -88,14 +102,11 @@ async fn dump(
     working: &Working<'_>,
     cluster: &Cluster,
     storage: &StorageId,
+    notes: String,
 ) -> Result<String, StepFailure> {
     let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
-    let wanted = Backup {
-        storage: storage.clone(),
-        mode: BackupMode::Snapshot,
-        notes: note(&working.guest),
-        remove_older: false,
-    };
+    let wanted =
+        Backup { storage: storage.clone(), mode: BackupMode::Snapshot, notes, remove_older: false };
     working.task(cluster, VZDUMP, async { cluster.backup(&node, vmid, &wanted).await }).await?;
     let archives = archives(cluster, working, storage).await?;
     let newest = archives.into_iter().next().ok_or_else(|| {
@@ -107,9 +118,9 @@ async fn dump(
     Ok(newest.volid)
 }
 
-/// What marks an archive as ours to delete.
-fn note(guest: &Guest) -> String {
-    format!("ironhatch guest {}", guest.id)
+/// What marks an archive as the schedule's, and so as one that the schedule may delete.
+fn scheduled_note(guest: &Guest) -> String {
+    format!("ironhatch guest {}, scheduled", guest.id)
 }
 
 /// Archives of the guest on a storage, newest first.
@@ -129,12 +140,17 @@ async fn archives(
 
 /// The one step of a backup.
 pub(super) async fn back_up(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
-    let GuestTask::Backup { storage, .. } = working.task.clone() else {
+    let GuestTask::Backup { storage, scheduled } = working.task.clone() else {
         return Err(StepFailure::for_good("this job makes no backup", ""));
     };
     let cluster = working.engine.cluster().await?;
     working.ours().await?;
-    let volid = dump(working, &cluster, &storage).await?;
+    let notes = if scheduled {
+        scheduled_note(&working.guest)
+    } else {
+        format!("ironhatch guest {}, asked for", working.guest.id)
+    };
+    let volid = dump(working, &cluster, &storage, notes).await?;
     Ok(StepDone::Done(volid))
 }
 
@@ -150,8 +166,8 @@ pub(super) async fn prune(working: &mut Working<'_>) -> Result<StepDone, StepFai
     let keep = usize::try_from(schedule.keep.max(1)).unwrap_or(usize::MAX);
     let point = working.guest.restore_point.as_ref().map(|p| p.kind.clone());
     let archives = archives(&cluster, working, &storage).await?;
-    // What we made says so in its notes; an operator's own archives are not ours to delete.
-    let own = note(&working.guest);
+    // What the schedule made says so in its notes; what an operator made or asked for is not the schedule's to delete.
+    let own = scheduled_note(&working.guest);
     let ours = archives.into_iter().filter(|v| v.notes.trim() == own && !v.protected);
     let old: Vec<Volume> = ours
         .skip(keep)
@@ -193,9 +209,16 @@ pub(super) async fn take_back(working: &mut Working<'_>) -> Result<StepDone, Ste
                 .await?;
         }
     }
-    let app = point.app.clone();
+    let (app, spec) = (point.app.clone(), point.spec.clone());
     let message = format!("{} is as it was before: {}", working.guest.name, point.before);
-    working.record(message, move |guest| guest.app = app).await?;
+    working
+        .record(message, move |guest| {
+            guest.app = app;
+            if let Some(spec) = spec {
+                guest.spec = spec;
+            }
+        })
+        .await?;
     Ok(StepDone::Done(format!("as it was before: {}", point.before)))
 }
 
@@ -220,7 +243,7 @@ pub(super) async fn restore(working: &mut Working<'_>) -> Result<StepDone, StepF
     let cluster = working.engine.cluster().await?;
     let vmid = working.guest.vmid;
     let old = working.guest.node.clone();
-    let begun = working.pending(RESTORE).await?.is_some();
+    let begun = working.is_begun(&cluster, RESTORE).await?;
     if !begun && super::remove::exists(working).await? {
         working.ours().await?;
         power::stop_hard(working, &cluster).await?;

@@ -195,7 +195,7 @@ async fn made_by(cluster: &Cluster, working: &Working<'_>) -> Result<Option<Make
 
 /// Destroys what an earlier job of this guest left, so that provisioning begins on a clean system.
 async fn clear(cluster: &Cluster, working: &mut Working<'_>) -> Result<(), StepFailure> {
-    working.ours().await?;
+    super::remove::may_destroy(working, cluster).await?;
     let guest = working.guest.clone();
     super::power::stop_hard(working, cluster).await?;
     let text = "the container of the earlier try is destroyed: its script may not run twice";
@@ -256,8 +256,11 @@ async fn mark(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
     let cluster = working.engine.cluster().await?;
     let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
     let config = cluster.config(&node, vmid).await.map_err(failed)?;
+    if working.guest.adopted.is_some() {
+        // Nobody wrote into its description who it is.
+        working.ours().await?;
     // Before its tag is set, the number, the pool and the description tell that it is this guest.
-    if plan::maker(config.description(), working.guest.id).is_none() {
+    } else if plan::maker(config.description(), working.guest.id).is_none() {
         return Err(StepFailure::for_good(
             format!("container {vmid} does not say that it is this guest"),
             "somebody changed its description; destroy it and install again",

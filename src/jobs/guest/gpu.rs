@@ -6,14 +6,14 @@ use crate::domain::event::Level;
 use crate::domain::gpu::GpuReport;
 use crate::domain::guest::GpuAttachment;
 use crate::domain::id::NodeName;
-use crate::domain::job::GuestTask;
+use crate::domain::job::{GuestTask, PowerAction};
 use crate::domain::refusal::Refusal;
 use crate::jobs::Engine;
 use crate::jobs::runner::{StepDone, StepFailure};
 use crate::node::channel::CallLimits;
 use crate::plan::guest::gpu as plan;
 use crate::proto::pve::ContainerConfig;
-use crate::proto::verb::{Answer, DeviceEntry, FileMode, Request, Verb};
+use crate::proto::verb::{Answer, DeviceEntry, FileMode, Request, Verb, is_gpu_device};
 use crate::store::NodeReads as _;
 
 const HINT: &str = "correct it on the node, or reconfigure the guest without this GPU";
@@ -57,8 +57,11 @@ pub(super) async fn validate(working: &mut Working<'_>) -> Result<StepDone, Step
 pub(super) async fn attach(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
     let wanted = wanted(working);
     let config = working.ours().await?;
-    if wanted.is_empty() && config.devices().is_empty() {
+    if wanted.is_empty() && working.guest.spec.gpu.is_empty() {
         return Ok(StepDone::Skipped("it has none".to_owned()));
+    }
+    if let GuestTask::Power { action: PowerAction::Stop | PowerAction::Shutdown } = working.task {
+        return Ok(StepDone::Skipped("they are looked up before the next start".to_owned()));
     }
     let current = entries(&config);
     let mut gids = plan::Gids::from_entries(&current);
@@ -73,17 +76,22 @@ pub(super) async fn attach(working: &mut Working<'_>) -> Result<StepDone, StepFa
     let entries = plan::devices(&working.guest.node, &report, &wanted, gids)
         .map_err(|e| StepFailure::for_good(e.to_string(), HINT))?;
     let changes = plan::changes(&current, &entries);
+    if !changes.is_empty() {
+        // Removed and changed entries count from the next start on (PVE 9.2); new ones of a running guest from 9.0 on.
+        // Before the change, so that an interruption after it leaves nothing running with the old ones.
+        if power::is_running(&cluster, working).await? {
+            power::shut_down(working, &cluster).await?;
+        }
+        set(working, entries).await?;
+    }
+    let attachments = plan::renewed(&report, &wanted);
+    if working.guest.spec.gpu != attachments {
+        let message = format!("{} has its GPU devices", working.guest.name);
+        working.record(message, move |guest| guest.spec.gpu = attachments).await?;
+    }
     if changes.is_empty() {
         return Ok(StepDone::Done("its devices are as they should be".to_owned()));
     }
-    set(working, entries).await?;
-    // Removed and changed entries count from the next start on (PVE 9.2); new ones of a running guest from 9.0 on.
-    if power::is_running(&cluster, working).await? {
-        power::shut_down(working, &cluster).await?;
-    }
-    let attachments = plan::renewed(&report, &wanted);
-    let message = format!("{} has its GPU devices", working.guest.name);
-    working.record(message, move |guest| guest.spec.gpu = attachments).await?;
     Ok(StepDone::Done(changes.join("; ")))
 }
 
@@ -118,7 +126,7 @@ async fn set(working: &mut Working<'_>, devices: Vec<DeviceEntry>) -> Result<(),
     call(working, &Request::new(Verb::SetDevices { vmid, devices })).await
 }
 
-/// The device entries that a container has; what is not of our form is none of ours and is replaced.
+/// The entries of GPU devices that a container has; others are not ours to look after.
 fn entries(config: &ContainerConfig) -> Vec<DeviceEntry> {
     let number = |text: Option<&str>| text.and_then(|t| t.parse().ok()).unwrap_or(0);
     let devices = config.devices();
@@ -126,8 +134,9 @@ fn entries(config: &ContainerConfig) -> Vec<DeviceEntry> {
         .values()
         .filter_map(|entry| {
             let mode = entry.get("mode").unwrap_or("0660").to_owned();
+            let path = entry.bare().or(entry.get("path")).filter(|path| is_gpu_device(path))?;
             Some(DeviceEntry {
-                path: entry.bare().or(entry.get("path"))?.to_owned(),
+                path: path.to_owned(),
                 uid: number(entry.get("uid")),
                 gid: number(entry.get("gid")),
                 mode: FileMode::try_from(mode).ok()?,

@@ -3,18 +3,17 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::task::Kind;
-use super::{POLL, Working, create, discovery, failed, health, power, provision};
+use super::{POLL, Working, change, create, discovery, failed, health, power, provision};
 use crate::domain::event::Level;
 use crate::domain::guest::{GuestState, Ipv4Config, OutputValue};
-use crate::domain::job::GuestTask;
-use crate::domain::refusal::Refusal;
+use crate::domain::job::{GuestTask, PowerAction};
+use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::vmid::Tag;
 use crate::jobs::runner::{StepDone, StepFailure};
 use crate::plan::guest::steps::step;
 use crate::plan::guest::{create as plan, marks, recheck};
 use crate::pve::Cluster;
-use crate::store::of_guest;
+use crate::store::{GuestReads as _, of_guest};
 
 /// How long a container may take to have an address: DHCP servers that ping first need some seconds.
 const NETWORK: Duration = Duration::from_secs(120);
@@ -23,8 +22,19 @@ const CLEAN_UP: Duration = Duration::from_secs(90);
 
 /// The order still lies inside the boundary: the configuration may have changed while it waited.
 pub(super) async fn validate_request(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    // What only takes away or keeps safe is possible after the configuration has become narrower.
+    if let GuestTask::Uninstall { .. }
+    | GuestTask::Backup { .. }
+    | GuestTask::Power { action: PowerAction::Stop | PowerAction::Shutdown } = working.task
+    {
+        return Ok(StepDone::Skipped("nothing is made or enlarged".to_owned()));
+    }
     let boundary = &working.layer.apps.boundary;
-    recheck::inside(&working.guest.node, &working.guest.spec, boundary).map_err(|broken| {
+    let node = match &working.task {
+        GuestTask::Restore { node, .. } => node,
+        _ => &working.guest.node,
+    };
+    recheck::inside(node, &working.guest.spec, boundary).map_err(|broken| {
         StepFailure::for_good(
             broken.join("; "),
             "ask for it again with values that the configuration approves",
@@ -44,18 +54,27 @@ pub(super) async fn validate_manifest(working: &mut Working<'_>) -> Result<StepD
 /// Node, storage and bridge are there and have room, seen now.
 pub(super) async fn validate_placement(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
     let seen = discovery::fresh(working.engine).await?;
-    let app = provision::folder(working)?;
     let boundary = &working.layer.apps.boundary;
-    recheck::place(&app.manifest, &working.guest, boundary, &seen).map_err(|reasons| {
+    // Where it shall be, which for a restore may be another node than where it is.
+    let mut guest = working.guest.clone();
+    let ostemplate = match &working.task {
+        GuestTask::Restore { node, storage, .. } => {
+            guest.node = node.clone();
+            guest.spec.storage = storage.clone();
+            None
+        }
+        _ => Some(provision::folder(working)?.manifest.lxc.ostemplate.clone()),
+    };
+    recheck::place(ostemplate.as_deref(), &guest, boundary, &seen).map_err(|reasons| {
         StepFailure::for_good(
-            format!("{} cannot take it: {}", working.guest.node, reasons.join("; ")),
-            "free the resource, or install it on another node",
+            format!("{} cannot take it: {}", guest.node, reasons.join("; ")),
+            "free the resource, or choose another node",
         )
     })?;
-    let spec = &working.guest.spec;
+    let spec = &guest.spec;
     Ok(StepDone::Done(format!(
         "{} on {}, bridge {}",
-        working.guest.node, spec.storage, spec.network.bridge
+        guest.node, spec.storage, spec.network.bridge
     )))
 }
 
@@ -112,11 +131,15 @@ pub(super) async fn addresses(
 
 /// Success is what was verified: the app's own check, or at least that the container still runs.
 pub(super) async fn healthcheck(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
-    let app = provision::folder(working)?;
-    let Some(check) = &app.manifest.healthcheck else {
+    let app = match working.guest.app {
+        Some(_) => Some(provision::folder(working)?),
+        // Adopted: it is known by its container only.
+        None => None,
+    };
+    let Some(check) = app.as_ref().and_then(|app| app.manifest.healthcheck.as_ref()) else {
         let cluster = working.engine.cluster().await?;
         if power::is_running(&cluster, working).await? {
-            return Ok(StepDone::Done("the app names no check; the container runs".to_owned()));
+            return Ok(StepDone::Done("no check is known; the container runs".to_owned()));
         }
         return Err(StepFailure::for_good(
             "the container does not run after provisioning",
@@ -136,23 +159,31 @@ pub(super) fn address(working: &Working<'_>) -> Result<IpAddr, StepFailure> {
 
 /// Works out what the operator is shown, seals what is secret, and takes the staged files away.
 pub(super) async fn collect_outputs(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
-    let found = provision::outputs(working).await?;
-    provision::tidy(working).await?;
+    if working.guest.app.is_none() {
+        return Ok(StepDone::Skipped("no app of ours runs in it".to_owned()));
+    }
+    let facts = provision::known_facts(working).await?;
+    let found = provision::outputs(working, &facts).await?;
     let count = found.len();
+    // What was shown once stays so when nothing about it can have changed.
+    let provisions = change::provisions(working);
     let id = working.guest.id;
     let saved = working
         .engine
         .store()
         .write::<_, Refusal, _>(move |tx| {
-            let Some(mut guest) = tx_guest(tx, id)? else { return Ok(None) };
+            let Some(mut guest) = tx.guest(id)? else { return Ok(None) };
+            provision::keep_facts(tx, id, &facts).map_err(|e| {
+                Refusal::new(RefusalKind::Internal, format!("facts cannot be kept: {e}"), "")
+            })?;
             guest.outputs.clear();
             for output in found {
                 let value = match output.secret {
                     Some(secret) => {
-                        tx.put_secret(
-                            &of_guest(id, &super::reveal::output(&output.key)),
-                            secret.expose(),
-                        );
+                        if provisions {
+                            let name = of_guest(id, &super::reveal::output(&output.key));
+                            tx.put_secret(&name, secret.expose());
+                        }
                         None
                     }
                     None => output.value,
@@ -167,6 +198,8 @@ pub(super) async fn collect_outputs(working: &mut Working<'_>) -> Result<StepDon
     if let Some(guest) = saved {
         working.guest = guest;
     }
+    // Only now: a restart in between finds the facts in the store.
+    provision::tidy(working).await?;
     let mut told = format!("{count} shown on the guest's page");
     if !working.guest.spec.start && matches!(working.task, GuestTask::Install { .. }) {
         let cluster = working.engine.cluster().await?;
@@ -177,14 +210,6 @@ pub(super) async fn collect_outputs(working: &mut Working<'_>) -> Result<StepDon
         told.push_str("; it is stopped, as was asked for");
     }
     Ok(StepDone::Done(told))
-}
-
-fn tx_guest(
-    tx: &crate::store::Tx<'_, '_>,
-    id: crate::domain::id::GuestId,
-) -> Result<Option<crate::domain::guest::Guest>, Refusal> {
-    use crate::store::GuestReads as _;
-    Ok(tx.guest(id)?)
 }
 
 /// After a failed or cancelled installation the container stays, stopped and tagged, for somebody to look at. Other work
@@ -209,7 +234,6 @@ pub(super) async fn leave_stopped(working: &mut Working<'_>) {
 }
 
 async fn try_leave_stopped(working: &mut Working<'_>) -> Result<Option<String>, StepFailure> {
-    const STOP: Kind = Kind { upid: "vzstop", what: "stopping the container" };
     let cluster = working.engine.cluster().await?;
     let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
     match cluster.config(&node, vmid).await {
@@ -224,7 +248,7 @@ async fn try_leave_stopped(working: &mut Working<'_>) -> Result<Option<String>, 
         }
     }
     if power::is_running(&cluster, working).await? {
-        working.task(&cluster, STOP, async { cluster.stop(&node, vmid).await }).await?;
+        power::stop_hard(working, &cluster).await?;
     }
     Ok(Some(format!(
         "container {vmid} is kept on {node}, stopped and tagged '{}': look at it, try again or destroy it",

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use zeroize::Zeroizing;
 
 use super::create::{call, refused};
 use super::{Working, change, reveal};
@@ -11,6 +12,7 @@ use crate::apps::built_in;
 use crate::apps::folder::AppFolder;
 use crate::domain::event::Level;
 use crate::domain::guest::{Guest, InstalledApp};
+use crate::domain::id::GuestId;
 use crate::domain::job::GuestTask;
 use crate::domain::refusal::{Refusal, with_causes};
 use crate::domain::secret::Secret;
@@ -22,12 +24,15 @@ use crate::plan::guest::outputs;
 use crate::plan::guest::provision::{self as plan, Content, Phase, PushedFile, Run, Tidy};
 use crate::plan::guest::redaction::{Lines, Redactor};
 use crate::proto::verb::{Request, Stream, Verb};
-use crate::store::{SecretReads as _, of_guest};
+use crate::store::{SecretReads as _, Tx, of_guest};
 
 /// Characters of a line that are kept in the log.
 const MOST_LINE: usize = 2000;
 /// Lines that one program may leave in the log; what comes after is counted only.
 const MOST_LINES: usize = 20_000;
+
+/// Name of the sealed facts of a guest.
+const KEPT_FACTS: &str = "facts";
 
 /// Values of an app's secret inputs, by key.
 pub(super) type Secrets = BTreeMap<String, Secret<String>>;
@@ -319,9 +324,7 @@ impl Printed {
 }
 
 /// Facts that the scripts wrote; none when there is no such file.
-pub(super) async fn facts(
-    working: &mut Working<'_>,
-) -> Result<BTreeMap<String, String>, StepFailure> {
+async fn written_facts(working: &mut Working<'_>) -> Result<BTreeMap<String, String>, StepFailure> {
     const MOST: u64 = 64 * 1024;
     let verb = Verb::Pull { vmid: working.guest.vmid, path: plan::FACTS.to_owned(), most: MOST };
     let limits = CallLimits::for_verb(&verb);
@@ -334,12 +337,46 @@ pub(super) async fn facts(
     }
 }
 
+/// Facts of the guest: those that were kept, and over them what its scripts have written now. A script of an upgrade
+/// need not write again what an installation found out, and none runs when only resources change.
+pub(super) async fn known_facts(
+    working: &mut Working<'_>,
+) -> Result<BTreeMap<String, String>, StepFailure> {
+    let key = working.engine.store().master_key();
+    let name = of_guest(working.guest.id, KEPT_FACTS);
+    let kept =
+        working.engine.store().read::<_, Refusal, _>(move |r| Ok(r.secret(&key, &name)?)).await?;
+    let mut facts: BTreeMap<String, String> = match kept {
+        Some(text) => serde_json::from_str(&text).map_err(|e| {
+            StepFailure::for_good(format!("the kept facts cannot be read: {e}"), "upgrade the app")
+        })?,
+        None => BTreeMap::new(),
+    };
+    facts.extend(written_facts(working).await?);
+    Ok(facts)
+}
+
+/// Keeps the facts of a guest. They are sealed: a script may have put a credential among them.
+pub(super) fn keep_facts(
+    tx: &mut Tx<'_, '_>,
+    guest: GuestId,
+    facts: &BTreeMap<String, String>,
+) -> Result<(), serde_json::Error> {
+    if !facts.is_empty() {
+        let text = Zeroizing::new(serde_json::to_string(facts)?);
+        tx.put_secret(&of_guest(guest, KEPT_FACTS), &text);
+    }
+    Ok(())
+}
+
 /// The outputs with their values.
-pub(super) async fn outputs(working: &mut Working<'_>) -> Result<Vec<outputs::Found>, StepFailure> {
-    let facts = facts(working).await?;
+pub(super) async fn outputs(
+    working: &Working<'_>,
+    facts: &BTreeMap<String, String>,
+) -> Result<Vec<outputs::Found>, StepFailure> {
     let secrets = secrets(working).await?;
     let app = folder(working)?;
-    outputs::collect(&subject(working, &app), &secrets, &facts)
+    outputs::collect(&subject(working, &app), &secrets, facts)
         .map_err(|e| StepFailure::for_good(e.to_string(), "correct the app"))
 }
 

@@ -107,6 +107,15 @@ pub(super) async fn publish(working: &mut Working<'_>) -> Result<StepDone, StepF
     let definition = definition(&services, &service).map_err(|e| {
         StepFailure::for_good(with_causes(&e), "correct the section [apps.services]")
     })?;
+    // Before the push: should its success stay unknown, the removal of the guest takes the definition out all the same.
+    let (file, message) = (definition.file.clone(), format!("{} gets published", service.name));
+    working
+        .record(message, move |guest| {
+            if let Some(service) = &mut guest.service {
+                service.path = file;
+            }
+        })
+        .await?;
     let published = publisher.publish(&definition).await.map_err(|e| failed(&e))?;
     let told =
         format!("{} on {}, commit {}", definition.file, published.branch, short(&published.commit));

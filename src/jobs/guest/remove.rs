@@ -50,14 +50,19 @@ pub(super) async fn exists(working: &Working<'_>) -> Result<bool, StepFailure> {
     let guest = &working.guest;
     match cluster.config(&guest.node, guest.vmid).await {
         Ok(_) => Ok(true),
-        Err(error) if error.is_no_guest() => Ok(false),
-        // Without our pool's rights nobody of ours can be there; the list of all guests says whether somebody is.
-        Err(error) if error.is_forbidden() => {
-            let guests = cluster.guests().await.map_err(failed)?;
-            if guests.iter().any(|g| g.vmid == guest.vmid) {
-                return Err(failed(error));
+        // A guest outside the pool, one on another node and one that does not exist look alike to a token that sees
+        // its pool only. Whether the number is free is the one answer that tells them apart.
+        Err(error) if error.is_no_guest() || error.is_forbidden() => {
+            if cluster.is_free(guest.vmid).await.map_err(failed)? {
+                return Ok(false);
             }
-            Ok(false)
+            Err(StepFailure::for_good(
+                format!(
+                    "container {} exists, but is not in our pool on {}: {error}",
+                    guest.vmid, guest.node
+                ),
+                "if it is this guest, move it back to the node or put it back into the pool",
+            ))
         }
         Err(error) => Err(failed(error)),
     }
@@ -91,7 +96,7 @@ pub(super) async fn keep_volumes(working: &mut Working<'_>) -> Result<StepDone, 
 pub(super) async fn destroy(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
     let cluster = working.engine.cluster().await?;
     let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
-    if working.pending(DESTROY).await?.is_none() {
+    if !working.is_begun(&cluster, DESTROY).await? {
         if !exists(working).await? {
             return Ok(StepDone::Done(format!("there is no container {vmid}")));
         }
@@ -108,9 +113,14 @@ pub(super) async fn destroy(working: &mut Working<'_>) -> Result<StepDone, StepF
 }
 
 /// All three marks; or, for an installation that failed before it was tagged, our pool and the note of who made it.
-async fn may_destroy(working: &Working<'_>, cluster: &Cluster) -> Result<(), StepFailure> {
+pub(super) async fn may_destroy(
+    working: &Working<'_>,
+    cluster: &Cluster,
+) -> Result<(), StepFailure> {
     let Err(outside) = working.ours().await else { return Ok(()) };
-    let GuestTask::Uninstall { destroy_failed: true, .. } = working.task else {
+    let (GuestTask::Uninstall { destroy_failed: true, .. } | GuestTask::Install { .. }) =
+        working.task
+    else {
         return Err(outside);
     };
     let vmid = working.guest.vmid;

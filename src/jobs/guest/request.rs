@@ -12,12 +12,12 @@ use zeroize::Zeroizing;
 
 use super::{discovery, publish, reveal};
 use crate::apps::FilesError;
-use crate::domain::app::{AppId, CatalogApp, Provenance};
+use crate::domain::app::{AppId, CatalogApp, Manifest, Provenance};
 use crate::domain::discovery::{Discovery, Review};
 use crate::domain::form::{Declined, Submitted};
 use crate::domain::guest::{Guest, GuestEvent, GuestState, InstalledApp, PublishedService};
 use crate::domain::id::{GuestId, HostId, JobId};
-use crate::domain::job::{GuestTask, GuestWork, Job, StepStatus, Work};
+use crate::domain::job::{GuestTask, GuestWork, Job, JobStatus, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
@@ -26,6 +26,9 @@ use crate::jobs::request::queue;
 use crate::plan::guest::order::{self, Order, Site};
 use crate::plan::guest::{review, steps, vmid};
 use crate::store::{GuestReads as _, JobReads as _, SecretReads as _, Tx, of_guest};
+
+/// Jobs of a guest that are looked through for its last installation.
+pub(super) const LOOK_BACK: usize = 50;
 
 pub(super) fn no_such_guest() -> Refusal {
     Refusal::new(RefusalKind::NotFound, "there is no such guest", "look at the list of guests")
@@ -204,23 +207,27 @@ impl Engine {
             return Err(Refusal::new(RefusalKind::Conflict, "no app was installed in it", ""));
         };
         let folder = self.layer()?.library.files(&app.hash).await.map_err(|e| gone(&e))?;
+        // Somebody may have removed what the earlier try left.
+        let cluster = self.cluster().await?;
+        let is_gone = cluster.is_free(guest.vmid).await.map_err(super::unavailable)?;
         let job = self
             .store()
             .write::<_, Refusal, _>(move |tx| {
                 let mut guest = tx.guest(id)?.ok_or_else(no_such_guest)?;
                 refuse_busy(&guest)?;
-                let last = tx.jobs_of_guest(id, 20)?.into_iter().find(|job| {
-                    matches!(&job.work, Work::Guest(w) if matches!(w.task, GuestTask::Install { .. }))
-                });
-                let failed = last.as_ref().and_then(super::open_step).map(|s| s.id.clone());
+                let last = failed_install(&tx.jobs_of_guest(id, LOOK_BACK)?).cloned();
+                // A guest that ran already may hold data: making it anew would destroy them.
+                let last = last.ok_or_else(|| {
+                    let text = format!("the installation of {} did not fail", guest.name);
+                    let hint = "repeat what failed, go back to its restore point, or uninstall it";
+                    Refusal::new(RefusalKind::Conflict, text, hint)
+                })?;
                 move_guest(&mut guest, GuestEvent::RetryStarted, tx.now())?;
                 tx.hold_vmid(guest.vmid, guest.id)?;
                 let task = GuestTask::Install { app: app.id };
                 let id = start(tx, &mut guest, task, None)?;
-                if let (Some(failed), Some(mut job)) = (failed, tx.job(id)?)
-                    && steps::may_resume(failed.as_str(), &folder.manifest)
-                {
-                    skip_done(&mut job, failed.as_str());
+                if !is_gone && let Some(mut job) = tx.job(id)? {
+                    skip_done(&mut job, &last, &folder.manifest);
                     tx.save_job(&job)?;
                 }
                 Ok(id)
@@ -370,7 +377,7 @@ fn sealed(secrets: &BTreeMap<String, Secret<String>>) -> Vec<(String, Zeroizing<
     secrets.iter().map(|(k, v)| (k.clone(), Zeroizing::new(v.expose().clone()))).collect()
 }
 
-fn refuse_busy(guest: &Guest) -> Result<(), Refusal> {
+pub(super) fn refuse_busy(guest: &Guest) -> Result<(), Refusal> {
     match guest.active_job {
         None => Ok(()),
         Some(job) => Err(Refusal::new(
@@ -382,16 +389,37 @@ fn refuse_busy(guest: &Guest) -> Result<(), Refusal> {
     }
 }
 
-/// Steps of an earlier installation whose result is in the container that it left.
-fn skip_done(job: &mut Job, failed: &str) {
-    let lasting = [
-        steps::step::CREATE_CONTAINER,
-        steps::step::CONFIGURE_CONTAINER,
-        steps::step::PUSH_ASSETS,
-        steps::step::PROVISION,
-    ];
-    for step in job.steps.iter_mut().take_while(|s| s.id.as_str() != failed) {
-        if lasting.contains(&step.id.as_str()) {
+/// The installation that a guest's last work was, when it did not succeed. `jobs`: newest first. Turning the guest on to
+/// look at it does not count.
+pub(super) fn failed_install(jobs: &[Job]) -> Option<&Job> {
+    let task = |job: &Job| match &job.work {
+        Work::Guest(work) => Some(work.task.clone()),
+        _ => None,
+    };
+    let last = jobs.iter().find(|job| {
+        !matches!(
+            task(job),
+            None | Some(GuestTask::Power { .. } | GuestTask::Backup { .. } | GuestTask::Publish)
+        )
+    })?;
+    let is_install = matches!(task(last), Some(GuestTask::Install { .. }));
+    (is_install && matches!(last.status, JobStatus::Failed | JobStatus::Cancelled)).then_some(last)
+}
+
+/// Skips the steps of an earlier installation whose result is in the container that it left, unless its programs began
+/// and may not run twice.
+fn skip_done(job: &mut Job, last: &Job, manifest: &Manifest) {
+    let lasting = [steps::step::CREATE_CONTAINER, steps::step::PUSH_ASSETS, steps::step::PROVISION];
+    // The furthest one counts, not the one that failed last: a third try may have failed earlier than the second.
+    let furthest = last.steps.iter().rfind(|s| s.status != StepStatus::Pending);
+    if !furthest.is_some_and(|s| steps::may_resume(s.id.as_str(), manifest)) {
+        return;
+    }
+    for step in &mut job.steps {
+        let is_done = last
+            .step(step.id.as_str())
+            .is_some_and(|s| matches!(s.status, StepStatus::Succeeded | StepStatus::Skipped));
+        if is_done && lasting.contains(&step.id.as_str()) {
             step.status = StepStatus::Skipped;
             step.detail = "done by the earlier try".to_owned();
         }

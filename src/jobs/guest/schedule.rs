@@ -1,30 +1,33 @@
 //! What happens to guests without anybody asking: backups on schedule, the end of failed installations, a look at the
 //! nodes' GPUs. One task, woken by its own clock.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::request;
 use crate::config::apps::BackupSchedule;
+use crate::domain::app::ContentHash;
 use crate::domain::guest::{Guest, GuestEvent, GuestState};
 use crate::domain::id::GuestId;
 use crate::domain::job::{GuestTask, Job, JobStatus, Work};
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::domain::time::Timestamp;
 use crate::jobs::Engine;
-use crate::store::GuestReads as _;
+use crate::store::{GuestReads as _, JobReads as _};
 
 /// How often the schedule is looked at.
 const LOOK: Duration = Duration::from_secs(60);
 /// How often nodes are asked for their GPUs.
 const GPUS: Duration = Duration::from_secs(3600);
-/// Jobs of a guest that are looked through for its last backup.
-const LOOK_BACK: usize = 50;
+/// How often copies of apps that nothing uses any more are removed, and how long nobody must have wanted them.
+const COPIES: Duration = Duration::from_secs(24 * 3600);
 
 /// Runs until the stop.
 pub(super) async fn keep_house(engine: Engine, stop: CancellationToken) {
     let mut gpus_seen: Option<Timestamp> = None;
+    let mut copies_seen = engine.store().now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
@@ -40,6 +43,12 @@ pub(super) async fn keep_house(engine: Engine, stop: CancellationToken) {
                 tracing::warn!(%error, "the nodes' GPUs could not be looked at");
             }
         }
+        if now.since(copies_seen) >= COPIES {
+            copies_seen = now;
+            if let Err(error) = drop_copies(&engine).await {
+                tracing::warn!(%error, "unused copies of apps could not be removed");
+            }
+        }
     }
 }
 
@@ -52,7 +61,7 @@ async fn look(engine: &Engine, now: Timestamp) -> Result<(), Refusal> {
         .read::<_, Refusal, _>(move |r| {
             let mut due = Vec::new();
             for guest in r.guests()?.into_iter().filter(|g| g.is_ours() && g.active_job.is_none()) {
-                let jobs = r.jobs_of_guest(guest.id, LOOK_BACK)?;
+                let jobs = r.jobs_of_guest(guest.id, request::LOOK_BACK)?;
                 due.extend(rules.due(&guest, &jobs, now).map(|task| (guest.id, task)));
             }
             Ok(due)
@@ -67,6 +76,34 @@ async fn look(engine: &Engine, now: Timestamp) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Copies of apps are kept for guests, for what they can return to, and for what running jobs bring.
+async fn drop_copies(engine: &Engine) -> Result<(), Refusal> {
+    let used = engine
+        .store()
+        .read::<_, Refusal, _>(|r| Ok(in_use(&r.guests()?, &r.active_jobs()?)))
+        .await?;
+    let dropped = engine.layer()?.library.prune(used, COPIES).await;
+    dropped.map_err(|e| {
+        let hint = "Look at the permissions and the free space of the data directory.";
+        Refusal::new(RefusalKind::Internal, with_causes(&e), hint)
+    })
+}
+
+fn in_use(guests: &[Guest], jobs: &[Job]) -> BTreeSet<ContentHash> {
+    let kept = guests.iter().flat_map(|guest| {
+        let point = guest.restore_point.as_ref().and_then(|point| point.app.as_ref());
+        guest.app.iter().chain(point).map(|app| app.hash.clone())
+    });
+    let brought = jobs.iter().filter_map(|job| match &job.work {
+        Work::Guest(work) => match &work.task {
+            GuestTask::Upgrade { to } => Some(to.hash.clone()),
+            _ => None,
+        },
+        _ => None,
+    });
+    kept.chain(brought).collect()
+}
+
 async fn queue(engine: &Engine, guest: GuestId, task: GuestTask) -> Result<(), Refusal> {
     let job = engine
         .store()
@@ -74,10 +111,15 @@ async fn queue(engine: &Engine, guest: GuestId, task: GuestTask) -> Result<(), R
             let Some(mut guest) = tx.guest(guest)?.filter(|g| g.active_job.is_none()) else {
                 return Ok(None);
             };
-            if matches!(task, GuestTask::Uninstall { .. })
-                && guest.step(GuestEvent::RemovalStarted, tx.now()).is_err()
-            {
-                return Ok(None);
+            if matches!(task, GuestTask::Uninstall { .. }) {
+                // Since the look it may have been tried again.
+                let jobs = tx.jobs_of_guest(guest.id, request::LOOK_BACK)?;
+                if guest.state != GuestState::Failed
+                    || request::failed_install(&jobs).is_none()
+                    || guest.step(GuestEvent::RemovalStarted, tx.now()).is_err()
+                {
+                    return Ok(None);
+                }
             }
             request::start(tx, &mut guest, task, None).map(Some)
         })
@@ -101,7 +143,7 @@ impl Rules {
         if guest.state == GuestState::Failed
             && let Some(after) = self.destroy_failed_after
             && now.since(guest.state_since) >= after
-            && jobs.first().is_some_and(is_install)
+            && request::failed_install(jobs).is_some()
         {
             return Some(GuestTask::Uninstall { keep_volumes: false, destroy_failed: true });
         }
@@ -111,10 +153,6 @@ impl Rules {
         }
         None
     }
-}
-
-fn is_install(job: &Job) -> bool {
-    matches!(&job.work, Work::Guest(work) if matches!(work.task, GuestTask::Install { .. }))
 }
 
 /// The last try counts, not the last success: a storage that is full is not filled with tries.
@@ -131,8 +169,9 @@ fn is_backup_due(schedule: &BackupSchedule, guest: &Guest, jobs: &[Job], now: Ti
 mod test {
     use super::*;
     use crate::domain::guest::sample::guest;
+    use crate::domain::guest::{RestoreKind, RestorePoint};
     use crate::domain::id::JobId;
-    use crate::domain::job::GuestWork;
+    use crate::domain::job::{AppVersion, GuestWork, PowerAction};
 
     const DAY: i64 = 24 * 3600 * 1000;
 
@@ -196,5 +235,49 @@ mod test {
         let never = Rules { destroy_failed_after: None, ..rules() };
         let install = job(0, GuestTask::Install { app: "a".parse().unwrap() }, JobStatus::Failed);
         assert_eq!(never.due(&failed, &[install], Timestamp(700 * DAY)), None);
+    }
+
+    #[test]
+    fn only_an_installation_that_was_the_last_work_counts_as_failed() {
+        let install = |status| job(0, GuestTask::Install { app: "wiki".parse().unwrap() }, status);
+        let power = job(1, GuestTask::Power { action: PowerAction::Start }, JobStatus::Succeeded);
+        let upgrade = job(1, GuestTask::Return, JobStatus::Failed);
+        let found = |jobs: &[Job]| request::failed_install(jobs).is_some();
+        assert!(found(&[install(JobStatus::Failed)]));
+        assert!(found(&[power.clone(), install(JobStatus::Cancelled)]), "it was looked at");
+        // What ran once may hold data.
+        assert!(!found(&[install(JobStatus::Succeeded)]));
+        assert!(!found(&[upgrade.clone(), install(JobStatus::Succeeded)]));
+        assert!(!found(&[upgrade, install(JobStatus::Failed)]));
+        assert!(!found(&[install(JobStatus::Succeeded), install(JobStatus::Failed)]));
+        assert!(!found(&[power]));
+    }
+
+    #[test]
+    fn what_guests_run_may_return_to_or_are_brought_to_is_in_use() {
+        let mut guest = guest(101);
+        let app = |hash: &str| {
+            let mut app = guest.app.clone().expect("it has an app");
+            app.hash = ContentHash(hash.repeat(64));
+            app
+        };
+        let (now, before) = (app("a"), app("b"));
+        let to = AppVersion {
+            id: now.id.clone(),
+            version: "2".into(),
+            source: now.source.clone(),
+            hash: ContentHash("c".repeat(64)),
+        };
+        guest.restore_point = Some(RestorePoint {
+            kind: RestoreKind::Snapshot { name: "before".into() },
+            made: Timestamp(0),
+            before: String::new(),
+            app: Some(before),
+            spec: None,
+        });
+        guest.app = Some(now);
+        let jobs = [job(0, GuestTask::Upgrade { to }, JobStatus::Running)];
+        let used = in_use(&[guest], &jobs);
+        assert_eq!(used, ["a", "b", "c"].map(|hash| ContentHash(hash.repeat(64))).into());
     }
 }

@@ -6,11 +6,11 @@ use super::request::{self, Parent};
 use crate::config::apps::StackEntry;
 use crate::domain::event::Level;
 use crate::domain::form::Submitted;
-use crate::domain::guest::{Guest, GuestEvent};
+use crate::domain::guest::{Guest, GuestEvent, GuestState};
 use crate::domain::host::{Failure, Host};
-use crate::domain::id::{GuestId, JobId};
+use crate::domain::id::JobId;
 use crate::domain::job::{GuestTask, JobStatus, Work};
-use crate::domain::refusal::Refusal;
+use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::jobs::Engine;
 use crate::jobs::record::{cancel_requested, load, log};
 use crate::jobs::runner::{StepDone, StepFailure};
@@ -42,7 +42,11 @@ pub(in crate::jobs) async fn install(
     let mut failed = Vec::new();
     for entry in &entries {
         match begin(engine, parent, host, entry).await {
-            Ok(child) => children.push((entry.app.clone(), child)),
+            Ok(Some(child)) => children.push((entry.app.clone(), child)),
+            Ok(None) => {
+                let text = format!("{}: it is there and ready", entry.app);
+                log(engine, id, None, Level::Info, text).await?;
+            }
             Err(reason) => {
                 log(engine, id, None, Level::Error, format!("{}: {reason}", entry.app)).await?;
                 failed.push(entry.app.to_string());
@@ -99,16 +103,21 @@ async fn begin(
     parent: Parent,
     host: &Host,
     entry: &StackEntry,
-) -> Result<JobId, String> {
+) -> Result<Option<JobId>, String> {
     let form = Submitted::new(plan::fields(&entry.fields, &host.hostname));
     let earlier =
         earlier(engine, parent, entry, form.get("name")).await.map_err(|e| e.to_string())?;
     match earlier {
-        Some((_, Some(child))) => Ok(child),
-        Some((guest, None)) => again(engine, parent, guest).await.map_err(|e| e.to_string()),
+        Some((_, Some(child))) => Ok(Some(child)),
+        // It was not on the disk that is gone: another node has it.
+        Some((guest, None)) if guest.state == GuestState::Ready => Ok(None),
+        Some((guest, None)) => {
+            again(engine, parent, guest).await.map(Some).map_err(|e| e.to_string())
+        }
         None => engine
             .install_for(&entry.app, &form, Some(parent))
             .await
+            .map(Some)
             .map_err(|declined| declined.to_string()),
     }
 }
@@ -119,7 +128,7 @@ async fn earlier(
     parent: Parent,
     entry: &StackEntry,
     name: Option<&str>,
-) -> Result<Option<(GuestId, Option<JobId>)>, Refusal> {
+) -> Result<Option<(Guest, Option<JobId>)>, Refusal> {
     let (app, name) = (entry.app.clone(), name.map(str::to_owned));
     engine
         .store()
@@ -134,17 +143,26 @@ async fn earlier(
             let child = jobs.into_iter().find(
                 |job| matches!(&job.work, Work::Guest(work) if work.parent == Some(parent.job)),
             );
-            Ok(Some((guest.id, child.map(|job| job.id))))
+            Ok(Some((guest, child.map(|job| job.id))))
         })
         .await
 }
 
-/// Makes the container of an earlier life again, with the same number, inputs and secrets.
-async fn again(engine: &Engine, parent: Parent, guest: GuestId) -> Result<JobId, Refusal> {
+/// Makes the container of an earlier life again, with the same number, inputs and secrets; never over one that exists.
+async fn again(engine: &Engine, parent: Parent, guest: Guest) -> Result<JobId, Refusal> {
+    let cluster = engine.cluster().await?;
+    if !cluster.is_free(guest.vmid).await.map_err(super::unavailable)? {
+        return Err(Refusal::new(
+            RefusalKind::Conflict,
+            format!("container {} of {} exists and is not ready", guest.vmid, guest.name),
+            "open its page: repeat what failed there, go back, or uninstall it",
+        ));
+    }
     let job = engine
         .store()
         .write::<_, Refusal, _>(move |tx| {
-            let mut guest = tx.guest(guest)?.ok_or_else(request::no_such_guest)?;
+            let mut guest = tx.guest(guest.id)?.ok_or_else(request::no_such_guest)?;
+            request::refuse_busy(&guest)?;
             let app =
                 guest.app.as_ref().map(|a| a.id.clone()).ok_or_else(request::no_such_guest)?;
             request::move_guest(&mut guest, GuestEvent::RetryStarted, tx.now())?;

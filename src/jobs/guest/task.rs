@@ -87,6 +87,15 @@ impl Working<'_> {
         Ok(upid.filter(|u| u.kind() == kind.upid))
     }
 
+    /// Whether this step has started the task and not yet seen its end: nobody may look at the guest meanwhile.
+    pub(super) async fn is_begun(
+        &self,
+        cluster: &Cluster,
+        kind: Kind,
+    ) -> Result<bool, StepFailure> {
+        Ok(self.pending(kind).await?.is_some() || self.interrupted(cluster, kind).await?.is_some())
+    }
+
     /// A running task that an earlier attempt of this step started, when the daemon was killed before it could note that.
     async fn interrupted(
         &self,

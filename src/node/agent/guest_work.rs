@@ -1,6 +1,7 @@
 //! Verbs that concern one guest. Each looks at the guest's configuration first, changes as little as possible, and is done
 //! at once when there is nothing to change.
 
+use std::collections::BTreeSet;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use super::{Admitted, Agent, SHORT, Stop, failed, refused};
 use crate::domain::app::Feature;
 use crate::plan::join::brief;
 use crate::proto::verb::{
-    DeviceEntry, Frame, MOST_DATA, PATH as GUEST_PATH, Rule, STAGED, Stream, Verb,
+    DeviceEntry, Frame, MOST_DATA, PATH as GUEST_PATH, Rule, STAGED, Stream, Verb, is_gpu_device,
 };
 
 /// Time for moving one file. 16 MiB take a second; a guest whose storage hangs must not hold us for ever.
@@ -308,20 +309,26 @@ fn set_devices(guest: &Admitted, devices: &[DeviceEntry]) -> Result<(), Stop> {
     pct(&arguments).map(|_| ())
 }
 
-/// Options of `pct set` that leave exactly the wanted entries; empty when they are there already.
+/// Options of `pct set` that leave exactly the wanted GPU entries; empty when they are there already. Entries of other
+/// devices (a serial port, a tuner) are somebody else's and keep their places.
 fn device_change(present: &[(u16, &str)], wanted: &[DeviceEntry]) -> Vec<String> {
+    let is_gpu = |value: &str| read_device(value).is_some_and(|entry| is_gpu_device(&entry.path));
+    let foreign: BTreeSet<u16> =
+        present.iter().filter(|(_, value)| !is_gpu(value)).map(|(slot, _)| *slot).collect();
     let mut options = Vec::new();
-    for (n, entry) in wanted.iter().enumerate() {
-        let same = present.iter().any(|(slot, value)| {
-            usize::from(*slot) == n && read_device(value).as_ref() == Some(entry)
-        });
+    let mut used = BTreeSet::new();
+    for (entry, n) in wanted.iter().zip((0..).filter(|n| !foreign.contains(n))) {
+        used.insert(n);
+        let same = present
+            .iter()
+            .any(|(slot, value)| *slot == n && read_device(value).as_ref() == Some(entry));
         if !same {
             options.extend([format!("--dev{n}"), device_value(entry)]);
         }
     }
     let surplus: Vec<String> = present
         .iter()
-        .filter(|(slot, _)| usize::from(*slot) >= wanted.len())
+        .filter(|(slot, _)| !foreign.contains(slot) && !used.contains(slot))
         .map(|(slot, _)| format!("dev{slot}"))
         .collect();
     if !surplus.is_empty() {
@@ -431,7 +438,7 @@ mod test {
     }
 
     #[test]
-    fn exactly_the_wanted_devices_remain() {
+    fn exactly_the_wanted_gpu_devices_remain() {
         let render = entry("/dev/dri/renderD128");
         let value = device_value(&render);
         assert!(device_change(&[(0, &value)], std::slice::from_ref(&render)).is_empty());
@@ -442,8 +449,10 @@ mod test {
                 &[(0, "/dev/net/tun"), (2, "/dev/kfd"), (7, &value)],
                 std::slice::from_ref(&render)
             ),
-            ["--dev0", value.as_str(), "--delete", "dev2,dev7"]
+            ["--dev1", value.as_str(), "--delete", "dev2,dev7"],
+            "a device that is no GPU is not ours to take away"
         );
+        assert!(device_change(&[(0, "/dev/ttyUSB0"), (1, "path=/dev/net/tun")], &[]).is_empty());
         assert_eq!(device_change(&[(0, &value)], &[]), ["--delete", "dev0"]);
         assert_eq!(
             device_change(&[(1, &value)], &[entry("/dev/kfd"), render]),

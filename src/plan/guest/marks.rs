@@ -2,7 +2,7 @@
 //!
 //! A guest is changed only when it is in our pool, carries our tag and is in our database, on this node and under this
 //! number. Two moments have rules of their own, because the tag cannot be there yet: right after a container was created
-//! ([`may_mark_new`]), and when an operator confirmed an adoption ([`may_adopt`]).
+//! (its description says who made it: [`super::create::maker`]), and when an operator confirmed an adoption ([`may_adopt`]).
 
 use crate::domain::app::AppId;
 use crate::domain::boundary::{self, Boundary, Marks, Outside};
@@ -21,8 +21,6 @@ pub struct Seen {
     pub pool: Option<PoolId>,
     /// Its `tags` property, as it came.
     pub tags: String,
-    /// Its `hostname` property.
-    pub hostname: Option<String>,
 }
 
 /// Whether a guest may be changed; `guest` is what our database has under this number.
@@ -36,26 +34,6 @@ pub fn may_change(guest: Option<&Guest>, seen: &Seen, pool: &PoolId) -> Result<(
 fn marks(guest: Option<&Guest>, seen: &Seen) -> Marks {
     let recorded = guest.is_some_and(|g| g.vmid == seen.vmid && g.node == seen.node && g.is_ours());
     Marks { pool: seen.pool.clone(), tags: Tag::list(&seen.tags), recorded }
-}
-
-/// Whether a container that an installation just created may be given its tags: it is in our database as being installed,
-/// in our pool, and bears the name that it was created with. Another one that took the number meanwhile does not.
-///
-/// # Errors
-/// The first mark that is missing.
-pub fn may_mark_new(guest: &Guest, seen: &Seen, pool: &PoolId) -> Result<(), Outside> {
-    let vmid = seen.vmid;
-    let ours = guest.state == GuestState::Installing
-        && guest.vmid == vmid
-        && guest.node == seen.node
-        && seen.hostname.as_deref() == Some(guest.name.as_str());
-    if !ours {
-        return Err(Outside::Database { vmid });
-    }
-    if seen.pool.as_ref() != Some(pool) {
-        return Err(Outside::Pool { vmid, pool: pool.clone() });
-    }
-    Ok(())
 }
 
 /// Whether an observed container may be made ours now. It must lie inside the boundary, and nobody else's pool may hold

@@ -1,6 +1,6 @@
 //! An order looked at once more when its job begins: the configuration or the cluster may have changed since.
 
-use crate::domain::app::{Feature, Manifest};
+use crate::domain::app::Feature;
 use crate::domain::boundary::Boundary;
 use crate::domain::discovery::Discovery;
 use crate::domain::guest::{Guest, GuestSpec, Ipv4Config};
@@ -50,12 +50,12 @@ pub fn inside(node: &NodeName, spec: &GuestSpec, boundary: &Boundary) -> Result<
     if broken.is_empty() { Ok(()) } else { Err(broken) }
 }
 
-/// Whether its node has now what it needs: storage with room, bridge, OS template.
+/// Whether its node has now what it needs: storage with room, bridge, and the OS template when it is made from one.
 ///
 /// # Errors
 /// What is missing, one sentence each.
 pub fn place(
-    manifest: &Manifest,
+    ostemplate: Option<&str>,
     guest: &Guest,
     boundary: &Boundary,
     seen: &Discovery,
@@ -76,7 +76,9 @@ pub fn place(
     if !node.bridges.contains(&guest.spec.network.bridge) {
         missing.push(format!("it has no bridge {}", guest.spec.network.bridge));
     }
-    missing.extend(placement::template(boundary, node, &manifest.lxc.ostemplate).err());
+    if let Some(wanted) = ostemplate {
+        missing.extend(placement::template(boundary, node, wanted).err());
+    }
     if let Ipv4Config::Static { address, .. } = guest.spec.network.ipv4 {
         let others = seen
             .taken_addresses

@@ -419,16 +419,6 @@ fn health_limit(check: &HealthCheck) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// How long to wait before the next look at the network: short first, then longer, the whole within the step's limit.
-#[must_use]
-pub fn network_pause(looks: u32) -> Duration {
-    let secs = 1u64 << looks.min(4);
-    Duration::from_secs(secs.min(MOST_PAUSE))
-}
-
-/// Seconds; an address from a slow DHCP server is noticed soon enough.
-const MOST_PAUSE: u64 = 10;
-
 /// What a restart does with a step that was begun and whose end is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AfterRestart {

@@ -214,7 +214,7 @@ fn bytes(count: u64) -> Checked {
 fn device(entry: &DeviceEntry) -> Checked {
     id(entry.uid)?;
     id(entry.gid)?;
-    if device_path(&entry.path) {
+    if is_gpu_device(&entry.path) {
         Ok(())
     } else {
         Err(argument(format!(
@@ -225,7 +225,8 @@ fn device(entry: &DeviceEntry) -> Checked {
 }
 
 /// Device nodes that a guest may get. Each form is spelled out: a path is never looked up to find out what it is.
-fn device_path(path: &str) -> bool {
+#[must_use]
+pub fn is_gpu_device(path: &str) -> bool {
     let numbered = |prefix: &str| {
         path.strip_prefix(prefix)
             .is_some_and(|n| (1..=4).contains(&n.len()) && n.bytes().all(|b| b.is_ascii_digit()))

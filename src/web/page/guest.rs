@@ -143,7 +143,7 @@ async fn answer(
             address: guest.address.map(|a| a.to_string()).unwrap_or_default(),
             description: guest.spec.description.clone(),
             active_job: guest.active_job.map(|j| j.to_string()),
-            failure: guest.failure.clone(),
+            failure: guest.failure.clone().filter(|_| guest.state == GuestState::Failed),
             facts: facts(&guest),
             gpus: guest.spec.gpu.iter().map(attachment).collect(),
             service: guest.service.clone(),

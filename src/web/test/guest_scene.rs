@@ -84,6 +84,7 @@ fn ready() -> Guest {
             made: ago(3_600),
             before: "upgrade 0.9.0 to 1.0.0".into(),
             app: None,
+            spec: None,
         });
         g.service = Some(PublishedService {
             domain: "club.example.net".into(),

@@ -34,7 +34,8 @@ fn an_app_is_installed_verified_and_uninstalled() {
         let guest = world.guest("web1");
         assert_eq!(guest["state"], "ready");
         assert_eq!(guest["outputs"][0]["value"], "http://192.0.2.22:8080/");
-        assert_eq!(guest["outputs"][1]["value"], json!(null));
+        assert_eq!(guest["outputs"][1]["value"], "by hand");
+        assert_eq!(guest["outputs"][2]["value"], json!(null));
 
         world.act("web1", "power", &json!({ "action": "stop" }), "succeeded");
         assert!(!world.pve.is_running(world.vmid(0)));
@@ -61,6 +62,10 @@ fn an_upgrade_has_a_way_back() {
         world.act("web1", "upgrade", &json!({}), "succeeded");
         let guest = world.guest("web1");
         assert_eq!(guest["app"]["version"], "2.0.0");
+        assert_eq!(
+            guest["outputs"][1]["value"], "by hand",
+            "an upgrade keeps what it does not know"
+        );
         assert_eq!(world.page("192.0.2.22"), "page two: a title\n");
         let again = world.try_post(
             &format!("/api/guests/{}/upgrade", guest["id"].as_str().unwrap()),
@@ -82,6 +87,16 @@ fn resources_and_inputs_are_changed_and_a_backup_comes_back() {
     story(async |lab| {
         let world = World::start(&lab);
         world.install("web1");
+        // Resources alone run no script of the app, and a secret that was shown is not offered again.
+        let id = world.guest("web1")["id"].as_str().unwrap().to_owned();
+        let reveal =
+            || world.try_post(&format!("/api/guests/{id}/reveal"), &json!({ "key": "login" }));
+        assert_eq!(reveal().status, 200);
+        world.act("web1", "reconfigure", &json!({ "cores": "2" }), "succeeded");
+        assert_eq!(world.conf(0).unwrap().get("cores"), Some("2"));
+        assert_eq!(world.guest("web1")["outputs"][1]["value"], "by hand");
+        assert_eq!(reveal().status, 404);
+
         let change = json!({ "memory_mb": "512", "disk_gb": "3", "input.title": "another title" });
         world.act("web1", "reconfigure", &change, "succeeded");
         let conf = world.conf(0).unwrap();
@@ -146,5 +161,30 @@ fn an_existing_container_is_read_only_until_it_is_adopted() {
         world.act("old1", "adopt", &json!({ "confirm": "old1" }), "succeeded");
         assert_eq!(world.pve.config("pve1", vmid).unwrap().get("tags"), Some("ironhatch"));
         world.pve.assert_clean();
+    });
+}
+
+#[test]
+fn a_guest_whose_container_is_gone_can_still_be_removed() {
+    story(async |lab| {
+        let world = World::start(&lab);
+        world.install("web1");
+        let id = world.guest("web1")["id"].clone();
+        // Somebody moves the container out of our pool: it is there, and must not be taken for gone.
+        let out =
+            "sed -i 's/^pool:ironhatch:\\(.*\\):200:/pool:ironhatch:\\1::/' /etc/pve/user.cfg";
+        let users = world.node.sh("cat /etc/pve/user.cfg");
+        world.node.sh(out);
+        assert_ne!(world.node.sh("cat /etc/pve/user.cfg"), users, "it was in the pool: {users}");
+        let order = json!({ "guest": id, "keep_volumes": false, "confirm": "web1" });
+        let job = world.post("/api/uninstall", &order);
+        world.wait(&job, "failed");
+        assert!(world.find("web1").is_some() && world.conf(0).is_some());
+
+        // Somebody destroys it: what is left is the record.
+        world.node.sh("rm /etc/pve/nodes/pve1/lxc/200.conf");
+        let job = world.post("/api/uninstall", &order);
+        world.wait(&job, "succeeded");
+        assert!(world.find("web1").is_none());
     });
 }

@@ -268,6 +268,7 @@ fn catalog(dir: &Path, version: &str, page: &str) {
              [provision]\nkind = \"script\"\nscript = \"provision/install.sh\"\n{more}\
              [healthcheck]\nkind = \"http\"\nport = 8080\npath = \"/\"\ntimeout_sec = 10\ninterval_sec = 1\n\
              [[outputs]]\nkey = \"url\"\nlabel = \"Page\"\nvalue = \"http://{{{{ guest.ip }}}}:8080/\"\ntype = \"url\"\n\
+             [[outputs]]\nkey = \"made\"\nlabel = \"Made by\"\nvalue = \"{{{{ facts.made }}}}\"\ntype = \"text\"\n\
              [[outputs]]\nkey = \"login\"\nlabel = \"Password\"\nvalue = \"{{{{ secrets.password }}}}\"\ntype = \"secret\"\n\
              [[mounts]]\nkey = \"data\"\nlabel = \"Data\"\npath = \"/srv/data\"\nsize_gb = 1\noptional = true\n\
              [expose]\nport = 8080\npublic = true\n"
@@ -283,11 +284,13 @@ fn catalog(dir: &Path, version: &str, page: &str) {
         "hello/app.toml",
         &manifest("hello", "retry_safe = true\nupgrade = \"provision/upgrade.sh\"\n"),
     );
-    write("hello/provision/install.sh", &serve);
+    // Only an installation finds it out; what comes later does not write it again.
+    let install = format!("{serve}echo 'made=by hand' >/opt/appstore/outputs.env\n");
+    write("hello/provision/install.sh", &install);
     write("hello/provision/upgrade.sh", &serve);
     let gpu = "retry_safe = true\n[gpu]\nsupported = [\"intel\"]\nprofiles = [\"dri-render\"]\n";
     write("gpu/app.toml", &manifest("gpu", gpu));
-    write("gpu/provision/install.sh", &serve);
+    write("gpu/provision/install.sh", &install);
     write("fails/app.toml", &manifest("fails", ""));
     write(
         "fails/provision/install.sh",

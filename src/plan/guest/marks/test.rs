@@ -11,7 +11,6 @@ fn seen(guest: &Guest) -> Seen {
         node: guest.node.clone(),
         pool: Some(pool()),
         tags: "ironhatch;ironhatch-app-wiki;web".to_owned(),
-        hostname: Some(guest.name.to_string()),
     }
 }
 
@@ -42,26 +41,6 @@ fn a_guest_is_changed_only_with_all_three_marks_in_its_own_place() {
     assert_eq!(may_change(None, &ours, &pool()), Err(Outside::Database { vmid }));
     let observed = Guest { state: GuestState::Observed, ..guest };
     assert_eq!(may_change(Some(&observed), &ours, &pool()), Err(Outside::Database { vmid }));
-}
-
-#[test]
-fn a_new_container_is_marked_only_when_it_is_the_one_that_was_made() {
-    let guest = Guest { state: GuestState::Installing, ..sample::guest() };
-    let fresh = Seen { tags: String::new(), ..seen(&guest) };
-    assert_eq!(may_mark_new(&guest, &fresh, &pool()), Ok(()));
-    let vmid = guest.vmid;
-    for (changed, why) in [
-        (Seen { pool: None, ..fresh.clone() }, Outside::Pool { vmid, pool: pool() }),
-        (Seen { hostname: Some("db".to_owned()), ..fresh.clone() }, Outside::Database { vmid }),
-        (Seen { hostname: None, ..fresh.clone() }, Outside::Database { vmid }),
-        (Seen { node: "pve2".parse().unwrap(), ..fresh.clone() }, Outside::Database { vmid }),
-    ] {
-        assert_eq!(may_mark_new(&guest, &changed, &pool()), Err(why), "{changed:?}");
-    }
-    for state in [GuestState::Observed, GuestState::Ready, GuestState::Removing] {
-        let guest = Guest { state, ..guest.clone() };
-        assert_eq!(may_mark_new(&guest, &fresh, &pool()), Err(Outside::Database { vmid }));
-    }
 }
 
 #[test]

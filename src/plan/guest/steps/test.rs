@@ -117,13 +117,6 @@ fn a_manifests_own_limits_go_before() {
 }
 
 #[test]
-fn the_network_is_looked_at_often_first_and_then_every_ten_seconds() {
-    let pauses: Vec<u64> = (0..6).map(|n| network_pause(n).as_secs()).collect();
-    assert_eq!(pauses, [1, 2, 4, 8, 10, 10]);
-    assert_eq!(network_pause(u32::MAX).as_secs(), 10);
-}
-
-#[test]
 fn the_documented_states_are_the_table() {
     let mut text = String::from(
         "# Guest states\n\nGenerated from `src/domain/guest.rs` by the test `the_documented_states_are_the_table`; do not edit.\n\n\
