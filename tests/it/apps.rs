@@ -2,6 +2,7 @@
 //! that really run in the containers' root directories.
 
 mod around;
+mod browse;
 mod crash;
 mod life;
 mod refusal;

@@ -127,7 +127,7 @@ async fn dashboard_with(
 }
 
 /// What the browser runs on.
-enum Screen {
+pub(crate) enum Screen {
     Desk,
     Phone,
 }
@@ -136,7 +136,7 @@ enum Screen {
 const PHONE_WIDTH: u64 = 390;
 
 /// Starts chromedriver on a port that it chooses, and a browser with an empty profile.
-async fn browser(profile: &tempfile::TempDir, screen: Screen) -> (Child, Client) {
+pub(crate) async fn browser(profile: &tempfile::TempDir, screen: Screen) -> (Child, Client) {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
         .stdout(Stdio::piped())
@@ -180,7 +180,7 @@ async fn browser(profile: &tempfile::TempDir, screen: Screen) -> (Child, Client)
 }
 
 /// Waits until the page has an element.
-async fn see(client: &Client, css: &str) -> fantoccini::elements::Element {
+pub(crate) async fn see(client: &Client, css: &str) -> fantoccini::elements::Element {
     let wait = client.wait().at_most(Duration::from_secs(20));
     match wait.for_element(Locator::Css(css)).await {
         Ok(element) => element,
@@ -189,7 +189,7 @@ async fn see(client: &Client, css: &str) -> fantoccini::elements::Element {
 }
 
 /// Keeps a picture when `IRONHATCH_SHOTS` names a folder.
-async fn picture(client: &Client, name: &str) {
+pub(crate) async fn picture(client: &Client, name: &str) {
     if let Some(folder) = std::env::var_os("IRONHATCH_SHOTS") {
         let file = std::path::Path::new(&folder).join(format!("{name}.png"));
         std::fs::write(file, client.screenshot().await.unwrap()).unwrap();

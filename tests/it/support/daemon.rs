@@ -100,6 +100,13 @@ impl Daemon {
         fs::read_to_string(self.dir.join("daemon.log")).unwrap_or_default()
     }
 
+    /// The link that sets the operator's password, as the log shows it at the first start.
+    pub(crate) fn setup_link(&self) -> String {
+        let log = self.log();
+        let (_, rest) = log.split_once("password once at ").unwrap_or_else(|| panic!("{log}"));
+        rest.lines().next().unwrap_or_default().trim().to_owned()
+    }
+
     pub(crate) fn get(&self, path: &str) -> Value {
         let answer = self.request("GET", path, None);
         assert_eq!(answer.status, 200, "GET {path}: {answer:?}");
