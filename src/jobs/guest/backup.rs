@@ -9,7 +9,7 @@ use crate::domain::job::GuestTask;
 use crate::domain::refusal::Refusal;
 use crate::jobs::runner::{StepDone, StepFailure};
 use crate::jobs::{Engine, record};
-use crate::proto::pve::PropertyString;
+use crate::proto::pve::{ContainerConfig, PropertyString};
 use crate::pve::{Backup, BackupMode, Cluster, Content, RestoreContainer, Volume};
 
 const VZDUMP: Kind = Kind { upid: "vzdump", what: "backing the guest up" };
@@ -43,6 +43,11 @@ pub(super) async fn restore_point(working: &mut Working<'_>) -> Result<StepDone,
     let kind = if snapshots {
         take_snapshot(working, &cluster).await?;
         RestoreKind::Snapshot { name: SNAPSHOT_NAME.to_owned() }
+    } else if let Some(path) = left_out(&config) {
+        return Err(StepFailure::for_good(
+            format!("the volume at {path} is in no backup, and its storage has no snapshots"),
+            "include it in backups on the node (Resources → Edit): a change without a way back is not made",
+        ));
     } else {
         let Some(storage) = working.layer.apps.boundary.backup_storages.first().cloned() else {
             return Err(StepFailure::for_good(
@@ -65,6 +70,16 @@ pub(super) async fn restore_point(working: &mut Working<'_>) -> Result<StepDone,
     let message = format!("{} has a restore point: {told}", working.guest.name);
     working.record(message, move |guest| guest.restore_point = Some(point)).await?;
     Ok(StepDone::Done(told))
+}
+
+/// Where a volume is mounted that archives do not hold: putting an archive back would take it away.
+fn left_out(config: &ContainerConfig) -> Option<String> {
+    let mounts = config.mounts();
+    let out = mounts.values().find(|m| {
+        // Bind mounts are folders of the node; no archive and no restore touches them.
+        !m.bare().is_some_and(|source| source.starts_with('/')) && m.get("backup") != Some("1")
+    })?;
+    Some(out.get("mp").unwrap_or_default().to_owned())
 }
 
 async fn take_snapshot(working: &mut Working<'_>, cluster: &Cluster) -> Result<(), StepFailure> {
@@ -245,7 +260,13 @@ pub(super) async fn restore(working: &mut Working<'_>) -> Result<StepDone, StepF
     let old = working.guest.node.clone();
     let begun = working.is_begun(&cluster, RESTORE).await?;
     if !begun && super::remove::exists(working).await? {
-        working.ours().await?;
+        let config = working.ours().await?;
+        if let Some(path) = left_out(&config) {
+            return Err(StepFailure::for_good(
+                format!("the volume at {path} is in no backup: a restore would destroy it"),
+                "move it out of the container first, or detach it on the node",
+            ));
+        }
         power::stop_hard(working, &cluster).await?;
         if old != node {
             // A number is unique in the cluster: it must go here before it can come there. The archive is the safety.

@@ -197,10 +197,10 @@ impl Engine {
         Ok(job)
     }
 
-    /// Tries a failed installation again.
+    /// Tries a failed installation again, or makes a guest anew whose container is gone.
     ///
     /// # Errors
-    /// No such guest, not failed, not an installation.
+    /// No such guest, not failed, or it exists and something else than its installation failed.
     pub async fn retry_install(&self, id: GuestId) -> Result<JobId, Refusal> {
         let guest = self.known_guest(id).await?;
         let Some(app) = guest.app else {
@@ -217,16 +217,16 @@ impl Engine {
                 refuse_busy(&guest)?;
                 let last = failed_install(&tx.jobs_of_guest(id, LOOK_BACK)?).cloned();
                 // A guest that ran already may hold data: making it anew would destroy them.
-                let last = last.ok_or_else(|| {
+                if last.is_none() && !is_gone {
                     let text = format!("the installation of {} did not fail", guest.name);
                     let hint = "repeat what failed, go back to its restore point, or uninstall it";
-                    Refusal::new(RefusalKind::Conflict, text, hint)
-                })?;
+                    return Err(Refusal::new(RefusalKind::Conflict, text, hint));
+                }
                 move_guest(&mut guest, GuestEvent::RetryStarted, tx.now())?;
                 tx.hold_vmid(guest.vmid, guest.id)?;
                 let task = GuestTask::Install { app: app.id };
                 let id = start(tx, &mut guest, task, None)?;
-                if !is_gone && let Some(mut job) = tx.job(id)? {
+                if !is_gone && let (Some(last), Some(mut job)) = (last, tx.job(id)?) {
                     skip_done(&mut job, &last, &folder.manifest);
                     tx.save_job(&job)?;
                 }

@@ -235,7 +235,7 @@ fn a_job_that_meets_a_full_database_comes_to_its_end_once_there_is_room() {
             job.body["status"] == "failed"
         };
         // It may find room for its last words in what its own part took.
-        while !daemon.log().contains("error of the database") && !is_over(&daemon) {
+        while !daemon.log().contains("a job waits for the database") && !is_over(&daemon) {
             let [a, b] = n.to_be_bytes();
             let body = json!({ "hostname": format!("pve{n}"), "macs": [format!("52:54:00:01:{a:02x}:{b:02x}")],
                 "server_type": "lab" });
