@@ -159,7 +159,9 @@ async fn output_and_time_are_limited() {
     let error = git.run(Call::new(&repository, ["cat-file", "blob", &blob])).await.unwrap_err();
     assert!(matches!(error, GitError::TooMuchOutput { .. }), "{error}");
 
-    let mut slow = Call::new(&repository, ["cat-file", "--batch"]);
+    // More than a pipe holds: it cannot have ended when it is first looked at.
+    let mut slow = Call::new(&repository, ["hash-object", "--stdin"]);
+    slow.input = vec![b'x'; 32 << 20];
     slow.limit = Duration::ZERO;
     assert!(matches!(git.run(slow).await.unwrap_err(), GitError::Timeout { .. }));
 }
