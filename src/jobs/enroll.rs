@@ -20,7 +20,6 @@ use super::record::{cancel_requested, load, log_all, set_step};
 use super::request::queue;
 use super::runner::{StepDone, StepFailure};
 use crate::domain::event::Level;
-use crate::domain::fault::ErrorClass;
 use crate::domain::host::{Failure, Host};
 use crate::domain::id::{HostId, JobId, NodeName, StepId};
 use crate::domain::job::{Job, JobStatus, NodeTask, NodeWork, Step, StepClass, StepStatus, Work};
@@ -353,11 +352,7 @@ async fn begin(
 }
 
 fn failed(error: &EnrollError) -> StepFailure {
-    StepFailure {
-        reason: error.reason(),
-        hint: error.hint().to_owned(),
-        is_transient: error.class() == ErrorClass::Transient,
-    }
+    StepFailure::of(error.class(), error.reason(), error.hint())
 }
 
 /// Runs a step with its lines in the job's log.

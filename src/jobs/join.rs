@@ -203,11 +203,7 @@ impl Running {
                 if let Some(mut join) = self.join.take() {
                     join.close().await;
                 }
-                Err(StepFailure {
-                    reason: error.reason(),
-                    hint: error.hint(),
-                    is_transient: error.class() == ErrorClass::Transient,
-                })
+                Err(StepFailure::of(error.class(), error.reason(), error.hint()))
             }
         }
     }

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use super::engine::Engine;
 use super::record::{cancel_requested, log, set_step, skip_to};
 use crate::domain::event::Level;
+use crate::domain::fault::ErrorClass;
 use crate::domain::host::Failure;
 use crate::domain::id::{JobId, StepId};
 use crate::domain::job::StepStatus;
@@ -34,6 +35,16 @@ impl StepFailure {
     /// A failure that trying again does not mend.
     pub(super) fn for_good(reason: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { reason: reason.into(), hint: hint.into(), is_transient: false }
+    }
+
+    /// A failure that is tried again when its class says that it may pass.
+    pub(super) fn of(
+        class: ErrorClass,
+        reason: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        let is_transient = class == ErrorClass::Transient;
+        Self { reason: reason.into(), hint: hint.into(), is_transient }
     }
 
     /// A failure that may pass.

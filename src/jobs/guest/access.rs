@@ -171,10 +171,10 @@ impl Engine {
             user: "root".to_owned(),
             host_keys: node.ssh_host_keys,
         };
-        Channel::connect(&target, &key, LOGIN).await.map_err(|error| StepFailure {
-            reason: format!("the root channel of {name}: {}", with_causes(&error)),
-            hint: "see that the node is up; after a reinstallation enrol it again".to_owned(),
-            is_transient: error.class() == ErrorClass::Transient,
+        Channel::connect(&target, &key, LOGIN).await.map_err(|error| {
+            let reason = format!("the root channel of {name}: {}", with_causes(&error));
+            let hint = "see that the node is up; after a reinstallation enrol it again";
+            StepFailure::of(error.class(), reason, hint)
         })
     }
 
@@ -231,12 +231,7 @@ fn fingerprint(hex: &str) -> Option<[u8; 32]> {
 
 /// An error of the API as a step's failure.
 pub(in crate::jobs) fn failed(error: PveError) -> StepFailure {
-    let hint = hint(&error).to_owned();
-    StepFailure {
-        is_transient: error.class() == ErrorClass::Transient,
-        reason: with_causes(&error),
-        hint,
-    }
+    StepFailure::of(error.class(), with_causes(&error), hint(&error))
 }
 
 /// An error of the API as a refusal of a request.

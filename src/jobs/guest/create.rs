@@ -4,7 +4,6 @@ use super::task::Kind;
 use super::{Working, failed};
 use crate::domain::app::Feature;
 use crate::domain::event::Level;
-use crate::domain::fault::ErrorClass;
 use crate::domain::id::NodeName;
 use crate::domain::job::GuestTask;
 use crate::domain::refusal::Refusal;
@@ -299,9 +298,5 @@ pub(super) async fn call(working: &mut Working<'_>, request: &Request) -> Result
 
 /// A call over the root channel as a step's failure.
 pub(in crate::jobs) fn refused(error: ChannelError) -> StepFailure {
-    StepFailure {
-        is_transient: error.class() == ErrorClass::Transient,
-        reason: error.reason(),
-        hint: error.hint().to_owned(),
-    }
+    StepFailure::of(error.class(), error.reason(), error.hint())
 }

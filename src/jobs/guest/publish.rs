@@ -6,7 +6,6 @@ use super::{Working, install, provision};
 use crate::apps::publish::{PublishError, Publisher};
 use crate::config::apps::Services;
 use crate::domain::app::Manifest;
-use crate::domain::fault::ErrorClass;
 use crate::domain::guest::{Ipv4Config, PublishedService};
 use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::jobs::Engine;
@@ -76,12 +75,8 @@ pub(super) async fn domains(engine: &Engine) -> Result<Vec<(String, String)>, Re
 }
 
 fn failed(error: &PublishError) -> StepFailure {
-    StepFailure {
-        reason: with_causes(error),
-        hint: "the guest works; correct the repository or its credentials, then publish again"
-            .to_owned(),
-        is_transient: error.class() == ErrorClass::Transient,
-    }
+    let hint = "the guest works; correct the repository or its credentials, then publish again";
+    StepFailure::of(error.class(), with_causes(error), hint)
 }
 
 /// Publishes the guest's definition with the address that the container really has.

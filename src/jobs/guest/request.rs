@@ -210,31 +210,22 @@ impl Engine {
         // Somebody may have removed what the earlier try left.
         let cluster = self.cluster().await?;
         let is_gone = cluster.is_free(guest.vmid).await.map_err(super::unavailable)?;
-        let job = self
-            .store()
-            .write::<_, Refusal, _>(move |tx| {
-                let mut guest = tx.guest(id)?.ok_or_else(no_such_guest)?;
-                refuse_busy(&guest)?;
-                let last = failed_install(&tx.jobs_of_guest(id, LOOK_BACK)?).cloned();
-                // A guest that ran already may hold data: making it anew would destroy them.
-                if last.is_none() && !is_gone {
-                    let text = format!("the installation of {} did not fail", guest.name);
-                    let hint = "repeat what failed, go back to its restore point, or uninstall it";
-                    return Err(Refusal::new(RefusalKind::Conflict, text, hint));
-                }
-                move_guest(&mut guest, GuestEvent::RetryStarted, tx.now())?;
-                tx.hold_vmid(guest.vmid, guest.id)?;
-                let task = GuestTask::Install { app: app.id };
-                let id = start(tx, &mut guest, task, None)?;
-                if !is_gone && let (Some(last), Some(mut job)) = (last, tx.job(id)?) {
-                    skip_done(&mut job, &last, &folder.manifest);
-                    tx.save_job(&job)?;
-                }
-                Ok(id)
-            })
-            .await?;
-        self.drive(job);
-        Ok(job)
+        self.start_work(id, move |tx, guest| {
+            let last = failed_install(&tx.jobs_of_guest(id, LOOK_BACK)?).cloned();
+            // A guest that ran already may hold data: making it anew would destroy them.
+            if last.is_none() && !is_gone {
+                let text = format!("the installation of {} did not fail", guest.name);
+                let hint = "repeat what failed, go back to its restore point, or uninstall it";
+                return Err(Refusal::new(RefusalKind::Conflict, text, hint));
+            }
+            let id = install_again(tx, guest, app.id, None)?;
+            if !is_gone && let (Some(last), Some(mut job)) = (last, tx.job(id)?) {
+                skip_done(&mut job, &last, &folder.manifest);
+                tx.save_job(&job)?;
+            }
+            Ok(id)
+        })
+        .await
     }
 
     /// Does a failed job's work on a guest again.
@@ -306,7 +297,7 @@ impl Engine {
         self.store().read(move |r| r.guest(id)?.ok_or_else(no_such_guest)).await
     }
 
-    /// Starts work on a guest that is ours: lock, move and job in one write.
+    /// Starts work on a guest that is ours.
     async fn begin(
         &self,
         id: GuestId,
@@ -322,27 +313,21 @@ impl Engine {
         event: Option<GuestEvent>,
         task: impl FnOnce(&mut Tx<'_, '_>, &Guest) -> Result<GuestTask, Refusal> + Send + 'static,
     ) -> Result<JobId, Refusal> {
-        let job = self
-            .store()
-            .write::<_, Refusal, _>(move |tx| {
-                let mut guest = tx.guest(id)?.ok_or_else(no_such_guest)?;
-                refuse_busy(&guest)?;
-                if !guest.is_ours() {
-                    return Err(Refusal::new(
-                        RefusalKind::Conflict,
-                        format!("{} is only observed", guest.name),
-                        "confirm its adoption first",
-                    ));
-                }
-                let task = task(tx, &guest)?;
-                if let Some(event) = event {
-                    move_guest(&mut guest, event, tx.now())?;
-                }
-                start(tx, &mut guest, task, None)
-            })
-            .await?;
-        self.drive(job);
-        Ok(job)
+        self.start_work(id, move |tx, guest| {
+            if !guest.is_ours() {
+                return Err(Refusal::new(
+                    RefusalKind::Conflict,
+                    format!("{} is only observed", guest.name),
+                    "confirm its adoption first",
+                ));
+            }
+            let task = task(tx, guest)?;
+            if let Some(event) = event {
+                move_guest(guest, event, tx.now())?;
+            }
+            start(tx, guest, task, None)
+        })
+        .await
     }
 
     async fn begin_observed(
@@ -350,17 +335,29 @@ impl Engine {
         id: GuestId,
         task: impl FnOnce(&Guest) -> Result<GuestTask, Refusal> + Send + 'static,
     ) -> Result<JobId, Refusal> {
+        self.start_work(id, move |tx, guest| {
+            if guest.is_ours() {
+                let text = format!("{} is ours already", guest.name);
+                return Err(Refusal::new(RefusalKind::Conflict, text, ""));
+            }
+            let task = task(guest)?;
+            start(tx, guest, task, None)
+        })
+        .await
+    }
+
+    /// Starts work on a guest that no other work holds: lock, move and job in one write, then its driver.
+    pub(super) async fn start_work(
+        &self,
+        id: GuestId,
+        queued: impl FnOnce(&mut Tx<'_, '_>, &mut Guest) -> Result<JobId, Refusal> + Send + 'static,
+    ) -> Result<JobId, Refusal> {
         let job = self
             .store()
             .write::<_, Refusal, _>(move |tx| {
                 let mut guest = tx.guest(id)?.ok_or_else(no_such_guest)?;
                 refuse_busy(&guest)?;
-                if guest.is_ours() {
-                    let text = format!("{} is ours already", guest.name);
-                    return Err(Refusal::new(RefusalKind::Conflict, text, ""));
-                }
-                let task = task(&guest)?;
-                start(tx, &mut guest, task, None)
+                queued(tx, &mut guest)
             })
             .await?;
         self.drive(job);
@@ -377,7 +374,7 @@ fn sealed(secrets: &BTreeMap<String, Secret<String>>) -> Vec<(String, Zeroizing<
     secrets.iter().map(|(k, v)| (k.clone(), Zeroizing::new(v.expose().clone()))).collect()
 }
 
-pub(super) fn refuse_busy(guest: &Guest) -> Result<(), Refusal> {
+fn refuse_busy(guest: &Guest) -> Result<(), Refusal> {
     match guest.active_job {
         None => Ok(()),
         Some(job) => Err(Refusal::new(
@@ -392,17 +389,14 @@ pub(super) fn refuse_busy(guest: &Guest) -> Result<(), Refusal> {
 /// The installation that a guest's last work was, when it did not succeed. `jobs`: newest first. Turning the guest on to
 /// look at it does not count.
 pub(super) fn failed_install(jobs: &[Job]) -> Option<&Job> {
-    let task = |job: &Job| match &job.work {
-        Work::Guest(work) => Some(work.task.clone()),
+    let (last, task) = jobs.iter().find_map(|job| match &job.work {
+        Work::Guest(work) => match &work.task {
+            GuestTask::Power { .. } | GuestTask::Backup { .. } | GuestTask::Publish => None,
+            task => Some((job, task)),
+        },
         _ => None,
-    };
-    let last = jobs.iter().find(|job| {
-        !matches!(
-            task(job),
-            None | Some(GuestTask::Power { .. } | GuestTask::Backup { .. } | GuestTask::Publish)
-        )
     })?;
-    let is_install = matches!(task(last), Some(GuestTask::Install { .. }));
+    let is_install = matches!(task, GuestTask::Install { .. });
     (is_install && matches!(last.status, JobStatus::Failed | JobStatus::Cancelled)).then_some(last)
 }
 
@@ -426,11 +420,19 @@ fn skip_done(job: &mut Job, last: &Job, manifest: &Manifest) {
     }
 }
 
-pub(super) fn move_guest(
+/// Queues the installation of a guest once more, under the number that it has.
+pub(super) fn install_again(
+    tx: &mut Tx<'_, '_>,
     guest: &mut Guest,
-    event: GuestEvent,
-    now: Timestamp,
-) -> Result<(), Refusal> {
+    app: AppId,
+    parent: Option<JobId>,
+) -> Result<JobId, Refusal> {
+    move_guest(guest, GuestEvent::RetryStarted, tx.now())?;
+    tx.hold_vmid(guest.vmid, guest.id)?;
+    start(tx, guest, GuestTask::Install { app }, parent)
+}
+
+fn move_guest(guest: &mut Guest, event: GuestEvent, now: Timestamp) -> Result<(), Refusal> {
     guest
         .step(event, now)
         .map_err(|denied| Refusal::new(RefusalKind::Conflict, denied.to_string(), ""))

@@ -9,7 +9,7 @@ use crate::domain::form::Submitted;
 use crate::domain::guest::{Guest, GuestEvent, GuestState};
 use crate::domain::host::{Failure, Host};
 use crate::domain::id::JobId;
-use crate::domain::job::{GuestTask, JobStatus, Work};
+use crate::domain::job::{JobStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::jobs::Engine;
 use crate::jobs::record::{cancel_requested, load, log};
@@ -158,20 +158,13 @@ async fn again(engine: &Engine, parent: Parent, guest: Guest) -> Result<JobId, R
             "open its page: repeat what failed there, go back, or uninstall it",
         ));
     }
-    let job = engine
-        .store()
-        .write::<_, Refusal, _>(move |tx| {
-            let mut guest = tx.guest(guest.id)?.ok_or_else(request::no_such_guest)?;
-            request::refuse_busy(&guest)?;
+    engine
+        .start_work(guest.id, move |tx, guest| {
             let app =
                 guest.app.as_ref().map(|a| a.id.clone()).ok_or_else(request::no_such_guest)?;
-            request::move_guest(&mut guest, GuestEvent::RetryStarted, tx.now())?;
-            tx.hold_vmid(guest.vmid, guest.id)?;
-            request::start(tx, &mut guest, GuestTask::Install { app }, Some(parent.job))
+            request::install_again(tx, guest, app, Some(parent.job))
         })
-        .await?;
-    engine.drive(job);
-    Ok(job)
+        .await
 }
 
 /// Waits for a child's end; `None` when the rebuild was asked to stop meanwhile.

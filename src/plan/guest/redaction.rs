@@ -8,6 +8,7 @@ use std::fmt;
 use zeroize::Zeroize as _;
 
 use super::order::LEAST_SECRET;
+use crate::proto::pve::encode::percent;
 
 /// Least characters of a text that is blanked.
 pub const LEAST: usize = LEAST_SECRET;
@@ -123,19 +124,6 @@ fn shell_escaped(text: &str) -> String {
 }
 
 /// As it stands in a URL: everything but unreserved characters as `%XX`.
-fn percent(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut escaped = String::new();
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
-            escaped.push(char::from(byte));
-        } else {
-            let _ = write!(escaped, "%{byte:02X}");
-        }
-    }
-    escaped
-}
-
 /// Cuts a stream of pieces into clean lines. A secret that two pieces share is found, because only whole lines are looked
 /// at; what is longer than [`MOST_LINE`] is cut where no secret can lie.
 #[derive(Debug, Default)]

@@ -234,23 +234,11 @@ pub const RECONFIGURE: &[StepRow] = &[
     row(step::RESIZE, "Grow the root disk", Inspect, 30 * MINUTE, POINT),
     row(step::ATTACH_GPU, "Give it its GPU devices", SafeToRepeat, 5 * MINUTE, POINT),
     row(step::START_CONTAINER, "Start the container again", SafeToRepeat, 5 * MINUTE, POINT),
-    row(
-        step::WAIT_FOR_NETWORK,
-        "Wait for its address and for name resolution",
-        Wait,
-        5 * MINUTE,
-        POINT,
-    ),
+    StepRow { leaves: POINT, ..NETWORK },
     row(step::PUSH_ASSETS, "Push the app's files", SafeToRepeat, 10 * MINUTE, POINT),
     row(step::PROVISION, "Apply the new inputs", Inspect, 30 * MINUTE, POINT),
-    row(step::HEALTHCHECK, "Verify that the app answers", Pure, 10 * MINUTE, POINT),
-    row(
-        step::COLLECT_OUTPUTS,
-        "Collect outputs, remove staged files",
-        SafeToRepeat,
-        5 * MINUTE,
-        POINT,
-    ),
+    StepRow { leaves: POINT, ..HEALTH },
+    StepRow { leaves: POINT, ..OUTPUTS },
 ];
 
 /// The catalog's version.
@@ -265,23 +253,11 @@ pub const UPGRADE: &[StepRow] = &[
         5 * MINUTE,
         POINT,
     ),
-    row(
-        step::WAIT_FOR_NETWORK,
-        "Wait for its address and for name resolution",
-        Wait,
-        5 * MINUTE,
-        POINT,
-    ),
+    StepRow { leaves: POINT, ..NETWORK },
     row(step::PUSH_ASSETS, "Push the new version's files", SafeToRepeat, 10 * MINUTE, POINT),
     row(step::UPGRADE, "Upgrade the app", Inspect, 45 * MINUTE, POINT),
-    row(step::HEALTHCHECK, "Verify that the app answers", Pure, 10 * MINUTE, POINT),
-    row(
-        step::COLLECT_OUTPUTS,
-        "Collect outputs, remove staged files",
-        SafeToRepeat,
-        5 * MINUTE,
-        POINT,
-    ),
+    StepRow { leaves: POINT, ..HEALTH },
+    StepRow { leaves: POINT, ..OUTPUTS },
 ];
 
 const STILL: &str = "the restore point stays and can be returned to again";
@@ -293,14 +269,8 @@ pub const RETURN: &[StepRow] = &[
     row(step::ROLL_BACK, "Put the restore point in its place", Inspect, HOURS, STILL),
     row(step::ATTACH_GPU, "Give it its GPU devices", SafeToRepeat, 5 * MINUTE, STILL),
     row(step::START_CONTAINER, "Start the container", SafeToRepeat, 5 * MINUTE, STILL),
-    row(
-        step::WAIT_FOR_NETWORK,
-        "Wait for its address and for name resolution",
-        Wait,
-        5 * MINUTE,
-        STILL,
-    ),
-    row(step::HEALTHCHECK, "Verify that the app answers", Pure, 10 * MINUTE, STILL),
+    StepRow { leaves: STILL, ..NETWORK },
+    StepRow { leaves: STILL, ..HEALTH },
 ];
 
 /// On and off.
@@ -340,14 +310,8 @@ pub const RESTORE: &[StepRow] = &[
     ),
     row(step::ATTACH_GPU, "Give it its GPU devices", SafeToRepeat, 5 * MINUTE, ARCHIVE),
     row(step::START_CONTAINER, "Start the container", SafeToRepeat, 5 * MINUTE, ARCHIVE),
-    row(
-        step::WAIT_FOR_NETWORK,
-        "Wait for its address and for name resolution",
-        Wait,
-        5 * MINUTE,
-        ARCHIVE,
-    ),
-    row(step::HEALTHCHECK, "Verify that the app answers", Pure, 10 * MINUTE, ARCHIVE),
+    StepRow { leaves: ARCHIVE, ..NETWORK },
+    StepRow { leaves: ARCHIVE, ..HEALTH },
     row(
         step::PUBLISH_SERVICE,
         "Publish its service definition",
