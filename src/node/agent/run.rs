@@ -160,9 +160,15 @@ fn end_tree(child: &Child) {
     let mut stopped = vec![root];
     let _ = kill(Pid::from_raw(root), Signal::SIGSTOP);
     for _ in 0..ROUNDS {
+        // A signal is only sent here; until the kernel has delivered it, its receiver may still start a child.
+        let all_stand = stopped.iter().all(|pid| stands(*pid));
         let fresh = children_of(&stopped);
         if fresh.is_empty() {
-            break;
+            if all_stand {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+            continue;
         }
         for pid in &fresh {
             let _ = kill(Pid::from_raw(*pid), Signal::SIGSTOP);
@@ -173,6 +179,15 @@ fn end_tree(child: &Child) {
         let _ = kill(Pid::from_raw(*pid), Signal::SIGKILL);
     }
     let _ = nix::sys::signal::killpg(Pid::from_raw(root), Signal::SIGKILL);
+}
+
+/// Whether a process can start no child any more: it is stopped, has ended, or is not there.
+fn stands(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .as_deref()
+        .and_then(state)
+        .is_none_or(|state| matches!(state, "T" | "t" | "Z" | "X"))
 }
 
 /// Processes whose parent is one of `known` and that are not known themselves.
@@ -193,6 +208,11 @@ fn children_of(known: &[i32]) -> Vec<i32> {
 /// The parent's number in `/proc/PID/stat`: after the name, which may hold anything, comes the state, then the parent.
 fn parent(stat: &str) -> Option<i32> {
     stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+}
+
+/// The letter of the state in `/proc/PID/stat`.
+fn state(stat: &str) -> Option<&str> {
+    stat.rsplit_once(')')?.1.split_whitespace().next()
 }
 
 #[cfg(test)]
@@ -232,9 +252,18 @@ mod test {
         let pids = std::fs::read_to_string(&file).unwrap();
         assert_eq!(pids.lines().count(), 2);
         for pid in pids.lines() {
-            let state = std::fs::read_to_string(format!("/proc/{pid}/stat"));
-            assert!(!state.is_ok_and(|s| !s.contains(") Z")), "{pid} lives");
+            // The kernel ends a killed process when it next schedules it, which on a busy machine takes a moment.
+            let killed = Instant::now();
+            while !ended_by_now(pid) {
+                assert!(killed.elapsed() < Duration::from_secs(10), "{pid} lives");
+                std::thread::sleep(Duration::from_millis(5));
+            }
         }
+    }
+
+    fn ended_by_now(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+        stat.ok().as_deref().and_then(state).is_none_or(|state| matches!(state, "Z" | "X"))
     }
 
     #[test]
@@ -257,6 +286,7 @@ mod test {
     #[test]
     fn names_of_processes_cannot_lie_about_their_parent() {
         assert_eq!(parent("12 (a) R 1) S 7 12 12 0"), Some(7));
-        assert_eq!(parent(""), None);
+        assert_eq!(state("12 (a) R 1) T 7 12 12 0"), Some("T"));
+        assert_eq!((parent(""), state("")), (None, None));
     }
 }
