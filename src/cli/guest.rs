@@ -8,6 +8,7 @@ use super::app::{inputs, pair};
 use super::call::{Call, segment};
 use super::client::ClientError;
 use super::print;
+use crate::plan::guest::journal::USUAL_LINES;
 
 /// One guest, and whether the job's end is waited for.
 #[derive(Debug, Clone, Args)]
@@ -44,6 +45,18 @@ pub enum GuestCommand {
     Vitals {
         /// Name or id
         guest: String,
+    },
+    /// Print lines of its own journal
+    #[command(after_help = "Example:\n  ironhatch guest logs club --lines 50 --unit nginx")]
+    Logs {
+        /// Name or id
+        guest: String,
+        /// The newest so many; at most 5000
+        #[arg(long, default_value_t = USUAL_LINES)]
+        lines: u32,
+        /// Of this systemd unit only
+        #[arg(long)]
+        unit: Option<String>,
     },
     /// Start it
     Start(Target),
@@ -189,6 +202,11 @@ impl GuestCommand {
             }
             Self::Show { guest } => Call::get(of(guest, "")),
             Self::Vitals { guest } => Call::get(of(guest, "vitals")),
+            Self::Logs { guest, lines, unit } => {
+                let unit = unit.as_deref().unwrap_or_default();
+                let query = format!("lines={lines}&unit={}", segment(unit));
+                Call::get(format!("{}?{query}", of(guest, "logs")))
+            }
             Self::Start(target) => power(target, "start"),
             Self::Shutdown(target) => power(target, "shutdown"),
             Self::Stop(target) => power(target, "stop"),
@@ -254,6 +272,7 @@ impl GuestCommand {
             Self::List { .. }
             | Self::Show { .. }
             | Self::Vitals { .. }
+            | Self::Logs { .. }
             | Self::Backups { .. }
             | Self::Observe { .. }
             | Self::Forget { .. }
@@ -324,6 +343,15 @@ impl GuestCommand {
                     "problem",
                 ],
             ),
+            Self::Logs { .. } => {
+                let lines = value.get("lines").and_then(Value::as_array);
+                if lines.is_none_or(Vec::is_empty) {
+                    print::line("the journal holds no such line");
+                }
+                for line in lines.into_iter().flatten().filter_map(Value::as_str) {
+                    print::line(line);
+                }
+            }
             Self::Backups { .. } => {
                 let columns = [
                     ("BACKUP", "volid"),

@@ -195,6 +195,7 @@ async fn guests_are_worked_on_over_the_control_socket() {
         "guest upgrade web101",
         "guest return web101",
         "guest backup web101 --storage backup",
+        "guest logs web101 --lines 5 --unit nginx",
         "guest backups web101",
         "guest restore web101 a --confirm web101",
         "guest reconfigure web101 --set title=x --field cores=2",

@@ -22,6 +22,7 @@ mod discovery;
 pub(super) mod gpu;
 mod health;
 mod install;
+mod journal;
 mod power;
 mod provision;
 mod publish;

@@ -7,6 +7,7 @@
 pub mod context;
 pub mod create;
 pub mod gpu;
+pub mod journal;
 pub mod marks;
 pub mod monitoring;
 pub mod order;

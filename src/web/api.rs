@@ -42,6 +42,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/guests/observe", post(guest::observe))
         .route("/api/guests/{id}", get(guest::show).delete(guest::forget))
         .route("/api/guests/{id}/vitals", get(guest::vitals))
+        .route("/api/guests/{id}/logs", get(guest::logs))
         .route("/api/guests/{id}/backups", get(guest::backups))
         .route("/api/guests/{id}/power", post(guest::power))
         .route("/api/guests/{id}/backup", post(guest::backup))

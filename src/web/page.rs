@@ -26,6 +26,7 @@ mod hosts;
 mod image;
 mod install;
 mod job;
+mod journal;
 mod node;
 mod register;
 mod sighting;
@@ -57,6 +58,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/guests/{id}/upgrade", post(guest::upgrade))
         .route("/guests/{id}/return", post(guest::return_back))
         .route("/guests/{id}/reconfigure", post(guest::reconfigure))
+        .route("/guests/{id}/journal.txt", get(journal::file))
         .route("/guests/{id}/uninstall", post(guest::uninstall))
         .route("/guests/{id}/adopt", post(guest::adopt))
         .route("/guests/{id}/forget", post(guest::forget))

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::apps::Library;
 use crate::apps::publish::Publisher;
@@ -34,6 +34,8 @@ pub(in crate::jobs) const TOKEN_SECRET: &str = "api-token";
 /// Sealed secret of a node: the private key of its root channel.
 pub(in crate::jobs) const CHANNEL_SECRET: &str = "channel-key";
 
+/// Journals that are read at a time.
+const MOST_READINGS: usize = 8;
 const API_PORT: u16 = 8006;
 const SSH_PORT: u16 = 22;
 /// What a login on the LAN gets.
@@ -50,6 +52,8 @@ pub struct Layer {
     pub(super) publisher: Option<Publisher>,
     /// Work on guests at a time.
     pub(in crate::jobs) places: Semaphore,
+    /// Journals of guests that are read at a time: each is a login at a node.
+    readings: Semaphore,
     /// Enrolment commands that were handed out.
     pub(in crate::jobs) pasted: Waiting,
     pub(super) discovery: tokio::sync::Mutex<Option<Arc<Discovery>>>,
@@ -66,10 +70,27 @@ impl Layer {
             library,
             publisher,
             places,
+            readings: Semaphore::new(MOST_READINGS),
             pasted: Waiting::default(),
             discovery: tokio::sync::Mutex::new(None),
             cluster: Mutex::new(None),
         }
+    }
+}
+
+impl Layer {
+    /// A place for reading a guest's journal, for as long as it is held.
+    ///
+    /// # Errors
+    /// Too many are being read.
+    pub(super) fn reading(&self) -> Result<SemaphorePermit<'_>, Refusal> {
+        self.readings.try_acquire().map_err(|_| {
+            Refusal::new(
+                RefusalKind::TooMany,
+                format!("{MOST_READINGS} journals are being read already."),
+                "Try again in some seconds.",
+            )
+        })
     }
 }
 

@@ -14,8 +14,9 @@ use crate::domain::event::Level;
 use crate::domain::guest::{Guest, InstalledApp};
 use crate::domain::id::GuestId;
 use crate::domain::job::GuestTask;
-use crate::domain::refusal::{Refusal, with_causes};
+use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::domain::secret::Secret;
+use crate::jobs::Engine;
 use crate::jobs::record;
 use crate::jobs::runner::{StepDone, StepFailure};
 use crate::node::channel::CallLimits;
@@ -24,7 +25,7 @@ use crate::plan::guest::outputs;
 use crate::plan::guest::provision::{self as plan, Content, Phase, PushedFile, Run, Tidy};
 use crate::plan::guest::redaction::{Lines, Redactor};
 use crate::proto::verb::{Request, Stream, Verb};
-use crate::store::{SecretReads as _, Tx, of_guest};
+use crate::store::{SecretReads as _, StoreError, Tx, of_guest};
 
 /// Characters of a line that are kept in the log.
 const MOST_LINE: usize = 2000;
@@ -86,10 +87,14 @@ fn subject<'a>(working: &'a Working<'_>, app: &'a AppFolder) -> Subject<'a> {
 
 /// The guest's secret inputs, opened.
 pub(super) async fn secrets(working: &Working<'_>) -> Result<Secrets, StepFailure> {
-    let key = working.engine.store().master_key();
-    let prefix = of_guest(working.guest.id, &reveal::input(""));
-    Ok(working
-        .engine
+    Ok(sealed_inputs(working.engine, working.guest.id).await?)
+}
+
+/// The same, without a job.
+async fn sealed_inputs(engine: &Engine, guest: GuestId) -> Result<Secrets, Refusal> {
+    let key = engine.store().master_key();
+    let prefix = of_guest(guest, &reveal::input(""));
+    engine
         .store()
         .read::<_, Refusal, _>(move |r| {
             let mut found = Secrets::new();
@@ -101,7 +106,30 @@ pub(super) async fn secrets(working: &Working<'_>) -> Result<Secrets, StepFailur
             }
             Ok(found)
         })
-        .await?)
+        .await
+}
+
+/// A redactor for everything secret that is known of a guest: inputs, secret outputs, and facts that stand in those. An
+/// app whose files are gone names none besides the sealed inputs.
+pub(super) async fn redactor_of(engine: &Engine, guest: &Guest) -> Result<Redactor, Refusal> {
+    let layer = engine.layer()?;
+    let secrets = sealed_inputs(engine, guest.id).await?;
+    let files = match &guest.app {
+        Some(app) => layer.library.files(&app.hash).await.ok(),
+        None => None,
+    };
+    let Some(app) = files else {
+        return Ok(Redactor::new(secrets.values().map(|s| s.expose().as_str())));
+    };
+    let facts = kept_facts(engine, guest.id).await.map_err(|reason| {
+        Refusal::new(RefusalKind::Internal, reason, "upgrade the app: that writes them anew")
+    })?;
+    let site = SiteNames {
+        domain: layer.apps.defaults.domain.as_deref().unwrap_or_default(),
+        url: &engine.context().config.server.public_url,
+    };
+    let subject = Subject { manifest: &app.manifest, guest, site };
+    Ok(plan::redactor_with_outputs(&subject, &secrets, &facts))
 }
 
 /// Pushes the app's files and inputs.
@@ -342,18 +370,24 @@ async fn written_facts(working: &mut Working<'_>) -> Result<BTreeMap<String, Str
 pub(super) async fn known_facts(
     working: &mut Working<'_>,
 ) -> Result<BTreeMap<String, String>, StepFailure> {
-    let key = working.engine.store().master_key();
-    let name = of_guest(working.guest.id, KEPT_FACTS);
-    let kept =
-        working.engine.store().read::<_, Refusal, _>(move |r| Ok(r.secret(&key, &name)?)).await?;
-    let mut facts: BTreeMap<String, String> = match kept {
-        Some(text) => serde_json::from_str(&text).map_err(|e| {
-            StepFailure::for_good(format!("the kept facts cannot be read: {e}"), "upgrade the app")
-        })?,
-        None => BTreeMap::new(),
-    };
+    let mut facts = kept_facts(working.engine, working.guest.id)
+        .await
+        .map_err(|reason| StepFailure::for_good(reason, "upgrade the app"))?;
     facts.extend(written_facts(working).await?);
     Ok(facts)
+}
+
+/// The facts that were kept; the error is why they cannot be read.
+async fn kept_facts(engine: &Engine, guest: GuestId) -> Result<BTreeMap<String, String>, String> {
+    let key = engine.store().master_key();
+    let name = of_guest(guest, KEPT_FACTS);
+    let kept: Result<_, StoreError> = engine.store().read(move |r| r.secret(&key, &name)).await;
+    match kept.map_err(|e| with_causes(&e))? {
+        Some(text) => {
+            serde_json::from_str(&text).map_err(|e| format!("the kept facts cannot be read: {e}"))
+        }
+        None => Ok(BTreeMap::new()),
+    }
 }
 
 /// Keeps the facts of a guest. They are sealed: a script may have put a credential among them.

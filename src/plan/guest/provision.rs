@@ -18,6 +18,7 @@ use crate::domain::secret::Secret;
 use crate::proto::verb::FileMode;
 
 use super::context::{Subject, plain};
+use super::outputs;
 use super::redaction::Redactor;
 
 /// Folder in the container that everything is staged in.
@@ -372,15 +373,32 @@ pub fn tidy(manifest: &Manifest) -> Tidy {
 /// Keeps everything out of the log that must not be in it: all secrets, and the inputs that the manifest names.
 #[must_use]
 pub fn redactor(subject: &Subject<'_>, secrets: &BTreeMap<String, Secret<String>>) -> Redactor {
-    let named: Vec<String> = subject
-        .manifest
-        .provision
-        .redact_keys
-        .iter()
-        .filter_map(|key| subject.inputs().get(key).map(ToString::to_string))
-        .collect();
+    let named = named_to_be_blanked(subject);
     let secret = secrets.values().map(|s| s.expose().as_str());
     Redactor::new(secret.chain(named.iter().map(String::as_str)))
+}
+
+fn named_to_be_blanked(subject: &Subject<'_>) -> Vec<String> {
+    let keys = &subject.manifest.provision.redact_keys;
+    keys.iter().filter_map(|key| subject.inputs().get(key).map(ToString::to_string)).collect()
+}
+
+/// The same for a guest that was provisioned: blanks its secret outputs too, and each fact that stands in one of them. A
+/// template that cannot be filled in any more names no secret.
+#[must_use]
+pub fn redactor_with_outputs(
+    subject: &Subject<'_>,
+    secrets: &BTreeMap<String, Secret<String>>,
+    facts: &BTreeMap<String, String>,
+) -> Redactor {
+    let found = outputs::collect(subject, secrets, facts).unwrap_or_default();
+    let results: Vec<&str> =
+        found.iter().filter_map(|o| o.secret.as_ref()).map(|s| s.expose().as_str()).collect();
+    let told = facts.values().map(String::as_str).filter(|f| results.iter().any(|r| r.contains(f)));
+    let named = named_to_be_blanked(subject);
+    let secret = secrets.values().map(|s| s.expose().as_str());
+    let all = secret.chain(results.iter().copied()).chain(told);
+    Redactor::new(all.chain(named.iter().map(String::as_str)))
 }
 
 #[cfg(test)]

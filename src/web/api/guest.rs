@@ -11,6 +11,7 @@ use super::{Answer, body, created, missing, ok, time};
 use crate::domain::guest::{Guest, InstalledApp};
 use crate::domain::id::{NodeName, StorageId};
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::plan::guest::journal::JournalAsk;
 use crate::plan::guest::monitoring::targets as targets_of;
 use crate::store::{GuestReads as _, StoreError};
 use crate::web::WebState;
@@ -97,6 +98,24 @@ pub(in crate::web) async fn vitals(
 ) -> Answer {
     let guests = web.guests()?;
     Ok(ok(&guests.vitals(find(&web, &id).await?.id).await?))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(in crate::web) struct LogsQuery {
+    lines: String,
+    unit: String,
+}
+
+pub(in crate::web) async fn logs(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    Query(query): Query<LogsQuery>,
+    _: Operator,
+) -> Answer {
+    let guests = web.guests()?;
+    let ask = JournalAsk::parse(&query.lines, &query.unit)?;
+    Ok(ok(&guests.journal(find(&web, &id).await?.id, ask).await?))
 }
 
 pub(in crate::web) async fn backups(

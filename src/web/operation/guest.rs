@@ -13,6 +13,7 @@ use crate::domain::secret::Secret;
 use crate::domain::vmid::Vmid;
 pub use crate::jobs::{Archive, Site, Vitals};
 use crate::jobs::{EnrollRequest, Guests};
+use crate::plan::guest::journal::{Journal, JournalAsk};
 use futures_util::future::BoxFuture;
 
 type FormAnswer<'a, T> = BoxFuture<'a, Result<T, Declined>>;
@@ -73,6 +74,8 @@ pub trait GuestOperations: Send + Sync + 'static {
     fn publish(&self, guest: GuestId) -> Answer<'_, JobId>;
     /// How it is just now.
     fn vitals(&self, guest: GuestId) -> Answer<'_, Vitals>;
+    /// Lines of its own journal, read in it now.
+    fn journal(&self, guest: GuestId, ask: JournalAsk) -> Answer<'_, Journal>;
     /// A secret of a guest, shown once: it cannot be asked for again.
     fn reveal(&self, guest: GuestId, key: String) -> Answer<'_, Secret<String>>;
     /// Enrols a node with the password of its root user, or with the appliance's own key.
@@ -152,6 +155,9 @@ impl GuestOperations for Guests {
     }
     fn vitals(&self, guest: GuestId) -> Answer<'_, Vitals> {
         Box::pin(self.engine().vitals(guest))
+    }
+    fn journal(&self, guest: GuestId, ask: JournalAsk) -> Answer<'_, Journal> {
+        Box::pin(self.engine().journal(guest, ask))
     }
     fn reveal(&self, guest: GuestId, key: String) -> Answer<'_, Secret<String>> {
         Box::pin(self.engine().reveal(guest, key))

@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::field::Look;
 use super::guest_view::{GuestView, Looked};
+use super::journal::{JournalQuery, JournalView};
 use super::{Frame, Page, SecretPage, missing, render, render_with, switched_off};
 use crate::domain::form::{FieldError, Submitted};
 use crate::domain::guest::{Guest, GuestState};
@@ -69,6 +70,7 @@ struct GuestPage {
     point: Option<Point>,
     view: GuestView,
     looked: Option<Looked>,
+    journal: JournalView,
     backup_storages: Vec<String>,
     nodes: Vec<String>,
     /// Nothing runs on it and it is ours: changes can be asked for.
@@ -93,9 +95,17 @@ pub(crate) fn find(read: &Snapshot, id: &str) -> Result<Option<Guest>, StoreErro
     id.parse().map_or(Ok(None), |name| read.guest_by_name(&name))
 }
 
-async fn load(web: &WebState, id: String) -> Result<Guest, PageProblem> {
+pub(super) async fn load(web: &WebState, id: String) -> Result<Guest, PageProblem> {
     let found = web.store().read(move |read| find(read, &id)).await?;
     Ok(found.ok_or_else(|| missing("guest"))?)
+}
+
+/// What is asked of the cluster for the page.
+#[derive(Default)]
+struct Asked {
+    /// How the guest is, and its backups.
+    look: bool,
+    journal: Option<JournalQuery>,
 }
 
 async fn answer(
@@ -103,7 +113,7 @@ async fn answer(
     operator: Operator,
     guests: &dyn GuestOperations,
     guest: Guest,
-    look: bool,
+    asked: Asked,
     refused: Refused,
 ) -> Page {
     let status = match (&refused.refusal, &refused.entered) {
@@ -112,7 +122,11 @@ async fn answer(
         (None, None) => StatusCode::OK,
     };
     let (catalog, site) = (guests.catalog(), guests.site());
-    let looked = if look {
+    let journal = match asked.journal {
+        Some(query) => JournalView::read(guests, &guest, &query).await,
+        None => JournalView::unread(),
+    };
+    let looked = if asked.look {
         let (vitals, archives) =
             futures_util::future::join(guests.vitals(guest.id), guests.backups(guest.id)).await;
         Some(Looked::new(vitals, archives, web.store().now()))
@@ -153,6 +167,7 @@ async fn answer(
                 .map(|p| Point { what: restore_point(p), made: When::new(p.made, now) }),
             view,
             looked,
+            journal,
             backup_storages: site
                 .boundary
                 .backup_storages
@@ -175,6 +190,10 @@ async fn answer(
 pub(crate) struct ShowQuery {
     /// Anything: the cluster is asked.
     look: String,
+    /// Anything: the journal is read.
+    journal: String,
+    #[serde(flatten)]
+    of_journal: JournalQuery,
 }
 
 pub(crate) async fn show(
@@ -186,7 +205,11 @@ pub(crate) async fn show(
     let state = web.clone();
     let Ok(guests) = state.guests() else { return switched_off(web, operator, "guests").await };
     let guest = load(&web, id).await?;
-    answer(web, operator, guests, guest, !query.look.is_empty(), Refused::default()).await
+    let asked = Asked {
+        look: !query.look.is_empty(),
+        journal: (!query.journal.is_empty()).then_some(query.of_journal),
+    };
+    answer(web, operator, guests, guest, asked, Refused::default()).await
 }
 
 /// Fields of all small forms of the page; each handler takes its own.
@@ -302,9 +325,9 @@ async fn act(
         Ok(job) => Ok(Redirect::to(&format!("/jobs/{job}")).into_response()),
         Err(refusal) => {
             // The list of backups is only there when the cluster was asked.
-            let look = matches!(action, Action::Restore);
+            let asked = Asked { look: matches!(action, Action::Restore), journal: None };
             let refused = Refused::of(action.form(), refusal);
-            answer(web, operator, guests, guest, look, refused).await
+            answer(web, operator, guests, guest, asked, refused).await
         }
     }
 }
@@ -345,7 +368,8 @@ pub(crate) async fn forget(
     match guests.forget(guest.id).await {
         Ok(()) => Ok(Redirect::to("/guests").into_response()),
         Err(refusal) => {
-            answer(web, operator, guests, guest, false, Refused::of("forget", refusal)).await
+            answer(web, operator, guests, guest, Asked::default(), Refused::of("forget", refusal))
+                .await
         }
     }
 }
@@ -373,7 +397,8 @@ pub(crate) async fn reveal(
             render(&page.await?)
         }
         Err(refusal) => {
-            answer(web, operator, guests, guest, false, Refused::of("reveal", refusal)).await
+            answer(web, operator, guests, guest, Asked::default(), Refused::of("reveal", refusal))
+                .await
         }
     }
 }
@@ -394,7 +419,7 @@ pub(crate) async fn reconfigure(
             let (errors, refusal) = entry::errors(declined);
             let refusal = refusal.or_else(|| Some(fields_to_correct(errors.len())));
             let refused = Refused { form: "reconfigure", refusal, entered: Some((form, errors)) };
-            answer(web, operator, guests, guest, false, refused).await
+            answer(web, operator, guests, guest, Asked::default(), refused).await
         }
     }
 }

@@ -36,6 +36,12 @@ async fn everything_can_be_read() {
     assert_eq!(guest, get(&scene, &format!("/api/guests/{}", guest_id(101))).await);
     assert_eq!(guest["app"]["inputs"]["title"], "The club");
     assert_eq!(get(&scene, "/api/guests/web101/vitals").await["status"], "running");
+    let logs = get(&scene, "/api/guests/web101/logs?lines=2&unit=nginx").await;
+    assert_eq!((logs["lines"].as_array().unwrap().len(), &logs["unit"]), (2, &json!("nginx")));
+    for query in ["lines=0", "lines=many", "unit=*", "unit=--rotate"] {
+        let refused = scene.get(&format!("/api/guests/web101/logs?{query}")).await;
+        assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{query}");
+    }
     let backups = get(&scene, "/api/guests/web101/backups").await;
     assert_eq!(backups["backups"][0]["storage"], "backup");
     assert_eq!(get(&scene, "/api/system/discovery").await["nodes"][0]["name"], "pve1");

@@ -159,6 +159,32 @@ async fn a_secret_is_revealed_on_a_page_of_its_own_that_nothing_keeps() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_journal_is_read_when_somebody_asks_and_not_before() {
+    let scene = GuestScene::fleet();
+    let page = scene.get("/guests/web101?look=1").await.body;
+    assert!(page.contains("Read it</button>") && asked(&scene).is_empty());
+    let page = scene.get("/guests/web101?journal=1&lines=50&unit=nginx").await.body;
+    assert!(
+        page.contains("&#60;b&#62;not markup&#60;/b&#62;")
+            && page.contains("data-filter=\"journal-log\"")
+    );
+    assert!(page.contains("journal.txt?lines=50&amp;unit=nginx"));
+    let told = asked(&scene);
+    assert!(told.len() == 1 && told[0].contains("lines: 50, unit: Some(\"nginx\")"), "{told:?}");
+    // Without JavaScript the server leaves the other lines out.
+    let found = scene.get("/guests/web101?journal=1&find=STARTED").await.body;
+    assert!(found.contains("Started nginx.service") && !found.contains("not markup"));
+    let wrong = scene.get("/guests/web101?journal=1&unit=%2a").await.body;
+    assert!(wrong.contains("is not the name of a systemd unit"));
+    let file = scene.get("/guests/web101/journal.txt?lines=50").await;
+    assert_eq!(file.header("content-type"), "text/plain; charset=utf-8");
+    assert!(file.header("content-disposition").contains("web101-journal.txt"));
+    assert!(file.body.ends_with("<b>not markup</b>\n"), "{}", file.body);
+    let observed = scene.get("/guests/web104?look=1").await.body;
+    assert!(!observed.contains("id=\"journal\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_are_filtered_and_hostile_links_stay_text() {
     let scene = GuestScene::fleet();
     let failed = scene.get("/guests?state=failed").await.body;

@@ -16,6 +16,7 @@ use crate::domain::refusal::Refusal;
 use crate::domain::secret::Secret;
 use crate::domain::vmid::Vmid;
 use crate::jobs::EnrollRequest;
+use crate::plan::guest::journal::{Journal, JournalAsk};
 use crate::web::{Archive, GuestOperations, Site, Vitals};
 
 /// What `reveal` gives out: must be nowhere else.
@@ -203,6 +204,14 @@ impl GuestOperations for GuestRecorder {
             problem: String::new(),
         };
         Box::pin(async move { Ok(vitals) })
+    }
+    fn journal(&self, guest: GuestId, ask: JournalAsk) -> BoxFuture<'_, Result<Journal, Refusal>> {
+        let unit = ask.unit().map(str::to_owned);
+        let lines = vec![
+            "2026-11-20T18:00:01+0000 web101 systemd[1]: Started nginx.service".to_owned(),
+            "2026-11-20T18:00:02+0000 web101 nginx[33]: <b>not markup</b>".to_owned(),
+        ];
+        self.note(format!("journal {guest} {ask:?}"), Journal { lines, cut: false, unit })
     }
     fn reveal(&self, _: GuestId, key: String) -> BoxFuture<'_, Result<Secret<String>, Refusal>> {
         self.note(format!("reveal {key}"), Secret::new(REVEALED.to_owned()))

@@ -37,8 +37,25 @@ fn an_app_is_installed_verified_and_uninstalled() {
         assert_eq!(guest["outputs"][1]["value"], "by hand");
         assert_eq!(guest["outputs"][2]["value"], json!(null));
 
+        // Its own journal: there is none at first, then one that a program in the guest tells.
+        let logs = format!("/api/guests/{}/logs?lines=7", guest["id"].as_str().unwrap());
+        let none = world.daemon.request("GET", &logs, None);
+        assert_eq!(none.status, 422, "{none:?}");
+        assert!(none.body["detail"].as_str().unwrap().contains("no systemd journal"), "{none:?}");
+        world.node.sh(&format!(
+            "printf '#!/bin/sh\\necho \"$@\"; echo \"password {PLANTED} typed\"\\n' \
+             >/var/lib/lxc-double/200/usr/bin/journalctl; chmod 755 /var/lib/lxc-double/200/usr/bin/journalctl"
+        ));
+        let told = world.daemon.get(&format!("{logs}&unit=web"));
+        let lines = [
+            "--no-pager --quiet --output=short-iso --lines=7 --unit=web",
+            "password [secret] typed",
+        ];
+        assert_eq!(told["lines"], json!(lines));
+
         world.act("web1", "power", &json!({ "action": "stop" }), "succeeded");
         assert!(!world.pve.is_running(world.vmid(0)));
+        assert_eq!(world.daemon.request("GET", &logs, None).status, 409);
         world.act("web1", "power", &json!({ "action": "start" }), "succeeded");
         assert!(world.pve.is_running(world.vmid(0)));
 

@@ -33,6 +33,15 @@ async fn shown(client: &Client, css: &str) -> bool {
     see(client, css).await.is_displayed().await.unwrap()
 }
 
+/// How many of these take room.
+async fn visible(client: &Client, css: &str) -> usize {
+    let mut count = 0;
+    for element in client.find_all(Locator::Css(css)).await.unwrap() {
+        count += usize::from(element.is_displayed().await.unwrap());
+    }
+    count
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_installs_an_app_watches_it_and_takes_it_away() {
     let (state, profile) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -91,11 +100,7 @@ async fn an_operator_installs_an_app_watches_it_and_takes_it_away() {
     see(&client, "#story li[data-seq='6']").await;
     picture(&client, "job").await;
     see(&client, "#find").await.send_keys("nginx").await.unwrap();
-    let mut left = 0;
-    for line in client.find_all(Locator::Css("#story li")).await.unwrap() {
-        left += usize::from(line.is_displayed().await.unwrap());
-    }
-    assert_eq!(left, 1, "only lines with the words stay");
+    assert_eq!(visible(&client, "#story li").await, 1, "only lines with the words stay");
     world.installed().await;
     let output = see(&client, "a.output").await;
     assert_eq!(output.attr("href").await.unwrap().unwrap(), "http://192.0.2.60/");
@@ -105,6 +110,11 @@ async fn an_operator_installs_an_app_watches_it_and_takes_it_away() {
     see(&client, "#status .badge[data-state=ready]").await;
     see(&client, "#vitals .power.good").await;
     picture(&client, "guest").await;
+    see(&client, "#journal button").await.click().await.unwrap();
+    see(&client, "#journal-log li:nth-child(40)").await;
+    see(&client, "#journal-find").await.send_keys("line 17").await.unwrap();
+    assert_eq!(visible(&client, "#journal-log li").await, 1);
+    picture(&client, "journal").await;
     client.goto(&format!("http://{address}/guests")).await.unwrap();
     see(&client, &format!("#guest-{} .power.good", guest_id())).await;
     picture(&client, "guests").await;
@@ -136,7 +146,7 @@ async fn pages_of_apps_fit_a_phone() {
     world.fill().await;
     let (mut driver, client) = browser(&profile, Screen::Phone).await;
     log_in(&client, &store, address).await;
-    let guest = format!("/guests/{}?look=1", guest_id());
+    let guest = format!("/guests/{}?look=1&journal=1", guest_id());
     let job = format!("/jobs/{}", install_id());
     for path in [
         "/",

@@ -17,6 +17,7 @@ use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::secret::Secret;
 use ironhatch::domain::vmid::Vmid;
 use ironhatch::jobs::EnrollRequest;
+use ironhatch::plan::guest::journal::{Journal, JournalAsk};
 use ironhatch::store::{GuestReads as _, GuestWriteError, JobReads as _, Store};
 use ironhatch::web::{Archive, GuestOperations, Site, Vitals};
 
@@ -461,6 +462,11 @@ impl GuestOperations for World {
     }
     fn publish(&self, _: GuestId) -> BoxFuture<'_, Result<JobId, Refusal>> {
         refused()
+    }
+    fn journal(&self, _: GuestId, ask: JournalAsk) -> BoxFuture<'_, Result<Journal, Refusal>> {
+        let line = |n: u32| format!("2026-11-20T18:00:{n:02}+0000 club nginx[{n}]: line {n}");
+        let lines = (0..ask.lines().min(40)).map(line).collect();
+        Box::pin(async { Ok(Journal { lines, cut: false, unit: None }) })
     }
     fn vitals(&self, _: GuestId) -> BoxFuture<'_, Result<Vitals, Refusal>> {
         let vitals = Vitals {

@@ -124,6 +124,23 @@ fn a_template_in_the_environment_cannot_reach_a_secret() {
 }
 
 #[test]
+fn secret_results_and_the_facts_in_them_are_blanked_afterwards() {
+    let mut manifest = sample::app().manifest;
+    manifest.outputs = vec![crate::domain::app::Output {
+        key: "login".into(),
+        label: "Login".into(),
+        value: "admin:{{ facts.token }}".into(),
+        kind: crate::domain::app::OutputKind::Secret,
+    }];
+    let guest = sample::addressed_guest();
+    let facts = [("token", "drawn-inside"), ("release", "1.2.3.4")];
+    let facts = facts.map(|(k, v)| (k.to_owned(), v.to_owned())).into();
+    let redactor = redactor_with_outputs(&subject(&manifest, &guest), &secrets(), &facts);
+    let clean = redactor.text(&format!("token drawn-inside of 1.2.3.4, {PLANTED}"));
+    assert_eq!(clean, "token [secret] of 1.2.3.4, [secret]");
+}
+
+#[test]
 fn what_the_manifest_names_is_redacted_too() {
     let manifest = sample::app().manifest;
     let mut guest = sample::guest();
