@@ -7,10 +7,11 @@
 //! bounded by the number of connections and not by the size of files or the speed of clients. How many pieces wait in a
 //! connection is [`CONNECTION_BUFFER`]. A client that stops reading stops the reading; [`limit_stall`] ends it.
 //!
-//! [`FileContent::segments`] says where the bytes of any range are without reading them: a connection that is taken over
-//! for `sendfile` uses the same answer.
+//! [`FileContent::segments`] says where the bytes of any range are without reading them: a connection that sends files
+//! itself ([`Way::Handed`], `serve::front`) gets the same answer, and the bytes' whereabouts in the body's place.
 
 mod range;
+mod sending;
 mod stream;
 #[cfg(test)]
 mod test;
@@ -29,6 +30,9 @@ use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::domain::time::Timestamp;
 use crate::proto::iso9660::{Extent, IsoView, Segment};
+
+pub(super) use range::http_date;
+pub use sending::{Handed, Sending, Way};
 
 /// Where the bytes of a file are.
 #[derive(Debug, Clone)]
@@ -82,10 +86,10 @@ impl FileContent {
     ///
     /// # Errors
     /// The first error of `each`, which ends the walk.
-    pub fn segments<E>(
-        &self,
+    pub fn segments<'a, E>(
+        &'a self,
         range: Range<u64>,
-        mut each: impl FnMut(Segment<'_>) -> Result<(), E>,
+        mut each: impl FnMut(Segment<'a>) -> Result<(), E>,
     ) -> Result<(), E> {
         let end = range.end.min(self.len());
         if range.start >= end {
@@ -161,6 +165,7 @@ pub fn respond(
     file: FileBody,
     method: &Method,
     request: &HeaderMap,
+    way: Way,
     on_end: Option<OnEnd>,
 ) -> Response<Body> {
     let file_len = file.content.len();
@@ -204,7 +209,13 @@ pub fn respond(
     headers.insert(header::ETAG, facts.tag);
     headers.insert(header::LAST_MODIFIED, facts.modified);
     if *method == Method::GET {
-        *response.body_mut() = Body::new(stream::FileStream::new(file.content, bytes, on_end));
+        let sending = Sending::new(file.content, bytes, on_end);
+        match way {
+            Way::Body => *response.body_mut() = Body::new(stream::FileStream::new(sending)),
+            Way::Handed => {
+                response.extensions_mut().insert(Handed::new(sending));
+            }
+        }
     }
     response
 }
@@ -249,7 +260,7 @@ impl Facts {
         }
         Some(Self {
             tag: HeaderValue::from_str(&format!("\"{}\"", file.tag)).ok()?,
-            modified: HeaderValue::from_str(&range::http_date(file.modified)?).ok()?,
+            modified: HeaderValue::from_str(&http_date(file.modified)?).ok()?,
         })
     }
 }

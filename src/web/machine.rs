@@ -21,7 +21,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use tower_http::timeout::RequestBodyDeadlineLayer;
 
-use super::file::{self, FileBody, FileContent};
+use super::file::{self, FileBody, FileContent, Way};
 use super::problem;
 use crate::assets::BootFiles;
 use crate::domain::boot::{BootObservation, BootSink, BootStage};
@@ -215,6 +215,7 @@ async fn boot_program(
     State(state): State<MachineState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(name): Path<String>,
+    way: Way,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Line> {
@@ -232,7 +233,7 @@ async fn boot_program(
         let message = format!("{name} fetched over HTTP");
         state.tell(None, peer, BootStage::Http, true, message);
     }
-    Ok(file::respond(body, &method, &headers, None))
+    Ok(file::respond(body, &method, &headers, way, None))
 }
 
 /// `GET /boot/{token}/{file}`: kernel and initrd from inside the ISO, and the ISO as this rebuild sees it.
@@ -240,6 +241,7 @@ async fn installer_file(
     State(state): State<MachineState>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path((token, name)): Path<(String, String)>,
+    way: Way,
     method: Method,
     headers: HeaderMap,
 ) -> Result<Response<Body>, Line> {
@@ -283,7 +285,7 @@ async fn installer_file(
         modified: image.imported_at,
     };
     let finished = transfer_hook(&state, &host, peer, &name);
-    Ok(file::respond(body, &method, &headers, Some(finished)))
+    Ok(file::respond(body, &method, &headers, way, Some(finished)))
 }
 
 fn extent(open: &crate::image::OpenImage, extent: crate::proto::iso9660::Extent) -> FileContent {

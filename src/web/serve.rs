@@ -1,4 +1,12 @@
 //! Accept loops: one task per connection under a limit, header time-outs, a drain with an end.
+//!
+//! On plain HTTP a connection belongs to [`front`] first, which sends boot files without copying them; hyper gets what is
+//! not a boot file, HTTPS and the control socket.
+
+mod front;
+mod head;
+mod rewound;
+mod sendfile;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +27,8 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use self::front::Front;
+use self::sendfile::Sender;
 use super::file::{CONNECTION_BUFFER, limit_stall};
 use super::{ControlSocket, TlsTransport};
 
@@ -61,6 +71,7 @@ pub async fn tcp(
     let graceful = GracefulShutdown::new();
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut tasks = tokio::task::JoinSet::new();
+    let sender = Sender::new();
     loop {
         while tasks.try_join_next().is_some() {}
         let permit = tokio::select! {
@@ -84,9 +95,13 @@ pub async fn tcp(
         // A broken connection or handshake is the peer's matter.
         match transport.clone() {
             Transport::Plain => {
-                let watched = graceful.watch(connection(stream, router.clone(), Some(peer)));
+                let (watcher, router) = (graceful.watcher(), router.clone());
+                let (sender, stop) = (sender.clone(), stop.clone());
                 tasks.spawn(async move {
-                    let _ = watched.await;
+                    let front = Front { router: router.clone(), peer, sender, stop };
+                    if let Some(stream) = front.run(stream).await {
+                        let _ = watcher.watch(connection(stream, router, Some(peer))).await;
+                    }
                     drop(permit);
                 });
             }

@@ -4,6 +4,7 @@
 
 mod apps;
 mod bad_input;
+mod boot_files;
 mod browser;
 mod catalog;
 mod dhcp;

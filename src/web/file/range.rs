@@ -128,7 +128,7 @@ fn parse_date(text: &str) -> Option<i64> {
 }
 
 /// `Fri, 20 Nov 2026 18:53:00 GMT` (RFC 9110, 5.6.7).
-pub(super) fn http_date(at: Timestamp) -> Option<String> {
+pub(in crate::web) fn http_date(at: Timestamp) -> Option<String> {
     let at = jiff::Timestamp::from_second(at.0.div_euclid(1000)).ok()?;
     jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).ok()
 }

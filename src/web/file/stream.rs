@@ -4,14 +4,14 @@ use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 use tokio::task::JoinHandle;
 
-use super::{FileContent, OnEnd, Transfer};
+use super::FileContent;
+use super::sending::Sending;
 use crate::proto::iso9660::Segment;
 
 /// Bytes of one read. Bigger pieces cost memory per stalled client; with smaller ones the switch to the reading thread
@@ -20,34 +20,15 @@ pub(super) const PIECE: u64 = 256 << 10;
 
 /// A body of exactly the bytes of one range.
 pub(super) struct FileStream {
-    content: Arc<FileContent>,
-    next: u64,
-    end: u64,
+    sending: Sending,
     /// Handed to the reading thread and back, so that its memory is used again once the piece has left.
     buffer: BytesMut,
     reading: Option<JoinHandle<(BytesMut, io::Result<Bytes>)>>,
-    transfer: Transfer,
-    on_end: Option<OnEnd>,
 }
 
 impl FileStream {
-    /// `range` must lie inside the content.
-    pub(super) fn new(content: FileContent, range: Range<u64>, on_end: Option<OnEnd>) -> Self {
-        let transfer = Transfer {
-            start: range.start,
-            asked: range.end - range.start,
-            sent: 0,
-            file_len: content.len(),
-        };
-        Self {
-            content: Arc::new(content),
-            next: range.start,
-            end: range.end,
-            buffer: BytesMut::new(),
-            reading: None,
-            transfer,
-            on_end,
-        }
+    pub(super) fn new(sending: Sending) -> Self {
+        Self { sending, buffer: BytesMut::new(), reading: None }
     }
 }
 
@@ -60,14 +41,16 @@ impl Body for FileStream {
         context: &mut Context<'_>,
     ) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let this = self.get_mut();
-        if this.next >= this.end {
+        let rest = this.sending.rest();
+        if rest.is_empty() {
             return Poll::Ready(None);
         }
-        let piece = if let FileContent::Bytes(bytes) = &*this.content {
+        let piece = if let FileContent::Bytes(bytes) = &**this.sending.content() {
             let at = |n| usize::try_from(n).unwrap_or(usize::MAX);
-            Ok(bytes.slice(at(this.next)..at(this.end)))
+            Ok(bytes.slice(at(rest.start)..at(rest.end)))
         } else {
-            let (content, range) = (&this.content, this.next..this.end.min(this.next + PIECE));
+            let (content, range) =
+                (this.sending.content(), rest.start..rest.end.min(rest.start + PIECE));
             let buffer = &mut this.buffer;
             let reading = this.reading.get_or_insert_with(|| {
                 let (content, mut buffer) = (content.clone(), std::mem::take(buffer));
@@ -88,33 +71,24 @@ impl Body for FileStream {
         };
         match piece {
             Ok(bytes) => {
-                let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-                this.next += len;
-                this.transfer.sent += len;
+                this.sending.advance(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             Err(error) => {
                 // The connection breaks: an end without an error would pass a short file for a whole one.
-                this.next = this.end;
+                this.sending.give_up();
                 Poll::Ready(Some(Err(error)))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.next >= self.end
+        self.sending.rest().is_empty()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.end - self.next)
-    }
-}
-
-impl Drop for FileStream {
-    fn drop(&mut self) {
-        if let Some(on_end) = self.on_end.take() {
-            on_end(self.transfer);
-        }
+        let rest = self.sending.rest();
+        SizeHint::with_exact(rest.end - rest.start)
     }
 }
 

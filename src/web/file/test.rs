@@ -63,7 +63,7 @@ fn recorder() -> (OnEnd, Arc<Mutex<Vec<Transfer>>>) {
 async fn a_whole_view_is_sent_with_its_exact_length() {
     let (body, whole) = view_body();
     let (on_end, seen) = recorder();
-    let response = respond(body, &Method::GET, &HeaderMap::new(), Some(on_end));
+    let response = respond(body, &Method::GET, &HeaderMap::new(), Way::Body, Some(on_end));
     assert_eq!(response.status(), 200);
     let headers = response.headers().clone();
     assert_eq!(headers[header::CONTENT_LENGTH], whole.len().to_string());
@@ -92,7 +92,7 @@ async fn every_kind_of_content_answers_ranges_alike() {
     for body in kinds {
         for (first, last) in [(0, 0), (5, 40_000), (32_768, 34_000), (len - 3000, len - 1)] {
             let request = with_range(&format!("bytes={first}-{last}"));
-            let response = respond(body.clone(), &Method::GET, &request, None);
+            let response = respond(body.clone(), &Method::GET, &request, Way::Body, None);
             assert_eq!(response.status(), 206);
             let range = format!("bytes {first}-{last}/{len}");
             assert_eq!(response.headers()[header::CONTENT_RANGE], range);
@@ -100,11 +100,16 @@ async fn every_kind_of_content_answers_ranges_alike() {
             assert_eq!(response.headers()[header::CONTENT_LENGTH], length);
             assert!(bytes_of(response).await == whole[first..=last], "{first}-{last}");
         }
-        let response =
-            respond(body.clone(), &Method::GET, &with_range(&format!("bytes={len}-")), None);
+        let response = respond(
+            body.clone(),
+            &Method::GET,
+            &with_range(&format!("bytes={len}-")),
+            Way::Body,
+            None,
+        );
         assert_eq!(response.status(), 416);
         assert_eq!(response.headers()[header::CONTENT_RANGE], format!("bytes */{len}"));
-        let response = respond(body, &Method::GET, &with_range("bytes=0-1,4-5"), None);
+        let response = respond(body, &Method::GET, &with_range("bytes=0-1,4-5"), Way::Body, None);
         assert_eq!(response.status(), 200);
         assert!(bytes_of(response).await == whole);
     }
@@ -115,7 +120,9 @@ async fn content_longer_than_one_piece_arrives_in_order() {
     let bytes: Vec<u8> = (0..1_000_003_u32).map(|n| (n % 251) as u8).collect();
     let extent = Extent { offset: 0, len: bytes.len() as u64 };
     let body = body_of(FileContent::Extent { file: file_of(&bytes), extent });
-    assert!(bytes_of(respond(body, &Method::GET, &HeaderMap::new(), None)).await == bytes);
+    assert!(
+        bytes_of(respond(body, &Method::GET, &HeaderMap::new(), Way::Body, None)).await == bytes
+    );
 }
 
 #[test]
@@ -123,13 +130,13 @@ fn head_has_the_headers_of_get_and_no_transfer() {
     let (body, _) = view_body();
     let (on_end, seen) = recorder();
     for request in [HeaderMap::new(), with_range("bytes=5-9")] {
-        let get = respond(body.clone(), &Method::GET, &request, None);
-        let head = respond(body.clone(), &Method::HEAD, &request, None);
+        let get = respond(body.clone(), &Method::GET, &request, Way::Body, None);
+        let head = respond(body.clone(), &Method::HEAD, &request, Way::Body, None);
         assert_eq!((get.status(), get.headers()), (head.status(), head.headers()));
     }
-    drop(respond(body.clone(), &Method::HEAD, &HeaderMap::new(), Some(on_end)));
+    drop(respond(body.clone(), &Method::HEAD, &HeaderMap::new(), Way::Body, Some(on_end)));
     assert!(seen.lock().unwrap().is_empty());
-    let response = respond(body, &Method::POST, &HeaderMap::new(), None);
+    let response = respond(body, &Method::POST, &HeaderMap::new(), Way::Body, None);
     assert_eq!(response.status(), 405);
     assert_eq!(response.headers()[header::ALLOW], "GET, HEAD");
 }
@@ -139,7 +146,7 @@ async fn a_file_that_shrank_breaks_the_body() {
     let extent = Extent { offset: 0, len: 5000 };
     let (on_end, seen) = recorder();
     let body = body_of(FileContent::Extent { file: file_of(b"short"), extent });
-    let response = respond(body, &Method::GET, &HeaderMap::new(), Some(on_end));
+    let response = respond(body, &Method::GET, &HeaderMap::new(), Way::Body, Some(on_end));
     assert!(response.into_body().collect().await.is_err());
     let [transfer] = seen.lock().unwrap()[..] else { panic!("told once") };
     assert!(!transfer.is_complete());
@@ -158,7 +165,7 @@ async fn serve(
     let app = Router::new().route(
         "/x",
         any(move |method: Method, headers: HeaderMap| async move {
-            respond(body, &method, &headers, None)
+            respond(body, &method, &headers, Way::Body, None)
         }),
     );
     tokio::spawn(async move {
@@ -237,6 +244,7 @@ async fn a_client_that_stops_reading_loses_its_connection_and_its_memory() {
                     body,
                     request.method(),
                     request.headers(),
+                    Way::Body,
                     Some(hook),
                 ))
             }
