@@ -31,5 +31,5 @@ pub use appliance::Appliance;
 pub use callback::{BootDecision, Callback, NodeReport, ScriptRequest};
 pub use engine::{CallbackBase, Context, Engine, PinnedCertificate};
 pub use enroll::EnrollRequest;
-pub use guest::{Archive, Guests, Layer, Site, Vitals};
+pub use guest::{Archive, Archives, Guests, Layer, Site, Vitals};
 pub use request::{HostChange, ImportRequest, NewHost, RebuildRequest};

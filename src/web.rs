@@ -45,7 +45,7 @@ mod view;
 pub(crate) mod test;
 
 pub use auth::{ControlSocket, TlsTransport, setup_link};
-pub use operation::{Archive, GuestOperations, Operations, Site, Vitals};
+pub use operation::{Archive, Archives, GuestOperations, Operations, Site, Vitals};
 pub use problem::not_found;
 
 /// Event streams served at once. Each is an open socket and a task that reads the log: 200 screens are the target of

@@ -360,6 +360,10 @@ impl GuestCommand {
                     ("STORAGE", "storage"),
                 ];
                 print::list(value, "backups", &columns, "there is none yet");
+                let problems = value.get("problems").and_then(Value::as_array);
+                for problem in problems.into_iter().flatten().filter_map(Value::as_str) {
+                    print::line(&format!("not looked at: {problem}"));
+                }
             }
             Self::Forget { guest } => print::line(&format!("{guest} is forgotten")),
             Self::Reveal { .. } => print::line(&print::text(value, "value")),

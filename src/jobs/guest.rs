@@ -15,6 +15,7 @@
 mod access;
 mod adopt;
 mod answer;
+mod archive;
 mod backup;
 mod change;
 mod create;
@@ -23,6 +24,7 @@ pub(super) mod gpu;
 mod health;
 mod install;
 mod journal;
+mod place;
 mod power;
 mod provision;
 mod publish;
@@ -58,7 +60,7 @@ use crate::store::{GuestReads as _, JobReads as _, Tx};
 
 pub use access::Layer;
 pub(super) use access::{CHANNEL_SECRET, TOKEN_SECRET, failed, unavailable};
-pub use answer::{Archive, Guests, Site, Vitals};
+pub use answer::{Archive, Archives, Guests, Site, Vitals};
 pub(super) use create::refused;
 
 /// One job on one guest while its driver lives.
@@ -393,3 +395,6 @@ impl Working<'_> {
 const LEAST_LIMIT: Duration = Duration::from_secs(120);
 /// Between two looks at something that takes seconds.
 const POLL: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod test;

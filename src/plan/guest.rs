@@ -21,6 +21,7 @@ pub mod review;
 pub mod stack;
 pub mod steps;
 pub mod vmid;
+pub mod whereabouts;
 
 #[cfg(test)]
 pub(crate) mod sample;

@@ -10,7 +10,7 @@ use crate::domain::mac::Mac;
 use crate::domain::refusal::Refusal;
 use crate::jobs::{Engine, HostChange, ImportRequest, NewHost, RebuildRequest};
 
-pub use guest::{Archive, GuestOperations, Site, Vitals};
+pub use guest::{Archive, Archives, GuestOperations, Site, Vitals};
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
 

@@ -57,7 +57,7 @@ pub struct Layer {
     /// Enrolment commands that were handed out.
     pub(in crate::jobs) pasted: Waiting,
     pub(super) discovery: tokio::sync::Mutex<Option<Arc<Discovery>>>,
-    cluster: Mutex<Option<(Vec<EnrolledNode>, Cluster)>>,
+    pub(super) cluster: Mutex<Option<(Vec<EnrolledNode>, Cluster)>>,
 }
 
 impl Layer {

@@ -92,6 +92,15 @@ pub struct Archive {
     pub made: Timestamp,
 }
 
+/// The backups of a guest.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Archives {
+    /// Newest first.
+    pub found: Vec<Archive>,
+    /// Storages that could not be looked at, one sentence each.
+    pub problems: Vec<String>,
+}
+
 /// How a guest is just now, as its node reports it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Vitals {

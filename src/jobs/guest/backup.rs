@@ -1,14 +1,14 @@
 //! Restore points and backups: made before a change, made on demand or on schedule, put back.
 
 use super::task::Kind;
-use super::{Working, failed, power};
+use super::{Working, failed, place, power};
 use crate::domain::event::Level;
 use crate::domain::guest::{Guest, RestoreKind, RestorePoint};
-use crate::domain::id::StorageId;
+use crate::domain::id::{NodeName, StorageId};
 use crate::domain::job::GuestTask;
-use crate::domain::refusal::Refusal;
+use crate::jobs::record;
 use crate::jobs::runner::{StepDone, StepFailure};
-use crate::jobs::{Engine, record};
+use crate::plan::guest::whereabouts::{self, Replace};
 use crate::proto::pve::{ContainerConfig, PropertyString};
 use crate::pve::{Backup, BackupMode, Cluster, Content, RestoreContainer, Volume};
 
@@ -250,6 +250,51 @@ fn over_itself(working: &Working<'_>, archive: &str) -> RestoreContainer {
     }
 }
 
+/// Whether a container of the guest is there that a restore onto `target` replaces. The record follows a container that
+/// somebody moved there.
+///
+/// # Errors
+/// It must not be replaced: it could run twice, or is not to be found out about.
+pub(super) async fn settle(
+    working: &mut Working<'_>,
+    cluster: &Cluster,
+    target: &NodeName,
+) -> Result<bool, StepFailure> {
+    let vmid = working.guest.vmid;
+    let place = place::find(cluster, vmid).await.map_err(failed)?;
+    let found = whereabouts::replace(vmid, &working.guest.node, target, &place)
+        .map_err(|stuck| StepFailure::for_good(stuck.reason, stuck.hint))?;
+    match found {
+        Replace::Nothing => Ok(false),
+        Replace::Here => Ok(true),
+        Replace::Moved => {
+            let message = format!("the container of {} was moved to {target}", working.guest.name);
+            goes_to(working, target, None, message).await?;
+            Ok(true)
+        }
+    }
+}
+
+/// The record follows its container to another node.
+async fn goes_to(
+    working: &mut Working<'_>,
+    node: &NodeName,
+    storage: Option<&StorageId>,
+    message: String,
+) -> Result<(), StepFailure> {
+    let (to, storage) = (node.clone(), storage.cloned());
+    working
+        .record(message, move |guest| {
+            guest.node = to;
+            if let Some(storage) = storage {
+                guest.spec.storage = storage;
+            }
+        })
+        .await?;
+    working.channel = None;
+    Ok(())
+}
+
 /// Puts a backup in the guest's place; on another node the guest is made there and removed here.
 pub(super) async fn restore(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
     let GuestTask::Restore { archive, node, storage } = working.task.clone() else {
@@ -257,9 +302,9 @@ pub(super) async fn restore(working: &mut Working<'_>) -> Result<StepDone, StepF
     };
     let cluster = working.engine.cluster().await?;
     let vmid = working.guest.vmid;
-    let old = working.guest.node.clone();
-    let begun = working.is_begun(&cluster, RESTORE).await?;
-    if !begun && super::remove::exists(working).await? {
+    // It is begun only after the record has gone to the node where it is put: another one need not answer.
+    let begun = working.guest.node == node && working.is_begun(&cluster, RESTORE).await?;
+    if !begun && settle(working, &cluster, &node).await? {
         let config = working.ours().await?;
         if let Some(path) = left_out(&config) {
             return Err(StepFailure::for_good(
@@ -268,6 +313,7 @@ pub(super) async fn restore(working: &mut Working<'_>) -> Result<StepDone, StepF
             ));
         }
         power::stop_hard(working, &cluster).await?;
+        let old = working.guest.node.clone();
         if old != node {
             // A number is unique in the cluster: it must go here before it can come there. The archive is the safety.
             working
@@ -277,43 +323,18 @@ pub(super) async fn restore(working: &mut Working<'_>) -> Result<StepDone, StepF
                 .await?;
         }
     }
-    let same = old == node;
+    let same = working.guest.node == node;
     let wanted = RestoreContainer {
         storage: storage.clone(),
         force: same,
         ..over_itself(working, &archive)
     };
-    if old != node {
-        let (to, place) = (node.clone(), storage.clone());
+    if !same {
         let message = format!("{} moves to {node}", working.guest.name);
-        working
-            .record(message, move |guest| {
-                guest.node = to;
-                guest.spec.storage = place;
-            })
-            .await?;
-        working.channel = None;
+        goes_to(working, &node, Some(&storage), message).await?;
     }
     working
         .task(&cluster, RESTORE, async { cluster.restore_container(&node, &wanted).await })
         .await?;
     Ok(StepDone::Done(format!("{archive} on {node}")))
-}
-
-/// Archives of a guest on all approved storages, newest first.
-pub(super) async fn list(
-    engine: &Engine,
-    guest: &Guest,
-) -> Result<Vec<(StorageId, Volume)>, Refusal> {
-    let cluster = engine.cluster().await?;
-    let mut all = Vec::new();
-    for storage in &engine.layer()?.apps.boundary.backup_storages {
-        let found = cluster
-            .content(&guest.node, storage, Content::Backup, Some(guest.vmid))
-            .await
-            .map_err(super::unavailable)?;
-        all.extend(found.into_iter().map(|v| (storage.clone(), v)));
-    }
-    all.sort_by_key(|(_, v)| std::cmp::Reverse(v.made));
-    Ok(all)
 }

@@ -1,7 +1,7 @@
 //! Turning guests on and off.
 
 use super::task::Kind;
-use super::{Working, failed, gpu, remove};
+use super::{Working, backup, failed, gpu, remove};
 use crate::domain::job::{GuestTask, PowerAction};
 use crate::jobs::runner::{StepDone, StepFailure};
 use crate::pve::{Cluster, Shutdown};
@@ -40,13 +40,16 @@ pub(super) async fn turn_on(working: &Working<'_>, cluster: &Cluster) -> Result<
 /// Stops the guest; nothing to do when it does not run.
 pub(super) async fn stop(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
     let cluster = working.engine.cluster().await?;
+    // Both get along without the container, so that its end can be cleaned up after and a backup can take its place.
+    let is_there = match working.task.clone() {
+        GuestTask::Uninstall { .. } => remove::exists(working).await?,
+        GuestTask::Restore { node, .. } => backup::settle(working, &cluster, &node).await?,
+        _ => true,
+    };
+    if !is_there {
+        return Ok(StepDone::Skipped("there is no container".to_owned()));
+    }
     match working.task {
-        // Both get along without the container, so that its end can be cleaned up after and a backup can take its place.
-        GuestTask::Uninstall { .. } | GuestTask::Restore { .. }
-            if !remove::exists(working).await? =>
-        {
-            return Ok(StepDone::Skipped("there is no container".to_owned()));
-        }
         GuestTask::Uninstall { .. } => remove::may_destroy(working, &cluster).await?,
         _ => drop(working.ours().await?),
     }

@@ -131,7 +131,9 @@ pub(in crate::web) async fn backups(
             "made": time(a.made),
         })
     };
-    Ok(ok(&json!({ "backups": all.iter().map(shown).collect::<Vec<_>>() })))
+    Ok(ok(
+        &json!({ "backups": all.found.iter().map(shown).collect::<Vec<_>>(), "problems": all.problems }),
+    ))
 }
 
 #[derive(Deserialize)]

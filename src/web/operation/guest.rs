@@ -11,7 +11,7 @@ use crate::domain::id::{GuestId, JobId, NodeName, StorageId};
 use crate::domain::job::PowerAction;
 use crate::domain::secret::Secret;
 use crate::domain::vmid::Vmid;
-pub use crate::jobs::{Archive, Site, Vitals};
+pub use crate::jobs::{Archive, Archives, Site, Vitals};
 use crate::jobs::{EnrollRequest, Guests};
 use crate::plan::guest::journal::{Journal, JournalAsk};
 use futures_util::future::BoxFuture;
@@ -55,7 +55,7 @@ pub trait GuestOperations: Send + Sync + 'static {
     /// Backs it up; `None`: to the first approved storage.
     fn backup(&self, guest: GuestId, storage: Option<StorageId>) -> Answer<'_, JobId>;
     /// Archives of a guest, newest first.
-    fn backups(&self, guest: GuestId) -> Answer<'_, Vec<Archive>>;
+    fn backups(&self, guest: GuestId) -> Answer<'_, Archives>;
     /// Puts a backup in a guest's place, on the same node or another.
     fn restore(
         &self,
@@ -129,7 +129,7 @@ impl GuestOperations for Guests {
     fn backup(&self, guest: GuestId, storage: Option<StorageId>) -> Answer<'_, JobId> {
         Box::pin(self.engine().back_up_guest(guest, storage))
     }
-    fn backups(&self, guest: GuestId) -> Answer<'_, Vec<Archive>> {
+    fn backups(&self, guest: GuestId) -> Answer<'_, Archives> {
         Box::pin(self.engine().guest_backups(guest))
     }
     fn restore(

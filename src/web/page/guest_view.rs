@@ -17,7 +17,7 @@ use crate::web::view::app::{short_hash, web_link};
 use crate::web::view::guest::{Gauge, gauges, power_tone};
 use crate::web::view::story::{Line, from_log};
 use crate::web::view::{When, size};
-use crate::web::{Archive, Site, Vitals};
+use crate::web::{Archive, Archives, Site, Vitals};
 
 /// Jobs on a guest's page.
 const JOB_LINES: usize = 20;
@@ -98,14 +98,14 @@ pub(super) struct Looked {
     pub(super) console: Option<String>,
     pub(super) problem: String,
     pub(super) archives: Vec<ArchiveRow>,
-    /// Why there is no list of backups.
+    /// Why there is no list of backups, or what is missing in it.
     pub(super) no_archives: String,
 }
 
 impl Looked {
     pub(super) fn new(
         vitals: Result<Vitals, Refusal>,
-        archives: Result<Vec<Archive>, Refusal>,
+        archives: Result<Archives, Refusal>,
         now: Timestamp,
     ) -> Self {
         let row = |a: &Archive| ArchiveRow {
@@ -115,7 +115,13 @@ impl Looked {
             made: When::new(a.made, now),
         };
         let (archives, no_archives) = match archives {
-            Ok(all) => (all.iter().map(row).collect(), String::new()),
+            Ok(all) => {
+                let missing = if all.problems.is_empty() { "" } else { "Not looked at: " };
+                (
+                    all.found.iter().map(row).collect(),
+                    format!("{missing}{}", all.problems.join("; ")),
+                )
+            }
             Err(refusal) => (Vec::new(), refusal.to_string()),
         };
         match vitals {

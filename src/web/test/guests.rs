@@ -17,7 +17,7 @@ use crate::domain::secret::Secret;
 use crate::domain::vmid::Vmid;
 use crate::jobs::EnrollRequest;
 use crate::plan::guest::journal::{Journal, JournalAsk};
-use crate::web::{Archive, GuestOperations, Site, Vitals};
+use crate::web::{Archive, Archives, GuestOperations, Site, Vitals};
 
 /// What `reveal` gives out: must be nowhere else.
 pub(crate) const REVEALED: &str = "r3v34led-s3cret";
@@ -157,7 +157,7 @@ impl GuestOperations for GuestRecorder {
     ) -> BoxFuture<'_, Result<JobId, Refusal>> {
         self.note(format!("backup {storage:?}"), job())
     }
-    fn backups(&self, _: GuestId) -> BoxFuture<'_, Result<Vec<Archive>, Refusal>> {
+    fn backups(&self, _: GuestId) -> BoxFuture<'_, Result<Archives, Refusal>> {
         let archive = Archive {
             volid: "backup:backup/vzdump-lxc-101-2026_11_19-03_00_00.tar.zst".into(),
             storage: "backup".parse().unwrap(),
@@ -165,7 +165,8 @@ impl GuestOperations for GuestRecorder {
             size: 268_435_456,
             made: ago(86_400),
         };
-        Box::pin(async move { Ok(vec![archive]) })
+        let problems = vec!["tank: pve2 is down".to_owned()];
+        Box::pin(async move { Ok(Archives { found: vec![archive], problems }) })
     }
     fn restore(
         &self,

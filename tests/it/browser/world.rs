@@ -19,7 +19,7 @@ use ironhatch::domain::vmid::Vmid;
 use ironhatch::jobs::EnrollRequest;
 use ironhatch::plan::guest::journal::{Journal, JournalAsk};
 use ironhatch::store::{GuestReads as _, GuestWriteError, JobReads as _, Store};
-use ironhatch::web::{Archive, GuestOperations, Site, Vitals};
+use ironhatch::web::{Archives, GuestOperations, Site, Vitals};
 
 use super::{now, refused};
 
@@ -439,8 +439,8 @@ impl GuestOperations for World {
     fn backup(&self, _: GuestId, _: Option<StorageId>) -> BoxFuture<'_, Result<JobId, Refusal>> {
         refused()
     }
-    fn backups(&self, _: GuestId) -> BoxFuture<'_, Result<Vec<Archive>, Refusal>> {
-        Box::pin(async { Ok(vec![]) })
+    fn backups(&self, _: GuestId) -> BoxFuture<'_, Result<Archives, Refusal>> {
+        Box::pin(async { Ok(Archives::default()) })
     }
     fn restore(
         &self,

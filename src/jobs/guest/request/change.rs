@@ -1,7 +1,7 @@
 //! Requests that change, move or remove a guest that is there.
 
-use super::super::answer::Archive;
-use super::super::{backup, discovery, reveal};
+use super::super::answer::Archives;
+use super::super::{archive, discovery, place, reveal, unavailable};
 use super::{confirmed, draw, gone, no_such_guest, sealed};
 use crate::domain::form::{Declined, Submitted};
 use crate::domain::guest::{GuestEvent, GuestState};
@@ -10,6 +10,7 @@ use crate::domain::job::{AppVersion, GuestTask, PowerAction};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::jobs::Engine;
 use crate::plan::guest::order::reorder;
+use crate::plan::guest::whereabouts;
 use crate::store::GuestReads as _;
 
 impl Engine {
@@ -160,25 +161,16 @@ impl Engine {
     ///
     /// # Errors
     /// No such guest; the cluster does not answer.
-    pub async fn guest_backups(&self, id: GuestId) -> Result<Vec<Archive>, Refusal> {
+    pub async fn guest_backups(&self, id: GuestId) -> Result<Archives, Refusal> {
         let guest = self.known_guest(id).await?;
-        let found = backup::list(self, &guest).await?;
-        Ok(found
-            .into_iter()
-            .map(|(storage, volume)| Archive {
-                volid: volume.volid,
-                storage,
-                node: guest.node.clone(),
-                size: volume.size,
-                made: volume.made.unwrap_or_default(),
-            })
-            .collect())
+        archive::list(self, &guest).await
     }
 
     /// Puts a backup in a guest's place.
     ///
     /// # Errors
-    /// No such guest or archive, its name not typed right, a node that is not approved, busy.
+    /// No such guest or archive, its name not typed right, a node that is not approved or cannot read the archive, a
+    /// container that could run twice, busy.
     pub async fn restore_guest(
         &self,
         id: GuestId,
@@ -196,13 +188,14 @@ impl Engine {
             );
         }
         self.enrolled(&node).await.map_err(|r| r.about("node"))?;
-        let known = backup::list(self, &guest).await?;
-        let Some((place, _)) = known.iter().find(|(_, v)| v.volid == archive) else {
+        let known = archive::list(self, &guest).await?;
+        let Some(found) = known.found.into_iter().find(|a| a.volid == archive) else {
             let text = format!("'{archive}' is no backup of {}", guest.name);
             return Err(Refusal::new(RefusalKind::NotFound, text, "choose one of the list")
                 .about("archive"));
         };
-        if node != guest.node {
+        if node != found.node {
+            let place = &found.storage;
             let seen = discovery::recent(self).await?;
             let there = seen.node(&node).and_then(|n| n.storage(place));
             if !there.is_some_and(|s| s.shared) {
@@ -214,6 +207,10 @@ impl Engine {
                 .about("node"));
             }
         }
+        let at = place::find(&self.cluster().await?, guest.vmid).await.map_err(unavailable)?;
+        whereabouts::replace(guest.vmid, &guest.node, &node, &at).map_err(|stuck| {
+            Refusal::new(RefusalKind::Conflict, stuck.reason, stuck.hint).about("node")
+        })?;
         let storage = guest.spec.storage.clone();
         self.begin(id, Some(GuestEvent::ChangeStarted), move |guest| {
             confirmed(guest, &confirm, "what is in it now is replaced")?;
