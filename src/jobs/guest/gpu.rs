@@ -73,6 +73,11 @@ pub(super) async fn attach(working: &mut Working<'_>) -> Result<StepDone, StepFa
         gids = read_gids(working).await?;
     }
     let report = report(working, Verb::Gpus).await?;
+    let wanted = match working.task {
+        // Its script installs the user land for the driver that the node has now.
+        GuestTask::Upgrade { .. } => plan::renewed(&report, &wanted),
+        _ => wanted,
+    };
     let entries = plan::devices(&working.guest.node, &report, &wanted, gids)
         .map_err(|e| StepFailure::for_good(e.to_string(), HINT))?;
     let changes = plan::changes(&current, &entries);

@@ -245,7 +245,10 @@ pub const RECONFIGURE: &[StepRow] = &[
 pub const UPGRADE: &[StepRow] = &[
     REQUEST,
     row(step::VALIDATE_MANIFEST, "Check the new version's files", Pure, 2 * MINUTE, AS_IT_WAS),
+    row(step::VALIDATE_GPU, "Check the GPU", Pure, 2 * MINUTE, AS_IT_WAS),
     RESTORE_POINT,
+    // Before the start, which refuses software for another driver than the node has now: the script renews it.
+    row(step::ATTACH_GPU, "Give it its GPU devices", SafeToRepeat, 5 * MINUTE, POINT),
     row(
         step::START_CONTAINER,
         "Start the container if it is stopped",

@@ -52,6 +52,53 @@ fn a_gpu_is_attached_with_the_guests_own_group_and_found_again_under_another_num
     });
 }
 
+/// Puts an NVIDIA GPU into a node, with a driver of this version.
+fn drive(node: &Node, version: &str) {
+    let done = node.sh(&format!(
+        "pci=/run/sys/bus/pci/devices/0000:01:00.0; about=/run/driver/nvidia/gpus/0000:01:00.0; \
+         mkdir -p $pci /run/sys/bus/pci/drivers/nvidia /run/sys/class/drm /run/dev $about && \
+         echo 0x030000 >$pci/class && echo 0x10de >$pci/vendor && echo 0x1f02 >$pci/device && \
+         ln -sfn ../../drivers/nvidia $pci/driver && printf 'Model: RTX\\nDevice Minor: 0\\n' >$about/information && \
+         echo 'NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Thu' >/run/driver/nvidia/version && \
+         for d in null zero random urandom tty; do [ -e /run/dev/$d ] || cp -a /dev/$d /run/dev/$d; done && \
+         for d in 'nvidia0 c 195 0' 'nvidiactl c 195 255' 'nvidia-uvm c 511 0'; do \
+           [ -e /run/dev/${{d%% *}} ] || mknod /run/dev/$d; done && \
+         {{ [ -e /sys/bus/pci/drivers/nvidia ] || mount --bind /run/sys /sys; }} && \
+         {{ [ -e /proc/driver/nvidia ] || mount --bind /run/driver /proc/driver; }} && \
+         {{ [ -e /dev/nvidia0 ] || mount --bind /run/dev /dev; }} && echo driven"
+    ));
+    assert_eq!(done, "driven\n");
+}
+
+#[test]
+fn an_upgrade_takes_a_guest_to_the_driver_that_its_node_has_now() {
+    story(async |lab| {
+        let world = World::start_with(&lab, "[apps.gpu]\npolicy = \"everybody\"\n");
+        drive(&world.node, "550.163.01");
+        // Enrolling again tells of it at once; otherwise the hourly look does.
+        let job = world.post("/api/nodes/enroll", &json!({ "address": "192.0.2.20" }));
+        world.wait(&job, "succeeded");
+        let job = world.ask_for("web1", &[("app", "gpu"), ("gpu", "best")]);
+        world.wait(&job, "succeeded");
+        let devices = world.conf(0).unwrap().devices();
+        assert_eq!(devices.len(), 3, "{devices:?}");
+
+        world.act("web1", "power", &json!({ "action": "stop" }), "succeeded");
+        drive(&world.node, "570.86.15");
+        let start = json!({ "action": "start" });
+        let refused = world.act("web1", "power", &start, "failed");
+        let reason = refused["failure"]["reason"].as_str().unwrap_or_default().to_owned();
+        assert!(reason.contains("570.86.15") && reason.contains("550.163.01"), "{refused:#}");
+
+        world.publish_version("2.0.0");
+        world.act("web1", "upgrade", &json!({}), "succeeded");
+        assert_eq!(world.page("192.0.2.22"), "page two: a title\n");
+        world.act("web1", "power", &json!({ "action": "stop" }), "succeeded");
+        world.act("web1", "power", &start, "succeeded");
+        world.pve.assert_clean();
+    });
+}
+
 /// A bare repository with one commit on `main`.
 fn first_commit(path: &str) {
     let made = std::process::Command::new("sh")

@@ -288,9 +288,11 @@ fn catalog(dir: &Path, version: &str, page: &str) {
     let install = format!("{serve}echo 'made=by hand' >/opt/appstore/outputs.env\n");
     write("hello/provision/install.sh", &install);
     write("hello/provision/upgrade.sh", &serve);
-    let gpu = "retry_safe = true\n[gpu]\nsupported = [\"intel\"]\nprofiles = [\"dri-render\"]\n";
+    let gpu = "upgrade = \"provision/upgrade.sh\"\n[gpu]\nsupported = [\"intel\", \"nvidia\"]\n\
+               profiles = [\"dri-render\", \"nvidia-basic\"]\n";
     write("gpu/app.toml", &manifest("gpu", gpu));
     write("gpu/provision/install.sh", &install);
+    write("gpu/provision/upgrade.sh", &serve);
     write("fails/app.toml", &manifest("fails", ""));
     write(
         "fails/provision/install.sh",

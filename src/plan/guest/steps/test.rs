@@ -81,6 +81,9 @@ fn nothing_is_made_or_destroyed_before_everything_was_checked() {
     for (rows, change) in [(RECONFIGURE, step::CONFIGURE_CONTAINER), (UPGRADE, step::UPGRADE)] {
         assert!(place(rows, step::RESTORE_POINT) < place(rows, change));
     }
+    // The start refuses software for another driver than the node's: the entries are renewed before it.
+    assert!(place(UPGRADE, step::RESTORE_POINT) < place(UPGRADE, step::ATTACH_GPU));
+    assert!(place(UPGRADE, step::ATTACH_GPU) < place(UPGRADE, step::START_CONTAINER));
     assert!(place(UNINSTALL, step::KEEP_VOLUMES) < place(UNINSTALL, step::DESTROY_CONTAINER));
     for (id, rows) in [(step::CREATE_CONTAINER, INSTALL), (step::DESTROY_CONTAINER, UNINSTALL)] {
         assert_eq!(rows[place(rows, id)].class, Inspect, "{id} is never blindly repeated");
