@@ -262,6 +262,13 @@ async fn a_lost_answer_to_a_change_is_never_repeated_and_its_task_is_found() {
     let found = story.cluster.find_task(node, vmid, "vzstart", Timestamp(0)).await.unwrap();
     assert_eq!(found, None);
     assert_eq!(story.count("POST", "/status/start"), 1);
+    // Somebody else starts it: the token sees that task, which is none of ours.
+    let admin = story.fake.cluster_with(story.fake.root_token());
+    admin.start(node, vmid).await.unwrap();
+    let found = story.cluster.find_task(node, vmid, "vzstart", Timestamp(0)).await.unwrap();
+    assert_eq!(found, None);
+    let found = admin.find_task(node, vmid, "vzstart", Timestamp(0)).await.unwrap();
+    assert!(found.is_some(), "its owner finds it");
 }
 
 #[tokio::test]

@@ -20,19 +20,25 @@ pub struct GuestWork {
     /// The job that asked for this one (a rebuild with a stack).
     #[serde(default)]
     pub parent: Option<JobId>,
-    /// A task of the cluster that a step started and whose end it did not see yet: taken up again after a restart.
+    /// A task of the cluster that a step asked for and whose end it did not see yet: taken up again after a restart.
     #[serde(default)]
     pub pending: Option<PendingTask>,
 }
 
-/// A task of the cluster that was started.
+/// A task of the cluster that is asked for or was started. Written before the request is sent, and again with its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PendingTask {
     /// By which step.
     pub step: StepId,
-    /// Its UPID.
-    pub upid: String,
-    /// When.
+    /// The UPID's type: `vzcreate`. Empty: of a version that did not write it; the UPID has it.
+    #[serde(default)]
+    pub kind: String,
+    /// Its UPID; `None`: it is not known whether it was started.
+    pub upid: Option<String>,
+    /// UPID of the newest task of that kind on that guest before the request: what is newer can be the one.
+    #[serde(default)]
+    pub before: Option<String>,
+    /// When the request was sent, or the task's name was noted.
     pub started: Timestamp,
 }
 

@@ -84,7 +84,7 @@ fn left_out(config: &ContainerConfig) -> Option<String> {
 
 async fn take_snapshot(working: &mut Working<'_>, cluster: &Cluster) -> Result<(), StepFailure> {
     let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
-    if working.pending(SNAPSHOT).await?.is_none() {
+    if working.begun(cluster, SNAPSHOT).await?.is_none() {
         let present = cluster.snapshots(&node, vmid).await.map_err(failed)?;
         if present.iter().any(|s| s.name == SNAPSHOT_NAME) {
             // First: a record must never describe a snapshot that is gone or shows something else.
@@ -303,7 +303,7 @@ pub(super) async fn restore(working: &mut Working<'_>) -> Result<StepDone, StepF
     let cluster = working.engine.cluster().await?;
     let vmid = working.guest.vmid;
     // It is begun only after the record has gone to the node where it is put: another one need not answer.
-    let begun = working.guest.node == node && working.is_begun(&cluster, RESTORE).await?;
+    let begun = working.guest.node == node && working.begun(&cluster, RESTORE).await?.is_some();
     if !begun && settle(working, &cluster, &node).await? {
         let config = working.ours().await?;
         if let Some(path) = left_out(&config) {

@@ -75,7 +75,7 @@ pub(super) async fn resize(working: &mut Working<'_>) -> Result<StepDone, StepFa
     let present = config.rootfs().and_then(|v| size_gb(v.get("size")?)).unwrap_or(0);
     let cluster = working.engine.cluster().await?;
     let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
-    if working.pending(RESIZE).await?.is_some() || present < u64::from(wanted) {
+    if working.begun(&cluster, RESIZE).await?.is_some() || present < u64::from(wanted) {
         working
             .task(&cluster, RESIZE, async { cluster.resize(&node, vmid, "rootfs", wanted).await })
             .await?;

@@ -100,7 +100,7 @@ pub(super) async fn create(working: &mut Working<'_>) -> Result<StepDone, StepFa
     match made_by(&cluster, working).await? {
         Some(Maker::ThisJob) => {
             // Interrupted while it waited, or the answer was lost: the task may still run.
-            if let Some(upid) = working.pending(CREATE).await? {
+            if let Some(upid) = working.begun(&cluster, CREATE).await? {
                 working.watch(&cluster, CREATE, &upid).await?;
             }
             return confirm(&cluster, working).await;
@@ -185,7 +185,7 @@ async fn made_by(cluster: &Cluster, working: &Working<'_>) -> Result<Option<Make
         // Not there, or not in our pool: neither is ours. While it is being created only the task may be looked at.
         Err(error) if error.is_no_guest() => Ok(None),
         Err(error) if error.is_forbidden() => {
-            let own_task = working.pending(CREATE).await?;
+            let own_task = working.begun(cluster, CREATE).await?;
             Ok(own_task.map(|_| Maker::ThisJob))
         }
         Err(error) => Err(failed(error)),

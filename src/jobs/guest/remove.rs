@@ -96,7 +96,7 @@ pub(super) async fn keep_volumes(working: &mut Working<'_>) -> Result<StepDone, 
 pub(super) async fn destroy(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
     let cluster = working.engine.cluster().await?;
     let (node, vmid) = (working.guest.node.clone(), working.guest.vmid);
-    if !working.is_begun(&cluster, DESTROY).await? {
+    if working.begun(&cluster, DESTROY).await?.is_none() {
         if !exists(working).await? {
             return Ok(StepDone::Done(format!("there is no container {vmid}")));
         }

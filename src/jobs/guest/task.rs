@@ -13,14 +13,15 @@ use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::jobs::record;
 use crate::jobs::runner::StepFailure;
-use crate::proto::pve::{TaskEnd, TaskState, Upid};
+use crate::proto::pve::{TaskEnd, Upid};
 use crate::pve::{Cluster, PveError};
 use crate::store::JobReads as _;
 
 /// How long a task whose start was not confirmed is looked for before it counts as never started.
 const APPEARS_WITHIN: Duration = Duration::from_secs(10);
 
-/// Clocks of nodes and appliance agree within this; corosync and certificates want better.
+/// Clocks of nodes and appliance agree within this; corosync and certificates want better. It counts only while the guest
+/// had no task of the kind before: otherwise the node's own clock tells the new one from the old ones.
 const CLOCK_MARGIN_MS: i64 = 60_000;
 
 /// What kind of task a step starts, to find one whose start was not confirmed.
@@ -49,20 +50,22 @@ impl Working<'_> {
         // On the heap: every step of every job on a guest has some of these inside.
         let start = Box::pin(start);
         Box::pin(async move {
-            let upid = match self.pending(kind).await? {
+            let upid = match self.begun(cluster, kind).await? {
                 Some(upid) => upid,
                 None => {
-                    let upid = match self.interrupted(cluster, kind).await? {
-                        Some(upid) => upid,
-                        None => match start.await {
-                            Ok(upid) => upid,
-                            Err(error) if error.is_unknown() => {
-                                self.look_for(cluster, kind, error).await?
-                            }
-                            Err(error) => return Err(failed(error)),
-                        },
+                    let asked = self.about_to_ask(cluster, kind).await?;
+                    let upid = match start.await {
+                        Ok(upid) => upid,
+                        Err(error) if error.is_unknown() => {
+                            self.look_for(cluster, kind, &asked, error).await?
+                        }
+                        Err(error) => {
+                            // Certainly not carried out: nobody may look for it later.
+                            self.note(None).await?;
+                            return Err(failed(error));
+                        }
                     };
-                    self.note(Some(&upid)).await?;
+                    self.note(Some(PendingTask { upid: Some(upid.to_string()), ..asked })).await?;
                     upid
                 }
             };
@@ -70,8 +73,15 @@ impl Working<'_> {
         })
     }
 
-    /// The task that this step started before a restart or a lost connection.
-    pub(super) async fn pending(&self, kind: Kind) -> Result<Option<Upid>, StepFailure> {
+    /// The task that this step started before a restart or a lost connection, and whose end it did not see.
+    ///
+    /// # Errors
+    /// The node that would have it cannot be asked.
+    pub(super) async fn begun(
+        &self,
+        cluster: &Cluster,
+        kind: Kind,
+    ) -> Result<Option<Upid>, StepFailure> {
         let (id, step) = (self.id, self.step.clone());
         let pending = self
             .engine
@@ -83,44 +93,58 @@ impl Working<'_> {
                 }))
             })
             .await?;
-        let upid = pending.and_then(|p| p.upid.parse::<Upid>().ok());
-        Ok(upid.filter(|u| u.kind() == kind.upid))
+        let Some(pending) = pending else { return Ok(None) };
+        match pending.upid.as_deref().map(str::parse::<Upid>) {
+            Some(upid) => Ok(upid.ok().filter(|u| u.kind() == kind.upid)),
+            None if pending.kind == kind.upid => self.newer(cluster, kind, &pending).await,
+            None => Ok(None),
+        }
     }
 
-    /// Whether this step has started the task and not yet seen its end: nobody may look at the guest meanwhile.
-    pub(super) async fn is_begun(
+    /// Records that the task is about to be asked for, with what there was before it.
+    async fn about_to_ask(
         &self,
         cluster: &Cluster,
         kind: Kind,
-    ) -> Result<bool, StepFailure> {
-        Ok(self.pending(kind).await?.is_some() || self.interrupted(cluster, kind).await?.is_some())
-    }
-
-    /// A running task that an earlier attempt of this step started, when the daemon was killed before it could note that.
-    async fn interrupted(
-        &self,
-        cluster: &Cluster,
-        kind: Kind,
-    ) -> Result<Option<Upid>, StepFailure> {
-        let Some(begun) = self.begun_before().await? else { return Ok(None) };
+    ) -> Result<PendingTask, StepFailure> {
         let guest = &self.guest;
-        // A token sees only its own tasks, so what is found is ours.
-        let found = cluster.find_task(&guest.node, guest.vmid, kind.upid, begun).await;
-        let Some(upid) = found.map_err(failed)? else { return Ok(None) };
-        let state = cluster.task(&upid).await.map_err(failed)?;
-        Ok((state == TaskState::Running).then_some(upid))
+        let newest = cluster.find_task(&guest.node, guest.vmid, kind.upid, Timestamp(0));
+        let asked = PendingTask {
+            step: self.step.clone(),
+            kind: kind.upid.to_owned(),
+            upid: None,
+            before: newest.await.map_err(failed)?.map(|upid| upid.to_string()),
+            started: self.engine.store().now(),
+        };
+        self.note(Some(asked.clone())).await?;
+        Ok(asked)
     }
 
-    async fn note(&self, upid: Option<&Upid>) -> Result<(), StepFailure> {
-        let (id, step) = (self.id, self.step.clone());
-        let upid = upid.map(ToString::to_string);
+    /// The task of this kind that was started since it was asked for. Others' tasks are not ours to wait for.
+    async fn newer(
+        &self,
+        cluster: &Cluster,
+        kind: Kind,
+        asked: &PendingTask,
+    ) -> Result<Option<Upid>, StepFailure> {
+        let before = asked.before.as_deref().and_then(|upid| upid.parse::<Upid>().ok());
+        let since = match &before {
+            Some(before) => before.started(),
+            None => Timestamp(asked.started.0 - CLOCK_MARGIN_MS),
+        };
+        let guest = &self.guest;
+        let found = cluster.find_task(&guest.node, guest.vmid, kind.upid, since).await;
+        Ok(found.map_err(failed)?.filter(|upid| Some(upid) != before.as_ref()))
+    }
+
+    async fn note(&self, pending: Option<PendingTask>) -> Result<(), StepFailure> {
+        let id = self.id;
         self.engine
             .store()
             .write::<_, Refusal, _>(move |tx| {
                 let Some(mut job) = tx.job(id)? else { return Ok(()) };
                 let Work::Guest(work) = &mut job.work else { return Ok(()) };
-                let started = tx.now();
-                work.pending = upid.map(|upid| PendingTask { step, upid, started });
+                work.pending = pending;
                 Ok(tx.save_job(&job)?)
             })
             .await?;
@@ -132,39 +156,22 @@ impl Working<'_> {
         &self,
         cluster: &Cluster,
         kind: Kind,
+        asked: &PendingTask,
         error: PveError,
     ) -> Result<Upid, StepFailure> {
-        let guest = &self.guest;
-        let begun = self.step_started().await?.0;
         let deadline = tokio::time::Instant::now() + APPEARS_WITHIN;
         loop {
-            let found = cluster.find_task(&guest.node, guest.vmid, kind.upid, begun).await;
-            match found {
-                Ok(Some(upid)) => return Ok(upid),
-                Ok(None) if tokio::time::Instant::now() < deadline => {}
-                Ok(None) => {
+            match self.newer(cluster, kind, asked).await? {
+                Some(upid) => return Ok(upid),
+                None if tokio::time::Instant::now() < deadline => {}
+                None => {
                     let mut failure = failed(error);
                     failure.is_transient = true;
                     return Err(failure);
                 }
-                Err(error) => return Err(failed(error)),
             }
             tokio::time::sleep(super::POLL).await;
         }
-    }
-
-    /// When this step was first begun, with a margin for a node whose clock is behind ours, and how often it was.
-    async fn step_started(&self) -> Result<(Timestamp, u32), StepFailure> {
-        let job = record::load(self.engine, self.id).await?;
-        let step = job.as_ref().and_then(|j| j.step(self.step.as_str()));
-        let begun = step.and_then(|s| s.started).map_or(0, |at| at.0 - CLOCK_MARGIN_MS);
-        Ok((Timestamp(begun), step.map_or(0, |s| s.attempts)))
-    }
-
-    /// When this step was first begun, if this is not its first attempt.
-    async fn begun_before(&self) -> Result<Option<Timestamp>, StepFailure> {
-        let (begun, attempts) = self.step_started().await?;
-        Ok((attempts > 1).then_some(begun))
     }
 
     /// Waits for a task, with its log in the job's log.

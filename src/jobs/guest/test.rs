@@ -2,6 +2,7 @@
 //! have no root channel: guests here need nothing that goes over it.
 
 mod restore;
+mod task;
 
 use std::path::Path;
 use std::sync::{Arc, PoisonError};
