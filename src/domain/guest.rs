@@ -7,6 +7,8 @@
 //!                          v   retry              v uninstall                        v
 //!                        failed ───────> …     removing ──> (record deleted)      failed
 //!
+//!  A change or a removal that was given up before it touched anything goes back to where it came from.
+//!
 //!  adopt: (nothing) ──> observed ── confirm ──> ready        observed is read-only: nothing about the guest changes
 //! ```
 //!
@@ -44,7 +46,7 @@ pub struct Guest {
     pub state: GuestState,
     /// Since when.
     pub state_since: Timestamp,
-    /// Set while `state` is `failed`, and kept while a failed guest is `changing`.
+    /// Set while `state` is `failed`, and kept while a failed guest is `changing` or `removing`.
     pub failure: Option<Failure>,
     /// The job that holds this guest's lock. At most one.
     pub active_job: Option<JobId>,
@@ -275,7 +277,7 @@ pub enum GuestEvent {
     AdoptionConfirmed,
     /// An error, a timeout or a cancel.
     Stopped,
-    /// A change was given up before it touched the guest.
+    /// A change or a removal was given up before it touched the guest.
     Untouched,
     /// Its container is gone: its node was rebuilt, or somebody destroyed it.
     Lost,
@@ -309,6 +311,7 @@ pub const MOVES: &[(GuestState, GuestEvent, GuestState)] = &[
     (S::Ready, E::Lost, S::Failed),
     (S::Ready, E::RemovalStarted, S::Removing),
     (S::Failed, E::RemovalStarted, S::Removing),
+    (S::Removing, E::Untouched, S::Ready),
     (S::Removing, E::Stopped, S::Failed),
     (S::Observed, E::AdoptionConfirmed, S::Ready),
 ];
@@ -413,8 +416,8 @@ impl Guest {
         let to = transition(self.state, event)?;
         self.state = to;
         self.state_since = now;
-        // While a change of a failed guest runs, its failure is what it goes back to when nothing was touched.
-        if !matches!(to, GuestState::Failed | GuestState::Changing) {
+        // While work on a failed guest runs, its failure is what it goes back to when nothing was touched.
+        if !matches!(to, GuestState::Failed | GuestState::Changing | GuestState::Removing) {
             self.failure = None;
         }
         Ok(())

@@ -373,6 +373,13 @@ impl FakePve {
         self.world().volumes.remove(volid);
     }
 
+    /// Takes a guest out of a pool.
+    pub fn remove_from_pool(&self, pool: &str, vmid: Vmid) {
+        self.world().edit_pool(pool, |pool| {
+            pool.guests.remove(&vmid.get());
+        });
+    }
+
     /// Ids of everything on all storages.
     #[must_use]
     pub fn volumes(&self) -> Vec<String> {

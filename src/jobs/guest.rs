@@ -217,7 +217,8 @@ pub(super) fn release(tx: &mut Tx<'_, '_>, job: &Job, work: &GuestWork) -> Resul
         }
         (_, Some(failure)) if guest.state.is_busy() => {
             let earlier = guest.failure.clone();
-            if guest.state == GuestState::Changing && is_untouched(job) {
+            let may_go_back = matches!(guest.state, GuestState::Changing | GuestState::Removing);
+            if may_go_back && is_untouched(job) {
                 if let Some(earlier) = earlier {
                     return Ok(tx.fail_guest(&mut guest, earlier)?);
                 }
@@ -237,9 +238,11 @@ fn only_unpublished(job: &Job) -> bool {
     open_step(job).is_some_and(|s| s.id.as_str() == step::PUBLISH_SERVICE)
 }
 
-/// Whether no step that changes anything was begun.
+/// Whether no step that changes anything was begun, or had anything to do.
 fn is_untouched(job: &Job) -> bool {
-    job.steps.iter().all(|s| s.class == StepClass::Pure || s.attempts == 0)
+    job.steps
+        .iter()
+        .all(|s| s.class == StepClass::Pure || s.attempts == 0 || s.status == StepStatus::Skipped)
 }
 
 impl Steps for Working<'_> {

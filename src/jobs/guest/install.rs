@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use super::{POLL, Working, change, create, discovery, failed, health, power, provision};
+use super::{POLL, Working, change, create, discovery, failed, health, power, provision, remove};
 use crate::domain::event::Level;
 use crate::domain::guest::{GuestState, Ipv4Config, OutputValue};
 use crate::domain::job::{GuestTask, PowerAction};
@@ -22,9 +22,11 @@ const CLEAN_UP: Duration = Duration::from_secs(90);
 
 /// The order still lies inside the boundary: the configuration may have changed while it waited.
 pub(super) async fn validate_request(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    if let GuestTask::Uninstall { .. } = working.task {
+        return remove::validate(working).await;
+    }
     // What only takes away or keeps safe is possible after the configuration has become narrower.
-    if let GuestTask::Uninstall { .. }
-    | GuestTask::Backup { .. }
+    if let GuestTask::Backup { .. }
     | GuestTask::Power { action: PowerAction::Stop | PowerAction::Shutdown } = working.task
     {
         return Ok(StepDone::Skipped("nothing is made or enlarged".to_owned()));

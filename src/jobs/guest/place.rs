@@ -2,15 +2,17 @@
 
 use crate::domain::vmid::Vmid;
 use crate::plan::guest::whereabouts::{Place, Standing};
-use crate::pve::{Cluster, PveError};
+use crate::pve::{Cluster, GuestKind, GuestRow, PveError};
 
 /// Where the container of a number is.
 ///
 /// # Errors
 /// The cluster cannot be asked.
 pub(super) async fn find(cluster: &Cluster, vmid: Vmid) -> Result<Place, PveError> {
-    let Some(row) = cluster.guests().await?.into_iter().find(|row| row.vmid == vmid) else {
-        // A token that sees its pool only cannot tell what is hidden from what is not there. This answer can.
+    let is_it = |row: &GuestRow| row.vmid == vmid && row.kind == GuestKind::Container;
+    let Some(row) = cluster.guests().await?.into_iter().find(is_it) else {
+        // A guest outside the pool and one that does not exist look alike to a token that sees its pool only. Whether the
+        // number is free is the one answer that tells them apart.
         let free = cluster.is_free(vmid).await?;
         return Ok(if free { Place::Nowhere } else { Place::Hidden });
     };

@@ -1,13 +1,14 @@
 //! A guest is taken away: its own script, its container, its record.
 
 use super::task::Kind;
-use super::{Working, failed, power, provision};
+use super::{Working, failed, place, power, provision};
 use crate::domain::event::Level;
 use crate::domain::guest::Guest;
 use crate::domain::job::GuestTask;
 use crate::domain::refusal::Refusal;
 use crate::jobs::runner::{StepDone, StepFailure};
 use crate::plan::guest::create as plan;
+use crate::plan::guest::whereabouts;
 use crate::proto::verb::{Request, Verb};
 use crate::pve::{Cluster, Destroy};
 use crate::store::Tx;
@@ -16,6 +17,16 @@ use crate::store::Tx;
 pub(super) const WITH_VOLUMES: Destroy =
     Destroy { purge: true, force: false, unreferenced_volumes: false };
 const DESTROY: Kind = Kind { upid: "vzdestroy", what: "destroying the container" };
+
+/// Sees that the container is ours to take away, or gone already, before anything is touched.
+pub(super) async fn validate(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    if !exists(working).await? {
+        return Ok(StepDone::Done("the container is gone; what is recorded of it goes".to_owned()));
+    }
+    let cluster = working.engine.cluster().await?;
+    may_destroy(working, &cluster).await?;
+    Ok(StepDone::Done("the container is ours to take away".to_owned()))
+}
 
 /// Runs the app's own script for its end, when there is one and the container runs. Its failure holds nothing up.
 pub(super) async fn run_script(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
@@ -39,7 +50,7 @@ pub(super) async fn run_script(working: &mut Working<'_>) -> Result<StepDone, St
         Err(failure) => {
             let text = format!("the app's script for its end failed: {}", failure.reason);
             working.log(Level::Warn, text).await?;
-            Ok(StepDone::Skipped("it failed; the container goes all the same".to_owned()))
+            Ok(StepDone::Done("it failed; the container goes all the same".to_owned()))
         }
     }
 }
@@ -48,24 +59,9 @@ pub(super) async fn run_script(working: &mut Working<'_>) -> Result<StepDone, St
 pub(super) async fn exists(working: &Working<'_>) -> Result<bool, StepFailure> {
     let cluster = working.engine.cluster().await?;
     let guest = &working.guest;
-    match cluster.config(&guest.node, guest.vmid).await {
-        Ok(_) => Ok(true),
-        // A guest outside the pool, one on another node and one that does not exist look alike to a token that sees
-        // its pool only. Whether the number is free is the one answer that tells them apart.
-        Err(error) if error.is_no_guest() || error.is_forbidden() => {
-            if cluster.is_free(guest.vmid).await.map_err(failed)? {
-                return Ok(false);
-            }
-            Err(StepFailure::for_good(
-                format!(
-                    "container {} exists, but is not in our pool on {}: {error}",
-                    guest.vmid, guest.node
-                ),
-                "if it is this guest, move it back to the node or put it back into the pool",
-            ))
-        }
-        Err(error) => Err(failed(error)),
-    }
+    let place = place::find(&cluster, guest.vmid).await.map_err(failed)?;
+    whereabouts::present(guest.vmid, &guest.node, &place)
+        .map_err(|stuck| StepFailure::for_good(stuck.reason, stuck.hint))
 }
 
 /// Takes volumes that shall stay out of the container's configuration, so that its end does not take them along.

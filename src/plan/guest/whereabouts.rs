@@ -62,13 +62,7 @@ pub fn replace(
 ) -> Result<Replace, Stuck> {
     let (node, standing) = match place {
         Place::Nowhere => return Ok(Replace::Nothing),
-        Place::Hidden => {
-            return Err(Stuck {
-                reason: format!("container {vmid} exists, but is not in our pool on {recorded}"),
-                hint: "if it is this guest, move it back to the node or put it back into the pool"
-                    .to_owned(),
-            });
-        }
+        Place::Hidden => return Err(hidden(vmid, recorded)),
         Place::On(node, standing) => (node.as_str(), *standing),
     };
     let mend = format!(
@@ -100,6 +94,38 @@ pub fn replace(
     }
 }
 
+/// Whether the container of a guest is on the node of its record; not: it is gone.
+///
+/// # Errors
+/// [`Stuck`]: it is somewhere else, out of our sight, or what is left of a node that was removed.
+pub fn present(vmid: Vmid, recorded: &NodeName, place: &Place) -> Result<bool, Stuck> {
+    match place {
+        Place::Nowhere => Ok(false),
+        Place::Hidden => Err(hidden(vmid, recorded)),
+        Place::On(node, Standing::Removed) => Err(Stuck {
+            reason: format!(
+                "container {vmid} still belongs to {node}, which was removed from the cluster"
+            ),
+            hint: format!(
+                "when {node} does not come back: as root on a member, rm /etc/pve/nodes/{node}/lxc/{vmid}.conf"
+            ),
+        }),
+        Place::On(node, _) if node == recorded.as_str() => Ok(true),
+        Place::On(node, _) => Err(Stuck {
+            reason: format!("container {vmid} is on {node} now, not on {recorded}"),
+            hint: format!("migrate it back to {recorded}"),
+        }),
+    }
+}
+
+fn hidden(vmid: Vmid, recorded: &NodeName) -> Stuck {
+    Stuck {
+        reason: format!("container {vmid} exists, but is not in our pool on {recorded}"),
+        hint: "if it is this guest, move it back to the node or put it back into the pool"
+            .to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod test {
     use super::*;
@@ -125,6 +151,20 @@ mod test {
             for node in ["pve1", "pve2", "pve3"] {
                 assert!(ask(&on(node, standing)).is_err(), "{node} {standing:?}");
             }
+        }
+    }
+
+    #[test]
+    fn only_what_is_nowhere_is_gone() {
+        let vmid = Vmid::try_from(200).unwrap();
+        let present = |place: Place| present(vmid, &"pve1".parse().unwrap(), &place).ok();
+        assert_eq!(present(Place::Nowhere), Some(false));
+        assert_eq!(present(on("pve1", Standing::Online)), Some(true));
+        assert_eq!(present(on("pve1", Standing::Down)), Some(true), "it comes up with its node");
+        for elsewhere in
+            [Place::Hidden, on("pve2", Standing::Online), on("pve1", Standing::Removed)]
+        {
+            assert_eq!(present(elsewhere), None);
         }
     }
 
