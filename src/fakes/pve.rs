@@ -373,6 +373,14 @@ impl FakePve {
         self.world().volumes.remove(volid);
     }
 
+    /// Puts a volume of a guest on a storage and gives its id.
+    ///
+    /// # Panics
+    /// When there is no such storage.
+    pub fn add_volume(&self, storage: &str, vmid: Vmid) -> String {
+        self.world().allocate(storage, vmid.get(), 1 << 30).expect("the storage exists")
+    }
+
     /// Takes a guest out of a pool.
     pub fn remove_from_pool(&self, pool: &str, vmid: Vmid) {
         self.world().edit_pool(pool, |pool| {

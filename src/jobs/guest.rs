@@ -28,6 +28,7 @@ mod place;
 mod power;
 mod provision;
 mod publish;
+mod remains;
 mod remove;
 mod request;
 mod reveal;

@@ -17,6 +17,7 @@ pub mod placement;
 pub mod provision;
 pub mod recheck;
 pub mod redaction;
+pub mod remains;
 pub mod review;
 pub mod stack;
 pub mod steps;

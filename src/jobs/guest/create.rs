@@ -1,7 +1,7 @@
 //! The container comes to be: its number, the container itself, its marks and features.
 
 use super::task::Kind;
-use super::{Working, failed};
+use super::{Working, failed, remains};
 use crate::domain::app::Feature;
 use crate::domain::event::Level;
 use crate::domain::id::NodeName;
@@ -11,6 +11,7 @@ use crate::domain::vmid::{Tag, Vmid};
 use crate::jobs::runner::{StepDone, StepFailure};
 use crate::node::channel::{CallLimits, ChannelError};
 use crate::plan::guest::ostemplate::{self, TemplateChoice};
+use crate::plan::guest::remains::Remains;
 use crate::plan::guest::{create as plan, marks, vmid};
 use crate::proto::verb::{Request, Verb};
 use crate::pve::{Cluster, ConfigChange, Content, NewContainer};
@@ -194,11 +195,32 @@ async fn made_by(cluster: &Cluster, working: &Working<'_>) -> Result<Option<Make
 
 /// Destroys what an earlier job of this guest left, so that provisioning begins on a clean system.
 async fn clear(cluster: &Cluster, working: &mut Working<'_>) -> Result<(), StepFailure> {
-    super::remove::may_destroy(working, cluster).await?;
     let guest = working.guest.clone();
-    super::power::stop_hard(working, cluster).await?;
-    let text = "the container of the earlier try is destroyed: its script may not run twice";
-    working.log(Level::Info, text).await?;
+    if working.begun(cluster, DESTROY).await?.is_none() {
+        super::remove::may_destroy(working, cluster).await?;
+        let config = cluster.config(&guest.node, guest.vmid).await.map_err(failed)?;
+        let text = if remains::ran(working.engine, &guest, &config).await? {
+            match remains::of_config(working.engine, cluster, &guest, &config).await? {
+                Remains::Volumes(left) => {
+                    return Err(StepFailure::for_good(
+                        format!(
+                            "container {} ran, and volumes of it are left: {}",
+                            guest.vmid,
+                            left.join(", ")
+                        ),
+                        "start it, restore a backup, or uninstall it: what may hold data is not made anew",
+                    ));
+                }
+                Remains::Nothing | Remains::Hollow => {
+                    "its volumes went with the old disk: what is left of it is removed"
+                }
+            }
+        } else {
+            "the container of the earlier try is destroyed: its script may not run twice"
+        };
+        super::power::stop_hard(working, cluster).await?;
+        working.log(Level::Info, text).await?;
+    }
     working
         .task(cluster, DESTROY, async {
             cluster.destroy(&guest.node, guest.vmid, super::remove::WITH_VOLUMES).await

@@ -10,7 +10,7 @@ use rand::distr::{Alphanumeric, SampleString as _};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::{discovery, publish, reveal};
+use super::{discovery, publish, remains, reveal};
 use crate::apps::FilesError;
 use crate::domain::app::{AppId, CatalogApp, Manifest, Provenance};
 use crate::domain::discovery::{Discovery, Review};
@@ -24,6 +24,7 @@ use crate::domain::time::Timestamp;
 use crate::jobs::Engine;
 use crate::jobs::request::queue;
 use crate::plan::guest::order::{self, Order, Site};
+use crate::plan::guest::remains::Remains;
 use crate::plan::guest::{review, steps, vmid};
 use crate::store::{GuestReads as _, JobReads as _, SecretReads as _, Tx, of_guest};
 
@@ -203,13 +204,19 @@ impl Engine {
     /// No such guest, not failed, or it exists and something else than its installation failed.
     pub async fn retry_install(&self, id: GuestId) -> Result<JobId, Refusal> {
         let guest = self.known_guest(id).await?;
-        let Some(app) = guest.app else {
+        let Some(app) = guest.app.clone() else {
             return Err(Refusal::new(RefusalKind::Conflict, "no app was installed in it", ""));
         };
         let folder = self.layer()?.library.files(&app.hash).await.map_err(|e| gone(&e))?;
-        // Somebody may have removed what the earlier try left.
-        let cluster = self.cluster().await?;
-        let is_gone = cluster.is_free(guest.vmid).await.map_err(super::unavailable)?;
+        // Somebody may have removed what the earlier try left, and a node that was installed anew has its configuration
+        // only. One that is not to be judged is there.
+        let is_gone = match remains::of(self, &guest).await {
+            Ok(left) => !matches!(left, Remains::Volumes(_)),
+            Err(failure) if failure.is_transient => {
+                return Err(Refusal::new(RefusalKind::Unavailable, failure.reason, failure.hint));
+            }
+            Err(_) => false,
+        };
         self.start_work(id, move |tx, guest| {
             let last = failed_install(&tx.jobs_of_guest(id, LOOK_BACK)?).cloned();
             // A guest that ran already may hold data: making it anew would destroy them.

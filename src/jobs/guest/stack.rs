@@ -3,17 +3,20 @@
 use std::collections::BTreeSet;
 
 use super::request::{self, Parent};
+use super::{discovery, remains};
 use crate::config::apps::StackEntry;
 use crate::domain::event::Level;
-use crate::domain::form::Submitted;
+use crate::domain::fault::ErrorClass;
+use crate::domain::form::{Declined, Submitted};
 use crate::domain::guest::{Guest, GuestEvent, GuestState};
 use crate::domain::host::{Failure, Host};
 use crate::domain::id::JobId;
-use crate::domain::job::{JobStatus, Work};
-use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::job::{GuestTask, JobStatus, PowerAction, Work};
+use crate::domain::refusal::Refusal;
 use crate::jobs::Engine;
 use crate::jobs::record::{cancel_requested, load, log};
 use crate::jobs::runner::{StepDone, StepFailure};
+use crate::plan::guest::remains::Remains;
 use crate::plan::guest::stack as plan;
 use crate::store::GuestReads as _;
 
@@ -36,22 +39,32 @@ pub(in crate::jobs) async fn install(
     if entries.is_empty() {
         return Ok(StepDone::Skipped("no apps come with this server type".to_owned()));
     }
-    forget_containers(engine, host).await?;
+    forget_containers(engine, id, host).await?;
     let parent = Parent { job: id, host: host.id };
     let mut children = Vec::new();
     let mut failed = Vec::new();
+    let mut passing = None;
     for entry in &entries {
         match begin(engine, parent, host, entry).await {
             Ok(Some(child)) => children.push((entry.app.clone(), child)),
             Ok(None) => {
-                let text = format!("{}: it is there and ready", entry.app);
+                let text = format!("{}: it is there and runs", entry.app);
                 log(engine, id, None, Level::Info, text).await?;
             }
-            Err(reason) => {
-                log(engine, id, None, Level::Error, format!("{}: {reason}", entry.app)).await?;
+            Err(failure) if failure.is_transient => {
+                let reason = format!("{}: {}", entry.app, failure.reason);
+                passing = Some(StepFailure { reason, ..failure });
+            }
+            Err(failure) => {
+                let text = format!("{}: {} ({})", entry.app, failure.reason, failure.hint);
+                log(engine, id, None, Level::Error, text).await?;
                 failed.push(entry.app.to_string());
             }
         }
+    }
+    // A node that has just joined does not answer everything at once. What began goes on meanwhile and is found again.
+    if let Some(failure) = passing {
+        return Err(failure);
     }
     for (app, child) in children {
         if wait(engine, id, child).await? != Some(JobStatus::Succeeded) {
@@ -67,20 +80,32 @@ pub(in crate::jobs) async fn install(
     ))
 }
 
-/// Guests whose container went with the disk are told so; their records and secrets stay for being made again.
-async fn forget_containers(engine: &Engine, host: &Host) -> Result<(), StepFailure> {
-    let cluster = engine.cluster().await?;
-    let present: BTreeSet<_> =
-        cluster.guests().await.map_err(super::failed)?.into_iter().map(|g| g.vmid).collect();
+/// Guests whose container went with the disk are told so; their records and secrets stay for being made again. A
+/// configuration that came back with the node's name and has no volumes behind it is no container.
+async fn forget_containers(engine: &Engine, id: JobId, host: &Host) -> Result<(), StepFailure> {
     let node = host.hostname.clone();
+    let at = node.clone();
+    let guests = engine.store().read::<_, Refusal, _>(|r| Ok(r.guests()?)).await?;
+    let mut lost = BTreeSet::new();
+    for guest in guests.into_iter().filter(|g| g.node == at && is_settled(g)) {
+        match remains::of(engine, &guest).await {
+            Ok(Remains::Volumes(_)) => {}
+            Ok(Remains::Nothing | Remains::Hollow) => {
+                lost.insert(guest.id);
+            }
+            Err(failure) if failure.is_transient => return Err(failure),
+            // It is there, but not as ours: somebody else has to look at it.
+            Err(failure) => {
+                let text = format!("{}: {}", guest.name, failure.reason);
+                log(engine, id, None, Level::Warn, text).await?;
+            }
+        }
+    }
     engine
         .store()
         .write::<_, Refusal, _>(move |tx| {
-            for mut guest in tx.guests()? {
-                if guest.node != node || present.contains(&guest.vmid) || guest.active_job.is_some()
-                {
-                    continue;
-                }
+            for id in lost {
+                let Some(mut guest) = tx.guest(id)?.filter(is_settled) else { continue };
                 if guest.step(GuestEvent::Lost, tx.now()).is_ok() {
                     guest.failure = Some(Failure {
                         from: None,
@@ -97,29 +122,63 @@ async fn forget_containers(engine: &Engine, host: &Host) -> Result<(), StepFailu
     Ok(())
 }
 
-/// The job that brings one app up: one that is there already, the guest of an earlier life made again, or a new one.
+/// Whether it counts as being there: nothing is at work on it, and it did not fail.
+fn is_settled(guest: &Guest) -> bool {
+    guest.state == GuestState::Ready && guest.active_job.is_none()
+}
+
+/// The job that brings one app up: one that is there already, the guest of an earlier life made again or started, or a new
+/// one. `None`: it runs.
 async fn begin(
     engine: &Engine,
     parent: Parent,
     host: &Host,
     entry: &StackEntry,
-) -> Result<Option<JobId>, String> {
+) -> Result<Option<JobId>, StepFailure> {
     let form = Submitted::new(plan::fields(&entry.fields, &host.hostname));
-    let earlier =
-        earlier(engine, parent, entry, form.get("name")).await.map_err(|e| e.to_string())?;
-    match earlier {
+    match earlier(engine, parent, entry, form.get("name")).await? {
         Some((_, Some(child))) => Ok(Some(child)),
-        // It was not on the disk that is gone: another node has it.
-        Some((guest, None)) if guest.state == GuestState::Ready => Ok(None),
-        Some((guest, None)) => {
-            again(engine, parent, guest).await.map(Some).map_err(|e| e.to_string())
+        // It was not on the disk that is gone: its volumes came back, or another node has it.
+        Some((guest, None)) if guest.state == GuestState::Ready => {
+            if needs_no_start(engine, host, &guest).await? {
+                return Ok(None);
+            }
+            let start = GuestTask::Power { action: PowerAction::Start };
+            let queued = engine
+                .start_work(guest.id, move |tx, guest| {
+                    request::start(tx, guest, start, Some(parent.job))
+                })
+                .await?;
+            Ok(Some(queued))
         }
-        None => engine
-            .install_for(&entry.app, &form, Some(parent))
-            .await
-            .map(Some)
-            .map_err(|declined| declined.to_string()),
+        Some((guest, None)) => again(engine, parent, guest).await.map(Some),
+        None => {
+            let begun = engine.install_for(&entry.app, &form, Some(parent)).await;
+            match begun {
+                Ok(child) => Ok(Some(child)),
+                Err(Declined::Refused(refusal)) => Err(refusal.into()),
+                Err(declined) => Err(declined_fields(engine, host, &declined).await),
+            }
+        }
     }
+}
+
+/// Whether there is nothing to start: it runs, it shall not, or it is another node's.
+async fn needs_no_start(engine: &Engine, host: &Host, guest: &Guest) -> Result<bool, StepFailure> {
+    if guest.node != host.hostname || !guest.spec.start {
+        return Ok(true);
+    }
+    let cluster = engine.cluster().await?;
+    let status = cluster.status(&guest.node, guest.vmid).await.map_err(super::failed)?;
+    Ok(status.running)
+}
+
+/// Fields that were refused: while the host is not usable yet, what is wrong with them may be just that.
+async fn declined_fields(engine: &Engine, host: &Host, declined: &Declined) -> StepFailure {
+    let seen = discovery::recent(engine).await;
+    let is_usable = seen.is_ok_and(|d| d.node(&host.hostname).is_some_and(|n| n.usable));
+    let class = if is_usable { ErrorClass::Denied } else { ErrorClass::Transient };
+    StepFailure::of(class, declined.to_string(), "correct the stack's fields in the configuration")
 }
 
 /// The guest that this entry made before, with the job of this rebuild for it when there is one.
@@ -148,23 +207,27 @@ async fn earlier(
         .await
 }
 
-/// Makes the container of an earlier life again, with the same number, inputs and secrets; never over one that exists.
-async fn again(engine: &Engine, parent: Parent, guest: Guest) -> Result<JobId, Refusal> {
-    let cluster = engine.cluster().await?;
-    if !cluster.is_free(guest.vmid).await.map_err(super::unavailable)? {
-        return Err(Refusal::new(
-            RefusalKind::Conflict,
-            format!("container {} of {} exists and is not ready", guest.vmid, guest.name),
+/// Makes the container of an earlier life again, with the same number, inputs and secrets; never over one that has volumes.
+async fn again(engine: &Engine, parent: Parent, guest: Guest) -> Result<JobId, StepFailure> {
+    if let Remains::Volumes(left) = remains::of(engine, &guest).await? {
+        return Err(StepFailure::for_good(
+            format!(
+                "container {} of {} is not ready, and volumes of it are left: {}",
+                guest.vmid,
+                guest.name,
+                left.join(", ")
+            ),
             "open its page: repeat what failed there, go back, or uninstall it",
         ));
     }
-    engine
+    let queued = engine
         .start_work(guest.id, move |tx, guest| {
             let app =
                 guest.app.as_ref().map(|a| a.id.clone()).ok_or_else(request::no_such_guest)?;
             request::install_again(tx, guest, app, Some(parent.job))
         })
-        .await
+        .await?;
+    Ok(queued)
 }
 
 /// Waits for a child's end; `None` when the rebuild was asked to stop meanwhile.

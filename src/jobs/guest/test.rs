@@ -3,6 +3,7 @@
 
 mod removal;
 mod restore;
+mod stack;
 mod task;
 
 use std::path::Path;
@@ -19,7 +20,7 @@ use crate::config::reload::ServerTypesView;
 use crate::config::secret::ProcessSecrets;
 use crate::domain::guest::{Adoption, Guest, sample};
 use crate::domain::id::{GuestId, JobId};
-use crate::domain::job::{Job, JobStatus};
+use crate::domain::job::{GuestTask, GuestWork, Job, JobStatus, Work};
 use crate::domain::node::EnrolledNode;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
@@ -42,6 +43,11 @@ pub(super) struct Site {
 impl Site {
     /// Two nodes, both enrolled; apps are switched on.
     pub(super) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// The same with more configuration.
+    pub(super) async fn start_with(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let pve = FakePve::start(Options {
             root: dir.path().join("pve"),
@@ -58,7 +64,7 @@ impl Site {
         let text = format!(
             "data_dir = \"{}\"\n[server]\nlisten = \"127.0.0.1:8080\"\npublic_url = \"http://192.0.2.10:8080\"\n\
              [pxe]\nenabled = false\n[apps]\nenabled = true\npool = \"{POOL}\"\nstorages = [\"local-zfs\", \"tank\"]\n\
-             backup_storages = [\"tank\"]\nbridges = [\"vmbr0\"]\nvmids = \"200-203\"\n",
+             backup_storages = [\"tank\"]\nbridges = [\"vmbr0\"]\nvmids = \"200-203\"\n{more}",
             dir.path().join("data").display()
         );
         let (config, _) = Config::parse(Path::new("test.toml"), &text, &ProcessSecrets).unwrap();
@@ -108,12 +114,54 @@ impl Site {
         guest.spec.storage = "local-zfs".parse().unwrap();
         let confirmed = Some(Timestamp(0));
         guest.adopted = Some(Adoption { config: [].into(), pool: None, confirmed });
-        self.pve.add_container("pve1", guest.vmid, &file(&guest));
+        self.pve.add_container("pve1", guest.vmid, &file(&guest, ""));
         self.pve.add_to_pool(POOL, guest.vmid);
         self.pve.set_running(guest.vmid, Some([192, 0, 2, 60].into()));
         let saved = guest.clone();
         self.write(move |tx| Ok(tx.save_guest(&saved, "adopted")?)).await;
         guest
+    }
+
+    /// A guest with an app of the catalog, made by an installation that succeeded; its container is stopped and has no
+    /// volumes.
+    pub(super) async fn installed(&self, number: u32) -> Guest {
+        let mut guest = sample::guest(number);
+        let library = &self.engine.layer().unwrap().library;
+        let app = library.catalog().get(&guest.app.as_ref().unwrap().id).cloned().unwrap();
+        library.keep(&app.provenance.hash).await.unwrap();
+        let installed = guest.app.as_mut().unwrap();
+        (installed.version, installed.hash) = (app.manifest.version, app.provenance.hash);
+        guest.spec.storage = "local-zfs".parse().unwrap();
+        let task = GuestTask::Install { app: installed.id.clone() };
+        let name = guest.name.clone();
+        let work = GuestWork { guest: guest.id, name, task, parent: None, pending: None };
+        let job = Job {
+            id: JobId(uuid::Uuid::from_u128(u128::from(number))),
+            work: Work::Guest(work),
+            status: JobStatus::Succeeded,
+            created: Timestamp(0),
+            started: None,
+            finished: None,
+            steps: Vec::new(),
+            failure: None,
+            cancel_requested: false,
+        };
+        let notes = format!("#installed (guest {}, job {})\n", guest.id, job.id);
+        self.pve.add_container("pve1", guest.vmid, &file(&guest, &notes));
+        self.pve.add_to_pool(POOL, guest.vmid);
+        let saved = guest.clone();
+        self.write(move |tx| {
+            tx.save_guest(&saved, "installed")?;
+            Ok(tx.save_job(&job)?)
+        })
+        .await;
+        guest
+    }
+
+    /// The newest job of a guest.
+    pub(super) async fn newest(&self, id: GuestId) -> Option<Job> {
+        let read = self.engine.store().read::<_, Refusal, _>(move |r| Ok(r.jobs_of_guest(id, 1)?));
+        read.await.unwrap().into_iter().next()
     }
 
     pub(super) async fn guest(&self, id: GuestId) -> Guest {
@@ -175,9 +223,9 @@ fn shared(name: &str) -> Storage {
     }
 }
 
-fn file(guest: &Guest) -> String {
+fn file(guest: &Guest, notes: &str) -> String {
     format!(
-        "arch: amd64\ncores: 1\nhostname: {}\nmemory: 512\nnet0: name=eth0,bridge=vmbr0,ip=dhcp,type=veth\n\
+        "{notes}arch: amd64\ncores: 1\nhostname: {}\nmemory: 512\nnet0: name=eth0,bridge=vmbr0,ip=dhcp,type=veth\n\
          ostype: debian\nrootfs: local-zfs:subvol-{}-disk-0,size=4G\ntags: ironhatch\nunprivileged: 1\n",
         guest.name, guest.vmid
     )
