@@ -43,7 +43,9 @@ pub use backup::{dump, dump_file, restore, verify};
 pub use boot_log::{BootLogEntry, BootLogReads};
 pub use error::StoreError;
 pub use event::{EventReads, NewEvent};
-pub use guest::{GuestReads, GuestWriteError, HeldVmid, NodeReads, SHOWN_ONCE, of_guest, of_node};
+pub use guest::{
+    GuestReads, GuestWriteError, HeldVmid, KeptVolumes, NodeReads, SHOWN_ONCE, of_guest, of_node,
+};
 pub use host::{HostReads, HostWriteError};
 pub use image::ImageReads;
 pub use job::JobReads;

@@ -161,6 +161,17 @@ pub enum GuestCommand {
         /// Name or id
         guest: String,
     },
+    /// List volumes that guests left when they were uninstalled, by the numbers that they hold
+    Kept,
+    /// Free the number that kept volumes hold; the volumes stay where they are
+    #[command(after_help = "Example:\n  ironhatch guest forget-kept 203 --confirm 203")]
+    ForgetKept {
+        /// The number
+        vmid: u32,
+        /// The number once more: another guest may get it
+        #[arg(long, value_name = "NUMBER")]
+        confirm: String,
+    },
     /// Print one of its secrets; it can be asked for once
     #[command(after_help = "Example:\n  ironhatch guest reveal charts admin_password")]
     Reveal {
@@ -250,6 +261,11 @@ impl GuestCommand {
             Self::Forget { guest } => {
                 Call { method: Method::DELETE, path: of(guest, ""), body: None }
             }
+            Self::Kept => Call::get("/api/kept-volumes"),
+            Self::ForgetKept { vmid, confirm } => Call::post(
+                format!("/api/kept-volumes/{vmid}/forget"),
+                json!({ "confirm": confirm }),
+            ),
             Self::Reveal { guest, key } => Call::post(of(guest, "reveal"), json!({ "key": key })),
         })
     }
@@ -276,6 +292,8 @@ impl GuestCommand {
             | Self::Backups { .. }
             | Self::Observe { .. }
             | Self::Forget { .. }
+            | Self::Kept
+            | Self::ForgetKept { .. }
             | Self::Reveal { .. } => None,
         }
     }
@@ -365,6 +383,17 @@ impl GuestCommand {
                     print::line(&format!("not looked at: {problem}"));
                 }
             }
+            Self::Kept => {
+                let columns =
+                    [("NUMBER", "vmid"), ("GUEST", "guest"), ("NODE", "node"), ("SINCE", "since")];
+                print::list(value, "kept", &columns, "there are none");
+                let kept = value.get("kept").and_then(Value::as_array).into_iter().flatten();
+                let volumes = kept.filter_map(|k| k.get("volumes")?.as_array()).flatten();
+                for volume in volumes.filter_map(Value::as_str) {
+                    print::line(&format!("left: {volume} (to remove it, on its node: pvesm free)"));
+                }
+            }
+            Self::ForgetKept { vmid, .. } => print::line(&format!("the number {vmid} is free")),
             Self::Forget { guest } => print::line(&format!("{guest} is forgotten")),
             Self::Reveal { .. } => print::line(&print::text(value, "value")),
             _ => print::started(value),

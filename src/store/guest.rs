@@ -17,7 +17,7 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 use crate::domain::vmid::Vmid;
 
-/// A number that is held for a guest until its creation has been seen to its end: the cluster does not reserve numbers.
+/// A number that is held for a guest, because the cluster does not reserve numbers; or for volumes that its end left.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeldVmid {
     /// The number.
@@ -26,6 +26,20 @@ pub struct HeldVmid {
     pub guest: GuestId,
     /// Since when.
     pub since: Timestamp,
+    /// The guest is gone, and this is left of it. `None` without a guest: of a version that did not write it.
+    #[serde(default)]
+    pub kept: Option<KeptVolumes>,
+}
+
+/// Volumes that an uninstall left. Another guest of their number would own them by their names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptVolumes {
+    /// Name of the guest that had them.
+    pub name: Hostname,
+    /// The node it was on.
+    pub node: NodeName,
+    /// Their ids, or where they were mounted when their id is not known.
+    pub volumes: Vec<String>,
 }
 
 /// A guest cannot be written as asked.
@@ -128,6 +142,20 @@ pub trait GuestReads: Read {
     /// As above.
     fn held_vmids(&self) -> Result<Vec<HeldVmid>, StoreError> {
         records(self, Table::HeldVmids, &[], Order::Ascending, usize::MAX)
+    }
+
+    /// Numbers that are held for what a guest left, and for no guest that is there.
+    ///
+    /// # Errors
+    /// As above.
+    fn kept_vmids(&self) -> Result<Vec<HeldVmid>, StoreError> {
+        let mut kept = Vec::new();
+        for held in self.held_vmids()? {
+            if self.guest(held.guest)?.is_none() {
+                kept.push(held);
+            }
+        }
+        Ok(kept)
     }
 }
 
@@ -268,8 +296,39 @@ impl Tx<'_, '_> {
     /// # Errors
     /// When the database fails.
     pub fn hold_vmid(&mut self, vmid: Vmid, guest: GuestId) -> Result<(), StoreError> {
-        let held = HeldVmid { vmid, guest, since: self.now() };
+        let held = HeldVmid { vmid, guest, since: self.now(), kept: None };
         self.put_record(Table::HeldVmids, vmid.get().to_be_bytes().to_vec(), &held)
+    }
+
+    /// Holds the number of a guest that is gone for volumes that it left.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn hold_for_volumes(
+        &mut self,
+        guest: &Guest,
+        volumes: Vec<String>,
+    ) -> Result<(), StoreError> {
+        let kept = KeptVolumes { name: guest.name.clone(), node: guest.node.clone(), volumes };
+        let since = self.now();
+        let held = HeldVmid { vmid: guest.vmid, guest: guest.id, since, kept: Some(kept) };
+        self.put_record(Table::HeldVmids, guest.vmid.get().to_be_bytes().to_vec(), &held)
+    }
+
+    /// Lets a number go that kept volumes held, and tells readers of it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn forget_volumes(&mut self, held: &HeldVmid) -> Result<(), StoreError> {
+        self.release_vmid(held.vmid);
+        let what = held.kept.as_ref().map_or_else(String::new, |kept| format!(" of {}", kept.name));
+        self.emit(NewEvent {
+            level: Level::Info,
+            subject: Subject { guest: Some(held.guest), ..Subject::default() },
+            kind: EventKind::GuestChanged,
+            message: format!("the number {} is free: kept volumes{what} were forgotten", held.vmid),
+        })?;
+        Ok(())
     }
 
     /// Lets a number go.

@@ -40,6 +40,8 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/uninstall", post(guest::uninstall))
         .route("/api/guests", get(guest::list))
         .route("/api/guests/observe", post(guest::observe))
+        .route("/api/kept-volumes", get(guest::kept_volumes))
+        .route("/api/kept-volumes/{vmid}/forget", post(guest::forget_volumes))
         .route("/api/guests/{id}", get(guest::show).delete(guest::forget))
         .route("/api/guests/{id}/vitals", get(guest::vitals))
         .route("/api/guests/{id}/logs", get(guest::logs))

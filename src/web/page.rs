@@ -50,6 +50,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/apps/{id}/review", post(install::review))
         .route("/profiles", get(app::profiles))
         .route("/guests", get(guests::list))
+        .route("/guests/kept/{vmid}/forget", post(guests::forget_volumes))
         .route("/guests/adopt", get(guests::show_observe).post(guests::observe))
         .route("/guests/{id}", get(guest::show))
         .route("/guests/{id}/power", post(guest::power))
@@ -156,7 +157,7 @@ pub(super) fn render_with(status: StatusCode, page: &impl Template) -> Response 
 
 pub(super) use app::ListQuery as AppFilter;
 pub(super) use guest::{find as find_guest, named, power_action};
-pub(super) use guests::parse_place;
+pub(super) use guests::{parse_place, parse_vmid};
 pub(super) use host::find as find_host;
 pub(super) use job::{JobFilter, progress};
 pub(super) use node::enroll_request;

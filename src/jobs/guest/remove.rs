@@ -3,7 +3,7 @@
 use super::task::Kind;
 use super::{Working, failed, place, power, provision};
 use crate::domain::event::Level;
-use crate::domain::guest::Guest;
+use crate::domain::guest::{Guest, Volume};
 use crate::domain::job::GuestTask;
 use crate::domain::refusal::Refusal;
 use crate::jobs::runner::{StepDone, StepFailure};
@@ -77,6 +77,10 @@ pub(super) async fn keep_volumes(working: &mut Working<'_>) -> Result<StepDone, 
     let mut kept = Vec::new();
     for (slot, mount) in config.mounts() {
         let volume = mount.bare().unwrap_or_default().to_owned();
+        // Before it leaves the configuration: afterwards nobody could tell its id.
+        let message = format!("{volume} of {} stays", working.guest.name);
+        let (id, path) = (volume.clone(), mount.get("mp").unwrap_or_default().to_owned());
+        working.record(message, move |guest| note_volume(guest, slot, path, id)).await?;
         let request = Request::new(Verb::ReleaseVolume { vmid, slot });
         super::create::call(working, &request).await?;
         working.log(Level::Info, format!("{volume} stays on its storage")).await?;
@@ -86,6 +90,22 @@ pub(super) async fn keep_volumes(working: &mut Working<'_>) -> Result<StepDone, 
         return Ok(StepDone::Skipped("it has no volumes beside its root disk".to_owned()));
     }
     Ok(StepDone::Done(format!("kept: {}", kept.join(", "))))
+}
+
+fn note_volume(guest: &mut Guest, slot: u8, path: String, id: String) {
+    let volumes = &mut guest.spec.volumes;
+    match volumes.iter_mut().find(|volume| volume.slot == slot) {
+        Some(known) => known.volid = Some(id),
+        // Somebody mounted it on the node.
+        None => volumes.push(Volume {
+            key: format!("mp{slot}"),
+            slot,
+            path,
+            size_gb: 0,
+            backup: false,
+            volid: Some(id),
+        }),
+    }
 }
 
 /// Destroys the container with the volumes that it still has.
@@ -139,8 +159,8 @@ pub(super) fn forget(tx: &mut Tx<'_, '_>, guest: &Guest, task: &GuestTask) -> Re
         && !guest.spec.volumes.is_empty();
     tx.delete_guest(guest, &format!("{} was removed", guest.name))?;
     if kept {
-        // Another guest of this number would own the kept volumes by their names.
-        tx.hold_vmid(guest.vmid, guest.id)?;
+        let of = |volume: &Volume| volume.volid.clone().unwrap_or_else(|| volume.path.clone());
+        tx.hold_for_volumes(guest, guest.spec.volumes.iter().map(of).collect())?;
     }
     Ok(())
 }

@@ -13,11 +13,11 @@ use crate::domain::id::{NodeName, StorageId};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::plan::guest::journal::JournalAsk;
 use crate::plan::guest::monitoring::targets as targets_of;
-use crate::store::{GuestReads as _, StoreError};
+use crate::store::{GuestReads as _, HeldVmid, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::entry;
-use crate::web::page::{find_guest, named, parse_place, power_action};
+use crate::web::page::{find_guest, named, parse_place, parse_vmid, power_action};
 use crate::web::problem::Problem;
 
 /// A guest as the API shows it. Secrets are not part of its record.
@@ -309,6 +309,33 @@ pub(in crate::web) async fn forget(
 ) -> Answer {
     let guests = web.guests()?;
     guests.forget(find(&web, &id).await?.id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Volumes that guests left, by the numbers that they hold.
+pub(in crate::web) async fn kept_volumes(State(web): State<WebState>, _: Operator) -> Answer {
+    web.guests()?;
+    let kept: Result<Vec<HeldVmid>, StoreError> = web.store().read(|read| read.kept_vmids()).await;
+    let shown = |held: HeldVmid| {
+        let left = held.kept.as_ref();
+        json!({
+            "vmid": held.vmid, "since": time(held.since), "guest": left.map(|k| &k.name),
+            "node": left.map(|k| &k.node), "volumes": left.map_or(&[][..], |k| &k.volumes),
+        })
+    };
+    Ok(ok(&json!({ "kept": kept?.into_iter().map(shown).collect::<Vec<_>>() })))
+}
+
+/// Frees the number that kept volumes hold.
+pub(in crate::web) async fn forget_volumes(
+    State(web): State<WebState>,
+    Path(vmid): Path<String>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let guests = web.guests()?;
+    let asked: ConfirmBody = body(&bytes)?;
+    guests.forget_volumes(parse_vmid(&vmid)?, asked.confirm).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

@@ -70,6 +70,8 @@ pub trait GuestOperations: Send + Sync + 'static {
     fn adopt(&self, guest: GuestId, confirm: String) -> Answer<'_, JobId>;
     /// Forgets an observed container; nothing about it changes.
     fn forget(&self, guest: GuestId) -> Answer<'_, ()>;
+    /// Frees a number that kept volumes hold; `confirm` is the number as it was typed. The volumes stay.
+    fn forget_volumes(&self, vmid: Vmid, confirm: String) -> Answer<'_, ()>;
     /// Pushes its definition to the reverse proxy's repository again.
     fn publish(&self, guest: GuestId) -> Answer<'_, JobId>;
     /// How it is just now.
@@ -149,6 +151,9 @@ impl GuestOperations for Guests {
     }
     fn forget(&self, guest: GuestId) -> Answer<'_, ()> {
         Box::pin(self.engine().forget_guest(guest))
+    }
+    fn forget_volumes(&self, vmid: Vmid, confirm: String) -> Answer<'_, ()> {
+        Box::pin(self.engine().forget_volumes(vmid, confirm))
     }
     fn publish(&self, guest: GuestId) -> Answer<'_, JobId> {
         Box::pin(self.engine().publish_guest(guest))

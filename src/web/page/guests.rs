@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::{Form, Query, State};
+use axum::extract::{Form, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect};
 use futures_util::stream::{self, StreamExt as _};
@@ -16,7 +16,7 @@ use crate::domain::id::{GuestId, NodeName};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 use crate::domain::vmid::Vmid;
-use crate::store::{GuestReads as _, NodeReads as _, StoreError};
+use crate::store::{GuestReads as _, HeldVmid, NodeReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::view::When;
@@ -141,6 +141,27 @@ struct GuestsPage {
     groups: Vec<Group>,
     nodes: Vec<String>,
     apps: Vec<String>,
+    kept: Vec<KeptRow>,
+}
+
+/// Volumes that a guest left, and the number that they hold.
+struct KeptRow {
+    vmid: String,
+    name: String,
+    node: String,
+    volumes: Vec<String>,
+    since: When,
+}
+
+impl KeptRow {
+    fn new(held: HeldVmid, now: Timestamp) -> Self {
+        let (name, node, volumes) = match held.kept {
+            Some(kept) => (kept.name.to_string(), kept.node.to_string(), kept.volumes),
+            None => Default::default(),
+        };
+        let since = When::new(held.since, now);
+        Self { vmid: held.vmid.to_string(), name, node, volumes, since }
+    }
 }
 
 /// How each of these guests runs, as far as the cluster says so in time.
@@ -188,6 +209,7 @@ pub(crate) async fn list(
             groups: groups.into_iter().map(|(node, rows)| Group { node, rows }).collect(),
             nodes: nodes.into_iter().collect(),
             apps: apps.into_iter().collect(),
+            kept: read.kept_vmids()?.into_iter().map(|held| KeptRow::new(held, now)).collect(),
         })
     });
     render(&page.await?)
@@ -258,10 +280,33 @@ pub(crate) fn parse_place(node: &str, vmid: &str) -> Result<(NodeName, Vmid), Re
     let node = node.trim().parse().map_err(|e: crate::domain::id::InvalidId| {
         wrong("node", e.to_string(), "Choose one of the enrolled nodes.")
     })?;
-    let vmid = vmid.trim().parse().map_err(|e: crate::domain::id::InvalidId| {
-        wrong("vmid", e.to_string(), "It is the number beside the container in Proxmox VE.")
-    })?;
-    Ok((node, vmid))
+    Ok((node, parse_vmid(vmid)?))
+}
+
+/// A number as it was entered.
+pub(crate) fn parse_vmid(vmid: &str) -> Result<Vmid, Refusal> {
+    vmid.trim().parse().map_err(|e: crate::domain::id::InvalidId| {
+        let hint = "It is the number beside the container in Proxmox VE.";
+        Refusal::new(RefusalKind::Unprocessable, e.to_string(), hint).about("vmid")
+    })
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct ForgetForm {
+    confirm: String,
+}
+
+/// Frees the number that kept volumes hold.
+pub(crate) async fn forget_volumes(
+    State(web): State<WebState>,
+    Path(vmid): Path<String>,
+    operator: Operator,
+    Form(form): Form<ForgetForm>,
+) -> Page {
+    let Ok(guests) = web.guests() else { return switched_off(web, operator, "guests").await };
+    guests.forget_volumes(parse_vmid(&vmid)?, form.confirm).await?;
+    Ok(Redirect::to("/guests").into_response())
 }
 
 pub(crate) async fn observe(

@@ -118,6 +118,14 @@ async fn other_answers_are_what_was_asked_for() {
     assert!(command["command"].as_str().unwrap().starts_with("curl"));
     let forget = scene::json("DELETE", "/api/guests/web104", "");
     assert_eq!(scene.send(forget).await.status, StatusCode::NO_CONTENT);
+    let kept = get(&scene, "/api/kept-volumes").await;
+    assert_eq!(kept["kept"][0]["volumes"], json!(["tank:203/vm-203-disk-0.raw"]));
+    assert_eq!(
+        (&kept["kept"][0]["vmid"], &kept["kept"][0]["guest"]),
+        (&json!(203), &json!("web203"))
+    );
+    let (status, _) = post(&scene, "/api/kept-volumes/203/forget", json!({"confirm": "203"})).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
     for (path, body) in [
         ("/api/install", json!({"name": "x"})),
         ("/api/install", json!({"app": 7})),

@@ -198,6 +198,8 @@ impl GuestScene {
                 g.adopted = Some(Adoption { config: config.into(), pool: None, confirmed: None });
             });
             tx.save_guest(&observed, "web104 is observed").unwrap();
+            let left = vec!["tank:203/vm-203-disk-0.raw".to_owned()];
+            tx.hold_for_volumes(&guest(203, |_| {}), left).unwrap();
         });
         scene
     }

@@ -186,6 +186,9 @@ impl GuestOperations for GuestRecorder {
     fn forget(&self, guest: GuestId) -> BoxFuture<'_, Result<(), Refusal>> {
         self.note(format!("forget {guest}"), ())
     }
+    fn forget_volumes(&self, vmid: Vmid, confirm: String) -> BoxFuture<'_, Result<(), Refusal>> {
+        self.note(format!("forget volumes {vmid} {confirm}"), ())
+    }
     fn publish(&self, guest: GuestId) -> BoxFuture<'_, Result<JobId, Refusal>> {
         self.note(format!("publish {guest}"), job())
     }

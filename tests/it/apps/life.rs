@@ -61,11 +61,19 @@ fn an_app_is_installed_verified_and_uninstalled() {
 
         let wrong = json!({ "guest": guest["id"], "keep_volumes": false, "confirm": "web2" });
         assert_eq!(world.try_post("/api/uninstall", &wrong).status, 422);
-        let right = json!({ "guest": guest["id"], "keep_volumes": false, "confirm": "web1" });
+        let right = json!({ "guest": guest["id"], "keep_volumes": true, "confirm": "web1" });
+        let volume = world.conf(0).unwrap().mounts()[&0].bare().unwrap().to_owned();
         let job = world.post("/api/uninstall", &right);
         world.wait(&job, "succeeded");
         assert!(world.conf(0).is_none());
         assert!(world.find("web1").is_none());
+        // What was kept holds the number until the operator forgets it.
+        let kept = || world.daemon.get("/api/kept-volumes")["kept"].clone();
+        assert_eq!(kept()[0]["volumes"], json!([volume]));
+        let forget = "/api/kept-volumes/200/forget";
+        assert_eq!(world.try_post(forget, &json!({ "confirm": "web1" })).status, 422);
+        assert_eq!(world.try_post(forget, &json!({ "confirm": "200" })).status, 204);
+        assert_eq!(kept(), json!([]));
         world.pve.assert_clean();
     });
 }

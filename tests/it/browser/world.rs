@@ -460,6 +460,9 @@ impl GuestOperations for World {
     fn forget(&self, _: GuestId) -> BoxFuture<'_, Result<(), Refusal>> {
         refused()
     }
+    fn forget_volumes(&self, _: Vmid, _: String) -> BoxFuture<'_, Result<(), Refusal>> {
+        refused()
+    }
     fn publish(&self, _: GuestId) -> BoxFuture<'_, Result<JobId, Refusal>> {
         refused()
     }

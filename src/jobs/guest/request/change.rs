@@ -8,6 +8,7 @@ use crate::domain::guest::{GuestEvent, GuestState};
 use crate::domain::id::{GuestId, JobId, NodeName, StorageId};
 use crate::domain::job::{AppVersion, GuestTask, PowerAction};
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::vmid::Vmid;
 use crate::jobs::Engine;
 use crate::plan::guest::order::reorder;
 use crate::plan::guest::whereabouts;
@@ -247,6 +248,30 @@ impl Engine {
                     ));
                 }
                 Ok(tx.delete_guest(&guest, &format!("{} is not observed any more", guest.name))?)
+            })
+            .await
+    }
+
+    /// Frees a number that is held for volumes of a guest that is gone. The volumes themselves stay where they are.
+    ///
+    /// # Errors
+    /// The number is not typed right, is not held for that, or belongs to a guest.
+    pub async fn forget_volumes(&self, vmid: Vmid, confirm: String) -> Result<(), Refusal> {
+        self.store()
+            .write(move |tx| {
+                let held = tx.kept_vmids()?.into_iter().find(|held| held.vmid == vmid);
+                let Some(held) = held else {
+                    let text = format!("no kept volumes hold the number {vmid}");
+                    let hint = "look at the list of kept volumes; the number of a guest is its own";
+                    return Err(Refusal::new(RefusalKind::NotFound, text, hint));
+                };
+                if confirm.trim() != vmid.to_string() {
+                    let text = format!("what was typed is not '{vmid}'");
+                    let hint = "another guest may get the number: type it to confirm";
+                    let refusal = Refusal::new(RefusalKind::Unprocessable, text, hint);
+                    return Err(refusal.about("confirm"));
+                }
+                Ok(tx.forget_volumes(&held)?)
             })
             .await
     }
