@@ -224,9 +224,12 @@ async fn every_call_is_as_the_schema_demands_and_does_what_it_says() {
         unique: true,
     };
     task!(restore_container(&node, &restore));
+    // Long enough for a look at it and its end from outside, on any machine.
+    fake.set_task_time(Duration::from_secs(3600));
     let delete = call!(cluster.delete_volume(&node, &tank, &archives[0].volid)).unwrap();
     assert_eq!(call!(cluster.task(&delete)), TaskState::Running);
     call!(cluster.abort(&delete));
+    fake.set_task_time(Duration::from_millis(20));
     let destroy = Destroy { purge: true, force: true, unreferenced_volumes: true };
     task!(destroy(&node, vmid, destroy));
     assert!(cluster.is_free(vmid).await.unwrap());

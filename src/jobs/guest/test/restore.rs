@@ -53,7 +53,6 @@ async fn a_number_that_a_dead_node_still_holds_is_not_made_on_another_one() {
     assert!(refused.hint.contains("pvecm delnode pve1"), "{refused}");
     // It goes down between the question and the work.
     site.pve.set_up("pve1");
-    site.pve.set_task_time(std::time::Duration::from_secs(1));
     let job = restore(&site, &guest, &archive).await.unwrap();
     site.pve.set_down("pve1");
     let failed = site.wait(job, JobStatus::Failed).await.failure.unwrap();
