@@ -31,6 +31,8 @@ use crate::domain::boot::{BootDirectory, BootSink};
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, ImportLimits};
 use crate::jobs::{Appliance, CallbackBase, Context, Engine, Layer, PinnedCertificate};
+use crate::limits::record::EVENTS_KEPT;
+use crate::limits::work::GRACE;
 use crate::plan::lease::{Lease, PoolConfig};
 use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
 use crate::plan::script::{BootScript, ScriptUrl, Start};
@@ -45,10 +47,6 @@ use crate::web::{self, GuestOperations, ServerTypeList, WebParts, WebState};
 pub const DATABASE: &str = "ironhatch.redb";
 /// The control socket below the data directory.
 pub const CONTROL_SOCKET: &str = "control.sock";
-/// What all tasks together get to end.
-const GRACE: Duration = Duration::from_secs(30);
-/// Events kept: a year of a busy fleet; the log of each job is kept apart from this.
-const EVENTS_KEPT: u64 = 500_000;
 
 /// Why the daemon does not start. Each message says what to do.
 #[derive(Debug, thiserror::Error)]

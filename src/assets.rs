@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use crate::limits::work::BOOT_FILE_BYTES;
 use crate::proto::tftp::name::{self, FileName};
 use crate::proto::tftp::{File, FileSource};
 
@@ -49,7 +50,7 @@ pub enum ReplacementError {
     },
     /// A file is larger than any boot program.
     #[error(
-        "pxe.boot_files_dir: {} is larger than {LARGEST_FILE} bytes; boot programs are a few MB at most",
+        "pxe.boot_files_dir: {} is larger than {BOOT_FILE_BYTES} bytes; boot programs are a few MB at most",
         path.display()
     )]
     TooLarge {
@@ -57,9 +58,6 @@ pub enum ReplacementError {
         path: PathBuf,
     },
 }
-
-/// All boot files are kept in memory, so a stray ISO in the folder must not be taken along.
-const LARGEST_FILE: u64 = 32 * 1024 * 1024;
 
 impl BootFiles {
     /// The embedded files and `autoexec.ipxe` with this text.
@@ -92,9 +90,9 @@ impl BootFiles {
             }
             let mut bytes = Vec::new();
             std::fs::File::open(&path)
-                .and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes))
+                .and_then(|file| file.take(BOOT_FILE_BYTES + 1).read_to_end(&mut bytes))
                 .map_err(unreadable(&path))?;
-            if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_FILE {
+            if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > BOOT_FILE_BYTES {
                 return Err(ReplacementError::TooLarge { path });
             }
             let size = bytes.len();
@@ -183,7 +181,7 @@ mod test {
         let error = files.replace_from(&missing).expect_err("missing").to_string();
         assert!(error.contains("nope"), "{error}");
         let big = std::fs::File::create(folder.path().join("big.iso")).expect("made");
-        big.set_len(LARGEST_FILE + 1).expect("sparse");
+        big.set_len(BOOT_FILE_BYTES + 1).expect("sparse");
         let error = files.replace_from(folder.path()).expect_err("too large").to_string();
         assert!(error.contains("big.iso") && error.contains("larger"), "{error}");
     }

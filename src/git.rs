@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::domain::fault::ErrorClass;
+use crate::limits::work::{GIT_OUTPUT, GIT_TIME};
 
 pub use remote::Remote;
 pub use run::Git;
@@ -41,11 +42,6 @@ pub struct Call<'a> {
     pub most_output: usize,
 }
 
-/// For what happens on this machine.
-const LOCAL_LIMIT: Duration = Duration::from_secs(60);
-/// Enough for names, ids and messages.
-const MOST_OUTPUT: usize = 256 * 1024;
-
 impl<'a> Call<'a> {
     /// A command in a repository, with the limits of local work.
     #[must_use]
@@ -61,8 +57,8 @@ impl<'a> Call<'a> {
             input: Vec::new(),
             remote: None,
             author: None,
-            limit: LOCAL_LIMIT,
-            most_output: MOST_OUTPUT,
+            limit: GIT_TIME,
+            most_output: GIT_OUTPUT,
         }
     }
 }

@@ -39,6 +39,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::id::JobId;
 use crate::domain::image::Image;
 use crate::domain::time::Timestamp;
+pub use crate::limits::work::MAX_IMAGE_BYTES;
 
 /// Bounds of an import, each with its reason.
 #[derive(Debug, Clone)]
@@ -63,10 +64,6 @@ impl Default for ImportLimits {
         }
     }
 }
-
-/// Biggest image that can be handed to a machine. iPXE wraps it into a newc archive, whose sizes have 32 bits; one MiB
-/// is left for what the ISO view adds.
-pub const MAX_IMAGE_BYTES: u64 = (u32::MAX as u64) - (1 << 20);
 
 /// What [`ImageStore::commit`] found.
 #[derive(Debug, Clone, PartialEq, Eq)]

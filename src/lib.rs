@@ -14,6 +14,7 @@ pub mod git;
 mod golden;
 pub mod image;
 pub mod jobs;
+pub mod limits;
 pub mod node;
 pub mod observe;
 pub mod outbound;

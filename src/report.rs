@@ -16,6 +16,7 @@ use crate::domain::event::Level;
 use crate::domain::host::Host;
 use crate::domain::id::JobId;
 use crate::domain::refusal::Refusal;
+use crate::limits::record::{REPORT_TRIES, REPORTS_PER_ROUND};
 use crate::outbound;
 use crate::store::{JobReads as _, OutboxReads as _, Report, Store, Tx};
 
@@ -32,10 +33,6 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// Pauses double from the first to the longest; a receiver that is down for a night is told in the morning.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
-/// After this many tries (about three days) a report is given up, with a warning in the job's log.
-const MOST_TRIES: u32 = 300;
-/// Reports that one round takes on.
-const MOST_PER_ROUND: usize = 256;
 /// How often the outbox is looked at when nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -156,7 +153,7 @@ impl Reporter {
                 // All of them: what waits for a receiver that is down must not hide what others are waiting for.
                 let all = r.outbox(usize::MAX)?;
                 let due = all.into_iter().filter(|report| report.next_try <= now);
-                Ok(due.take(MOST_PER_ROUND).collect::<Vec<_>>())
+                Ok(due.take(REPORTS_PER_ROUND).collect::<Vec<_>>())
             })
             .await?;
         let mut failing: Vec<String> = Vec::new();
@@ -221,7 +218,7 @@ impl Reporter {
                         tx.delete_report(&report);
                         (Level::Info, format!("{} was told {}", report.reporter, report.event))
                     }
-                    Err(reason) if report.attempts >= MOST_TRIES => {
+                    Err(reason) if report.attempts >= REPORT_TRIES => {
                         tx.delete_report(&report);
                         let text = format!(
                             "{} was not told {}: {reason}; given up",

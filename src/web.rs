@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use crate::domain::id::ServerTypeName;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::server_type::ServerType;
+use crate::limits::operator::MOST_STREAMS;
 use crate::store::Store;
 
 mod api;
@@ -47,10 +48,6 @@ pub(crate) mod test;
 pub use auth::{ControlSocket, TlsTransport, setup_link};
 pub use operation::{Archive, Archives, GuestOperations, Operations, Site, Vitals};
 pub use problem::not_found;
-
-/// Event streams served at once. Each is an open socket and a task that reads the log: 200 screens are the target of
-/// the design, the rest is head-room for reconnecting browsers.
-const MOST_STREAMS: usize = 512;
 
 /// Server types as the pages and the API need them.
 #[derive(Debug, Clone, Default)]

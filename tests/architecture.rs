@@ -28,10 +28,11 @@ const EFFECTS: [&str; 18] = [
 ];
 
 /// Modules that the core's layers may use, from the bottom up.
-const LAYERS: [(&str, &[&str]); 3] = [
-    ("domain", &["domain"]),
-    ("proto", &["domain", "proto", "golden"]),
-    ("plan", &["domain", "proto", "plan", "golden"]),
+const LAYERS: [(&str, &[&str]); 4] = [
+    ("limits", &["limits", "golden"]),
+    ("domain", &["limits", "domain"]),
+    ("proto", &["limits", "domain", "proto", "golden"]),
+    ("plan", &["limits", "domain", "proto", "plan", "golden"]),
 ];
 
 /// Crates that only one module may name.

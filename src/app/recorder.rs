@@ -16,16 +16,11 @@ use crate::domain::boot::{BootObservation, BootSink, ClientFacts};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::mac::Mac;
 use crate::domain::sighting::Sighting;
+use crate::limits::record::{OBSERVATIONS, REMEMBERED_ADDRESSES, STRANGERS_PER_FLUSH};
 use crate::store::{HostReads as _, NewEvent, SightingReads as _, Store, StoreError, Tx};
 
-/// Observations that may wait: a second of a busy segment.
-const QUEUE: usize = 4096;
 /// Pause between two writes: what a person sees as "at once".
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
-/// Unregistered machines that may be written per flush.
-const STRANGERS_PER_FLUSH: usize = 16;
-/// Addresses whose MAC is remembered, so that TFTP and HTTP transfers find their machine.
-const ADDRESSES: usize = 4096;
 
 /// The end that the boot services hold.
 #[derive(Debug, Clone)]
@@ -54,7 +49,7 @@ pub(crate) struct Writer {
 
 /// Makes both ends. `keeps_strangers`: whether machines that nobody registered become sightings.
 pub(crate) fn recorder(store: Store, keeps_strangers: bool) -> (Recorder, Writer) {
-    let (sender, queue) = mpsc::channel(QUEUE);
+    let (sender, queue) = mpsc::channel(OBSERVATIONS);
     let dropped = Arc::new(AtomicU64::new(0));
     let writer = Writer {
         queue,
@@ -114,7 +109,7 @@ impl Writer {
                 }
                 _ => batch.push(Counted { mac, observation, times: 1 }),
             }
-            if batch.len() >= QUEUE {
+            if batch.len() >= OBSERVATIONS {
                 break;
             }
         }
@@ -125,7 +120,7 @@ impl Writer {
     fn machine_of(&mut self, observation: &BootObservation) -> Option<Mac> {
         match (observation.mac, observation.address) {
             (Some(mac), Some(address)) => {
-                if self.macs.len() >= ADDRESSES && !self.macs.contains_key(&address) {
+                if self.macs.len() >= REMEMBERED_ADDRESSES && !self.macs.contains_key(&address) {
                     self.macs.clear();
                 }
                 self.macs.insert(address, mac);

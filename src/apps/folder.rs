@@ -16,20 +16,14 @@ use sha2::{Digest as _, Sha256};
 use super::manifest;
 use crate::config::{Problem, Warning};
 use crate::domain::app::{ContentHash, Manifest};
+pub use crate::limits::work::MOST_FILE_BYTES;
+pub use crate::limits::work::MOST_FILES;
+pub use crate::limits::work::MOST_FOLDER_BYTES;
+use crate::limits::work::{FOLDER_DEPTH, ICON_BYTES};
 
 /// The folder's files by their relative path, which has only plain names and '/'.
 pub type Files = BTreeMap<String, AppFile>;
 
-/// Longest file, bytes: everything is held in memory and pushed into containers.
-pub const MOST_FILE_BYTES: u64 = 1024 * 1024;
-/// All files of an app together, bytes.
-pub const MOST_FOLDER_BYTES: u64 = 8 * 1024 * 1024;
-/// Most files of an app.
-pub const MOST_FILES: usize = 200;
-/// Deepest folder inside an app.
-const MOST_DEPTH: usize = 6;
-/// An icon is shown small.
-const MOST_ICON_BYTES: usize = 256 * 1024;
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 const README: &str = "README.md";
 const ICON: &str = "icon.png";
@@ -125,9 +119,9 @@ pub fn assemble(shown: &Path, files: Files) -> Loaded {
         }
     };
     if let Some(icon) = files.get(ICON) {
-        if icon.bytes.len() > MOST_ICON_BYTES {
+        if icon.bytes.len() > ICON_BYTES {
             let message =
-                format!("has {} bytes; an icon has at most {MOST_ICON_BYTES}", icon.bytes.len());
+                format!("has {} bytes; an icon has at most {ICON_BYTES}", icon.bytes.len());
             problems.push(about(&shown.join(ICON), message));
         } else if !icon.bytes.starts_with(PNG) {
             problems.push(about(&shown.join(ICON), "is not a PNG picture".to_owned()));
@@ -197,8 +191,8 @@ impl Walk<'_> {
     }
 
     fn folder(&mut self, dir: &Path, relative: &str, depth: usize) {
-        if depth > MOST_DEPTH {
-            self.wrong(relative, format!("is deeper than {MOST_DEPTH} folders"));
+        if depth > FOLDER_DEPTH {
+            self.wrong(relative, format!("is deeper than {FOLDER_DEPTH} folders"));
             return;
         }
         let entries = match fs::read_dir(dir) {

@@ -15,15 +15,11 @@ use crate::config::apps::{CommitMode, Services};
 use crate::domain::fault::ErrorClass;
 use crate::domain::refusal::with_causes;
 use crate::git::{Call, Git, GitError, Remote, is_reference};
+use crate::limits::work::{PUBLISH_BYTES, PUBLISH_FILES, PUBLISH_TIME};
 use crate::plan::service::{self, Definition};
 
-/// Time for a fetch or a push.
-const NETWORK_LIMIT: Duration = Duration::from_secs(60);
 /// How often a push that lost a race is built again.
 const TRIES: u32 = 6;
-/// Definitions that are read, and the most bytes of all of them.
-const MOST_FILES: usize = 2000;
-const MOST_BYTES: usize = 8 * 1024 * 1024;
 const BASE: &str = "refs/ironhatch/base";
 
 /// The repository of the reverse proxy's definitions. Cheap to clone; one change at a time.
@@ -302,7 +298,7 @@ impl Inner {
     fn networked(&self, arguments: &[&str]) -> Call<'_> {
         let mut call = self.call(arguments);
         call.remote = Some(&self.remote);
-        call.limit = NETWORK_LIMIT;
+        call.limit = PUBLISH_TIME;
         call
     }
 
@@ -347,7 +343,7 @@ impl Inner {
         if !self.folder().is_empty() {
             list.arguments.extend(["--".into(), self.folder().into()]);
         }
-        list.most_output = MOST_BYTES;
+        list.most_output = PUBLISH_BYTES;
         let listing = self.git.run(list).await?.output;
         let mut files = Vec::new();
         for line in listing.split(|b| *b == 0) {
@@ -360,14 +356,14 @@ impl Inner {
                 files.push((file.to_owned(), object.to_owned()));
             }
         }
-        if files.len() > MOST_FILES {
-            let message = format!("{} has more than {MOST_FILES} definitions", self.folder());
+        if files.len() > PUBLISH_FILES {
+            let message = format!("{} has more than {PUBLISH_FILES} definitions", self.folder());
             return Err(PublishError::Configuration(message));
         }
         let mut read = self.call(["cat-file", "--batch"]);
         read.input =
             files.iter().flat_map(|(_, object)| format!("{object}\n").into_bytes()).collect();
-        read.most_output = MOST_BYTES;
+        read.most_output = PUBLISH_BYTES;
         let contents = self.git.run(read).await?.output;
         Ok(batch(files, &contents))
     }

@@ -19,15 +19,8 @@ use crate::config::apps::{CatalogSource, SourceLocation};
 use crate::domain::app::{BrokenApp, CatalogApp, Provenance, SourceStatus};
 use crate::domain::time::Timestamp;
 use crate::git::{Call, Git, GitError, Remote, is_reference};
+use crate::limits::work::{SOURCE_APPS, SOURCE_BYTES, SOURCE_FETCH, SOURCE_FILES, SOURCE_LISTING};
 
-/// Time for a fetch: a catalog is small, a line may be slow.
-const FETCH_LIMIT: Duration = Duration::from_secs(120);
-/// A catalog with more is refused before anything is written.
-const MOST_FILES: usize = 20_000;
-const MOST_BYTES: u64 = 256 * 1024 * 1024;
-const MOST_LISTING: usize = 8 * 1024 * 1024;
-/// Folders that are looked into.
-const MOST_APPS: usize = 1000;
 const HEAD: &str = "refs/ironhatch/head";
 
 /// A source as it was last read.
@@ -174,8 +167,8 @@ impl Reading {
     fn folders(&mut self, dir: &Path, allow_privileged: bool) -> Result<(), String> {
         let folders =
             lint::folders(dir).map_err(|e| format!("{} cannot be read: {e}", dir.display()))?;
-        if folders.len() > MOST_APPS {
-            return Err(format!("{} has more than {MOST_APPS} folders", dir.display()));
+        if folders.len() > SOURCE_APPS {
+            return Err(format!("{} has more than {SOURCE_APPS} folders", dir.display()));
         }
         for path in folders {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -297,7 +290,7 @@ impl GitSource {
     ) -> Result<(), SourceError> {
         let apps = format!("{commit}:apps");
         let mut list = Call::new(repository, ["ls-tree", "-r", "--long", "-z", &apps]);
-        list.most_output = MOST_LISTING;
+        list.most_output = SOURCE_LISTING;
         let listing = git.run(list).await.map_err(|error| match error {
             GitError::Failed { .. } => {
                 SourceError::Content(format!("commit {commit} has no folder \"apps\""))
@@ -358,7 +351,7 @@ fn fetch<'a>(
     let rest = options.iter().chain(&server).chain(refspecs);
     call.arguments.extend(rest.map(Into::into));
     call.remote = Some(remote);
-    call.limit = FETCH_LIMIT;
+    call.limit = SOURCE_FETCH;
     call
 }
 
@@ -384,9 +377,9 @@ fn check_size(listing: &[u8]) -> Result<(), String> {
         files += 1;
         bytes = bytes.saturating_add(size.unwrap_or(0));
     }
-    if files > MOST_FILES || bytes > MOST_BYTES {
+    if files > SOURCE_FILES || bytes > SOURCE_BYTES {
         return Err(format!(
-            "the folder \"apps\" has {files} files with {bytes} bytes; at most {MOST_FILES} files and {MOST_BYTES} bytes are read"
+            "the folder \"apps\" has {files} files with {bytes} bytes; at most {SOURCE_FILES} files and {SOURCE_BYTES} bytes are read"
         ));
     }
     Ok(())

@@ -12,10 +12,8 @@ use hyper_util::rt::TokioExecutor;
 use url::Url;
 
 use super::{ImportError, ImportLimits};
+use crate::limits::work::REDIRECTS;
 use crate::outbound;
-
-/// Redirects that are followed for one request.
-const REDIRECTS: usize = 5;
 
 /// A client for one import.
 pub(super) struct Client {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::MAX_IMAGE_BYTES;
 use crate::domain::id::{ImageId, InvalidId};
 use crate::domain::image::Release;
+use crate::limits::work::CD_INFO_BYTES;
 use crate::proto::iso9660::{Extent, Iso, IsoError, ReadFailure, Sectors, ViewError, ViewLayout};
 
 /// What an installer image holds.
@@ -83,9 +84,6 @@ pub enum NotAnInstaller {
 /// First release with the automated installation.
 const OLDEST: (u32, u32) = (8, 2);
 
-/// Longest `/.cd-info`; real ones have about 150 bytes.
-const CD_INFO_LIMIT: u64 = 16 << 10;
-
 /// Looks into the image at `path`. Blocking: reads some dozens of sectors.
 ///
 /// # Errors
@@ -102,7 +100,7 @@ fn unreadable(source: ReadFailure) -> NotAnInstaller {
 pub(super) fn inspect_sectors(sectors: impl Sectors) -> Result<Inspected, NotAnInstaller> {
     let size = sectors.len();
     let iso = Iso::open(sectors)?;
-    let info = match iso.read_file("/.cd-info", CD_INFO_LIMIT) {
+    let info = match iso.read_file("/.cd-info", CD_INFO_BYTES) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(IsoError::Missing { .. }) => return Err(NotAnInstaller::NoCdInfo),
         Err(error) => return Err(error.into()),

@@ -21,17 +21,14 @@ use crate::domain::job::{JobStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, OpenImage};
+use crate::limits::record::STRANGERS_PER_SECOND;
+use crate::limits::work::IMPORTS_AT_ONCE;
 use crate::node::ClusterLocks;
 use crate::store::{JobReads as _, Store};
 
-/// Imports at a time: each one saturates the disk or the uplink by itself.
-const IMPORTS_AT_ONCE: usize = 2;
 /// Pauses of a driver that met an error of the database: they double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// New machines per second that a request may make known: forged MACs must not push out the real ones.
-const STRANGERS_PER_SECOND: u32 = 16;
 
 /// Counts the new strangers of the current second.
 #[derive(Debug, Default)]

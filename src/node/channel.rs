@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::key::EphemeralKey;
 use super::ssh::{ConnectError, ErrorClass, ExecError, Limits, Session, Source, Target};
 use crate::domain::refusal::with_causes;
+use crate::limits::channel::COMPLAINT_BYTES;
 use crate::plan::join::brief;
 use crate::proto::verb::{
     Answer, Frame, MOST_FRAME, MOST_OUTPUT, MOST_PAYLOAD, Malformed, Request, Rule, Stream, Verb,
@@ -20,8 +21,6 @@ use crate::proto::verb::{
 
 /// What is sent as the command. A node that runs it has no forced command for this key, and says that it is not found.
 const COMMAND: &str = "ironhatch-node-agent";
-/// Bytes of the agent's standard error that are kept to explain a failure.
-const MOST_COMPLAINT: usize = 4096;
 /// What the lines of an answer may add up to, beside the output itself: JSON writes a control character as six bytes, and
 /// base64 adds a third.
 const MOST_RECEIVED: usize = 6 * MOST_OUTPUT;
@@ -271,7 +270,7 @@ impl<'a> Reading<'a> {
 
     fn take(&mut self, source: Source, mut data: &[u8]) -> ControlFlow<()> {
         if source == Source::Stderr {
-            let room = MOST_COMPLAINT.saturating_sub(self.complaint.len());
+            let room = COMPLAINT_BYTES.saturating_sub(self.complaint.len());
             self.complaint.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
             return ControlFlow::Continue(());
         }

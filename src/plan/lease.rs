@@ -21,10 +21,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
+use crate::limits::machine::LEASE_HOLD;
 pub use range::{InvalidPool, PoolConfig};
-
-/// How long an offered address waits for its REQUEST: EDK2 collects offers for 4 s, ROMs retry for some more.
-const HOLD: Duration = Duration::from_secs(30);
 
 /// How long an address is kept back after a machine found it in use.
 const DECLINED: Duration = Duration::from_secs(3600);
@@ -169,7 +167,7 @@ impl Pool {
             .or_else(|| self.free.values().next().copied())?;
         let bound = self.slots.get(&address).is_some_and(|slot| slot.used == Use::Bound);
         if !bound {
-            self.occupy(address, Slot { mac, used: Use::Held, until: now.after(HOLD) });
+            self.occupy(address, Slot { mac, used: Use::Held, until: now.after(LEASE_HOLD) });
         }
         Some(address)
     }

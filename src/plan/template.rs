@@ -9,10 +9,8 @@ use minijinja::value::{Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, escape_formatter};
 use serde::Serialize;
 
-/// Longest template and longest result, bytes.
-pub const MOST_BYTES: usize = 16 * 1024;
-/// One placeholder costs a few instructions; a loop over a handful of values some hundreds.
-const FUEL: u64 = 20_000;
+pub use crate::limits::work::MOST_BYTES;
+use crate::limits::work::TEMPLATE_FUEL;
 
 /// An environment in which templates are filled in: no files, no includes, strict, limited.
 #[must_use]
@@ -20,7 +18,7 @@ pub fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
-    environment.set_fuel(Some(FUEL));
+    environment.set_fuel(Some(TEMPLATE_FUEL));
     // Jinja writes Python's words; what reads our texts knows `true` and `8080`, not `True` and `8080.0`.
     environment.set_formatter(|out, state, value| match value.kind() {
         ValueKind::Bool => {

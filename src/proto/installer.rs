@@ -10,11 +10,9 @@ use crate::domain::identity::{DmiUuid, usable_serial};
 use crate::domain::inventory::{Disk, Firmware, Inventory, Nic};
 use crate::domain::mac::Mac;
 use crate::domain::secret::Secret;
-
-/// The longest answer request that is read, in bytes; a machine with hundreds of virtual functions stays below it.
-pub const MAX_REQUEST_BYTES: usize = 1024 * 1024;
-/// The longest report that is read, in bytes: all udev properties of all disks and NICs are in it.
-pub const MAX_REPORT_BYTES: usize = 16 * 1024 * 1024;
+pub use crate::limits::machine::MAX_REPORT_BYTES;
+pub use crate::limits::machine::MAX_REQUEST_BYTES;
+use crate::limits::machine::{MAX_ITEMS, MAX_LINKS};
 
 /// Why a body was not understood, in one line for a console.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -112,9 +110,6 @@ impl AnswerRequest {
     }
 }
 
-/// A server with 64 physical ports and SR-IOV shows some hundred links.
-const MAX_LINKS: usize = 4096;
-
 /// The report after a successful installation. Everything may be absent: it is evidence, not a contract.
 #[derive(Debug, Clone)]
 pub struct InstallReport {
@@ -198,9 +193,6 @@ fn report_inventory(
     inventory.nics = nics.iter().take(MAX_ITEMS).filter_map(nic).collect();
     inventory
 }
-
-/// More disks or NICs than a page can show help nobody.
-const MAX_ITEMS: usize = 256;
 
 fn disk(value: &Value) -> Option<Disk> {
     let disk = value.as_object()?;

@@ -152,24 +152,7 @@ pub enum IsoError {
     },
 }
 
-/// Bounds on what an image may make the reader do. A 9.2 installer has 12 root entries, directories of up to about
-/// 1,200 records (250 KiB) and a depth of 4.
-pub mod limits {
-    /// Volume descriptors before the set's end.
-    pub const DESCRIPTORS: u32 = 64;
-    /// Bytes of one directory.
-    pub const DIRECTORY_BYTES: u64 = 1 << 20;
-    /// Nested directories.
-    pub const DEPTH: usize = 32;
-    /// Entries that one walk over the whole tree may meet.
-    pub const ENTRIES: usize = 200_000;
-    /// Continuation areas of one record; Linux allows 32 as well (`fs/isofs/rock.c`, 6.x).
-    pub const CONTINUATIONS: usize = 32;
-    /// Bytes of one Rock Ridge name.
-    pub const NAME_BYTES: usize = 1024;
-    /// Extents of one file.
-    pub const EXTENTS: usize = 64;
-}
+pub use crate::limits::iso as limits;
 
 /// Reads one sector-sized block.
 fn read_sector<R: Sectors + ?Sized>(reader: &R, offset: u64) -> Result<Box<[u8]>, IsoError> {

@@ -16,6 +16,13 @@ use crate::domain::app::Feature;
 use crate::domain::gpu::GpuReport;
 use crate::domain::id::InvalidId;
 use crate::domain::vmid::Vmid;
+pub use crate::limits::channel::MOST_DATA;
+pub use crate::limits::channel::MOST_FRAME;
+pub use crate::limits::channel::MOST_OUTPUT;
+pub use crate::limits::channel::MOST_PAYLOAD;
+pub use crate::limits::channel::MOST_REQUEST;
+pub use crate::limits::channel::MOST_TEXT;
+pub use crate::limits::channel::MOST_TIMEOUT_SEC;
 
 mod check;
 mod codec;
@@ -25,21 +32,6 @@ pub use codec::{Malformed, Rule, cut_text, decode_request, encode_request};
 
 /// Version of this protocol; an agent answers only its own.
 pub const VERSION: u32 = 1;
-/// Longest request line in bytes, the newline included.
-pub const MOST_REQUEST: usize = 64 * 1024;
-/// Longest answer line in bytes.
-pub const MOST_FRAME: usize = 64 * 1024;
-/// Largest pushed or pulled file in bytes.
-pub const MOST_PAYLOAD: u64 = 16 * 1024 * 1024;
-/// Longest run of a program in a guest: a day.
-pub const MOST_TIMEOUT_SEC: u32 = 24 * 60 * 60;
-/// Bytes of a program's output that are sent on; the rest is dropped, and a last line says so.
-pub const MOST_OUTPUT: usize = 32 * 1024 * 1024;
-/// Bytes of text in one output frame. Each may become six in JSON (`\u0000`), and the line must stay below
-/// [`MOST_FRAME`].
-pub const MOST_TEXT: usize = 8 * 1024;
-/// Bytes of a file in one data frame.
-pub const MOST_DATA: usize = 32 * 1024;
 /// Folder in a guest that holds what is staged for provisioning.
 pub const STAGED: &str = "/opt/appstore";
 

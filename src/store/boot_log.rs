@@ -9,9 +9,7 @@ use super::tx::Tx;
 use crate::domain::boot::BootObservation;
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
-
-/// Entries kept per machine: some hundred boots of a machine that retries for ever.
-const PER_MACHINE: u64 = 500;
+use crate::limits::record::BOOT_LOG_PER_MACHINE;
 
 /// One entry; repeats of the same thing in a row are counted, not listed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +61,7 @@ impl Tx<'_, '_> {
         }
         let entry = BootLogEntry { last: observation.at, observation, count: times };
         self.put_record(Table::BootLog, numbered(&mac.0, seq), &entry)?;
-        if let Some(old) = seq.checked_sub(PER_MACHINE) {
+        if let Some(old) = seq.checked_sub(BOOT_LOG_PER_MACHINE) {
             self.remove(Table::BootLog, numbered(&mac.0, old));
         }
         Ok(())

@@ -6,9 +6,7 @@ use super::schema::Table;
 use super::tx::Tx;
 use crate::domain::mac::Mac;
 use crate::domain::sighting::Sighting;
-
-/// Sightings kept at most: a flood of forged MACs must not fill the disk. The oldest that nobody dismissed goes first.
-const MOST: usize = 1000;
+use crate::limits::record::SIGHTINGS;
 
 /// Typed reads of sightings.
 pub trait SightingReads: Read {
@@ -43,7 +41,7 @@ impl Tx<'_, '_> {
         let key = sighting.mac.0.to_vec();
         if self.get(Table::Sightings, &key)?.is_none() {
             let all = self.sightings()?;
-            if all.len() >= MOST
+            if all.len() >= SIGHTINGS
                 && let Some(oldest) = all.iter().rev().find(|s| !s.ignored)
             {
                 self.delete_sighting(oldest.mac);

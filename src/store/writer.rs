@@ -18,18 +18,11 @@ use crate::domain::boot::{BootDirectory, Standing};
 use crate::domain::event::Event;
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
+use crate::limits::record::{CACHE_BYTES, EVENT_BACKLOG, WRITES_PER_COMMIT, WRITES_WAITING};
 
 /// Reads the wall clock; a value so that tests can set the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
-/// Writes that may wait in the queue before callers wait: bounds memory when the disk is slow.
-const QUEUE: usize = 1024;
-/// Writes that share one commit: at 64 writers this is where two fsyncs stop being the bottleneck.
-const BATCH: usize = 256;
-/// Pages redb may keep; its default of 1 GiB would be most of a small appliance.
-const CACHE_BYTES: usize = 16 << 20;
-/// Events a slow reader may fall behind before it re-reads from the log.
-const EVENT_BACKLOG: usize = 1024;
 /// Pause between two attempts to open a database that could not be reopened after a failed commit.
 const REOPEN_EVERY: std::time::Duration = std::time::Duration::from_secs(1);
 
@@ -113,7 +106,7 @@ impl Store {
         let directory = Arc::new(Directory::default());
         directory.load(&Snapshot { txn: database.begin_read()? })?;
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
-        let (queue, requests) = mpsc::sync_channel(QUEUE);
+        let (queue, requests) = mpsc::sync_channel(WRITES_WAITING);
         let shared = Arc::new(Shared {
             database: RwLock::new(Some(database)),
             queue,
@@ -355,7 +348,7 @@ fn run_writer(shared: &std::sync::Weak<Shared>, requests: &mpsc::Receiver<Reques
                     break;
                 }
             }
-            next = if batch.len() < BATCH { requests.try_recv().ok() } else { None };
+            next = if batch.len() < WRITES_PER_COMMIT { requests.try_recv().ok() } else { None };
         }
         if let Some(shared) = shared.upgrade() {
             write_batch(&shared, batch);

@@ -1,8 +1,6 @@
 //! Who is asking: the operator's session, or the control socket. Every changing request also proves that it comes from
 //! our own pages.
 
-use std::time::Duration;
-
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Form, FromRequest as _, FromRequestParts, Request, State};
@@ -18,6 +16,7 @@ use super::WebState;
 use super::problem::{from_store, refuse};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
+use crate::limits::operator::{FORM_BYTES, SESSION_IDLE, SESSION_TIME};
 use crate::store::{Session, SessionReads as _, Store, StoreError};
 
 mod limit;
@@ -37,13 +36,6 @@ pub struct ControlSocket;
 /// Marks a request that came over TLS: its cookies get the `__Host-` prefix and `Secure`.
 #[derive(Debug, Clone, Copy)]
 pub struct TlsTransport;
-
-/// A session ends after this time without use.
-const IDLE: Duration = Duration::from_hours(12);
-/// A session ends after this time in any case.
-const LONGEST: Duration = Duration::from_hours(7 * 24);
-/// Largest body of a changing request: forms and JSON of operators are small.
-const MOST_BODY: usize = 256 * 1024;
 
 /// The logged-in operator, as handlers see it.
 #[derive(Debug, Clone)]
@@ -197,7 +189,7 @@ fn session_id(headers: &HeaderMap) -> Option<&str> {
 /// The cookie that carries a session id; an empty id removes it.
 fn session_cookie(id: &str, over_tls: bool) -> HeaderValue {
     let (name, secure) = if over_tls { (TLS_COOKIE, "; Secure") } else { (COOKIE, "") };
-    let age = if id.is_empty() { 0 } else { LONGEST.as_secs() };
+    let age = if id.is_empty() { 0 } else { SESSION_TIME.as_secs() };
     let text = format!("{name}={id}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}");
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
 }
@@ -212,9 +204,9 @@ async fn current_session(
     let session = web.store().read(move |read| read.session(&key)).await?;
     let now = web.store().now();
     let Some(mut session) = session.filter(|s| s.expires > now) else { return Ok(None) };
-    let wanted = now.after(IDLE).min(session.created.after(LONGEST));
+    let wanted = now.after(SESSION_IDLE).min(session.created.after(SESSION_TIME));
     // Not on every request: a write is two fsyncs.
-    if wanted.since(session.expires) > IDLE / 12 {
+    if wanted.since(session.expires) > SESSION_IDLE / 12 {
         session.expires = wanted;
         let kept = session.clone();
         // The record is looked up again: a log-out in between must not be undone.
@@ -236,7 +228,7 @@ async fn begin_session(store: &Store) -> Result<String, StoreError> {
         id_hash: token_hash(&id),
         csrf: random_token(),
         created: now,
-        expires: Timestamp::after(now, IDLE),
+        expires: Timestamp::after(now, SESSION_IDLE),
     };
     store.write(move |tx| tx.save_session(&session)).await?;
     Ok(id)
@@ -279,10 +271,10 @@ struct TokenField {
 /// Compares the session's token with the `x-csrf-token` header or the form's field; gives the request back.
 async fn check_token(request: Request, session: &Session) -> Result<Request, Refusal> {
     let (parts, body) = request.into_parts();
-    let bytes: Bytes = axum::body::to_bytes(body, MOST_BODY).await.map_err(|_| {
+    let bytes: Bytes = axum::body::to_bytes(body, FORM_BYTES).await.map_err(|_| {
         Refusal::new(
             RefusalKind::TooLarge,
-            format!("The request is larger than {} KiB.", MOST_BODY / 1024),
+            format!("The request is larger than {} KiB.", FORM_BYTES / 1024),
             "Send less.",
         )
     })?;

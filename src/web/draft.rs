@@ -2,17 +2,12 @@
 //! never written back into a page: the review names its draft instead of repeating the fields.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
 use super::auth::random_token;
 use crate::domain::app::AppId;
 use crate::domain::form::Submitted;
 use crate::domain::time::Timestamp;
-
-/// Drafts kept at once, over all sessions; a form is 256 KiB at most.
-const MOST: usize = 64;
-/// How long a review can be carried out.
-const LIFETIME: Duration = Duration::from_mins(30);
+use crate::limits::operator::{DRAFT_TIME, DRAFTS};
 
 struct Draft {
     id: String,
@@ -46,9 +41,9 @@ impl Drafts {
         let id = random_token();
         let owner = owner.to_owned();
         let draft =
-            Draft { id: id.clone(), owner, app: app.clone(), form, until: now.after(LIFETIME) };
+            Draft { id: id.clone(), owner, app: app.clone(), form, until: now.after(DRAFT_TIME) };
         self.with(now, |drafts| {
-            if drafts.len() >= MOST {
+            if drafts.len() >= DRAFTS {
                 drafts.remove(0);
             }
             drafts.push(draft);
@@ -99,7 +94,7 @@ mod test {
         assert!(drafts.get(&id, "me", &app, now).is_some());
         assert!(drafts.get(&id, "you", &app, now).is_none());
         assert!(drafts.get(&id, "me", &other, now).is_none());
-        assert!(drafts.get(&id, "me", &app, now.after(LIFETIME)).is_none());
+        assert!(drafts.get(&id, "me", &app, now.after(DRAFT_TIME)).is_none());
         let id = drafts.keep("me", &app, Submitted::default(), now);
         assert!(drafts.take(&id, "me", &app, now).is_some());
         assert!(drafts.take(&id, "me", &app, now).is_none());
@@ -109,10 +104,10 @@ mod test {
     fn the_oldest_draft_makes_room() {
         let drafts = Drafts::default();
         let app: AppId = "redis".parse().unwrap();
-        let ids: Vec<String> = (0..=MOST)
+        let ids: Vec<String> = (0..=DRAFTS)
             .map(|_| drafts.keep("me", &app, Submitted::default(), Timestamp(0)))
             .collect();
         assert!(drafts.get(&ids[0], "me", &app, Timestamp(0)).is_none());
-        assert!(drafts.get(&ids[MOST], "me", &app, Timestamp(0)).is_some());
+        assert!(drafts.get(&ids[DRAFTS], "me", &app, Timestamp(0)).is_some());
     }
 }

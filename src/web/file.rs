@@ -29,6 +29,7 @@ use bytes::Bytes;
 use nix::sys::socket::{setsockopt, sockopt};
 
 use crate::domain::time::Timestamp;
+pub use crate::limits::http::CONNECTION_BUFFER;
 use crate::proto::iso9660::{Extent, IsoView, Segment};
 
 pub(super) use range::http_date;
@@ -149,11 +150,6 @@ impl Transfer {
         self.is_complete() && self.start + self.asked == self.file_len
     }
 }
-
-/// What the server's connections should have as `max_buf_size`: a connection takes the next piece only when less than this
-/// is waiting to be sent. With hyper's default of 408 KiB a stalled client holds two to three pieces (0.75 MiB), with this
-/// one piece (0.3 MiB), and the piece's memory is used again.
-pub const CONNECTION_BUFFER: usize = 64 << 10;
 
 /// Called with the outcome of a transfer, on a worker thread: must not block.
 pub type OnEnd = Box<dyn FnOnce(Transfer) + Send + Sync>;

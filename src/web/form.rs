@@ -12,9 +12,7 @@ use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::server_type::DiskSelection;
 use crate::jobs::{HostChange, NewHost};
-
-/// Addresses one host may have: a server with four dual-port cards.
-const MOST_MACS: usize = 8;
+use crate::limits::operator::MOST_MACS;
 
 /// A host's form as it was typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -9,7 +9,6 @@ mod inventory;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -31,6 +30,8 @@ use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::InstallToken;
 use crate::jobs::{BootDecision, Engine, ScriptRequest};
+use crate::limits::http::BODY_TIME;
+use crate::limits::machine::PHONE_HOME_BYTES;
 use crate::plan::enroll::paste::MOST_REPORT;
 use crate::plan::script::{
     BootScript, FirstBoot, Install, LocalBoot, Refused, ScriptUrl, Start, Unknown,
@@ -42,10 +43,6 @@ use crate::proto::iso9660::mode_file;
 const ANSWER_LIMIT: usize = installer::MAX_REQUEST_BYTES;
 /// The webhook carries all udev properties of all disks and NICs: several MB on big machines.
 const WEBHOOK_LIMIT: usize = installer::MAX_REPORT_BYTES;
-/// From a request's head to the end of its body: who sends a byte per minute must not hold a connection that a machine needs.
-const BODY_TIME: Duration = Duration::from_secs(60);
-/// A phone-home is a handful of short strings and three public keys.
-const PHONE_HOME_LIMIT: usize = 64 << 10;
 /// How long the notice for an unregistered machine stays on its console.
 const NOTICE_SECONDS: u8 = 10;
 
@@ -82,7 +79,7 @@ pub fn router(state: MachineState) -> Router {
         .route("/api/hosts/{id}/first-boot-script", get(first_boot_script))
         .route(
             "/api/hosts/{id}/phone-home",
-            post(phone_home).layer(DefaultBodyLimit::max(PHONE_HOME_LIMIT)),
+            post(phone_home).layer(DefaultBodyLimit::max(PHONE_HOME_BYTES)),
         )
         .route(
             "/api/nodes/enroll/{code}",
@@ -484,7 +481,7 @@ async fn phone_home(
     headers: HeaderMap,
     body: Result<Bytes, axum::extract::rejection::BytesRejection>,
 ) -> Result<Response<Body>, Line> {
-    let bytes = body::whole(body, PHONE_HOME_LIMIT)?;
+    let bytes = body::whole(body, PHONE_HOME_BYTES)?;
     let (mut report, body_token) = body::phone_home(&bytes)?;
     let macs: Vec<Mac> = report.inventory.nics.iter().map(|nic| nic.mac).collect();
     let mac = state.engine.registered_mac(&macs).await?;

@@ -3,12 +3,11 @@
 
 use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
-/// Bytes of a README that are shown.
-const MOST: usize = 64 << 10;
+use crate::limits::operator::README_BYTES;
 
 /// Renders a README. The result is safe to stand in a page.
 pub(super) fn render(text: &str) -> String {
-    let mut end = text.len().min(MOST);
+    let mut end = text.len().min(README_BYTES);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
@@ -88,8 +87,8 @@ mod test {
 
     #[test]
     fn a_huge_readme_is_cut_between_characters() {
-        let shown = render(&"é".repeat(MOST));
-        assert!(shown.len() < MOST + 100);
+        let shown = render(&"é".repeat(README_BYTES));
+        assert!(shown.len() < README_BYTES + 100);
     }
 
     proptest::proptest! {

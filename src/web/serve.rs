@@ -32,14 +32,8 @@ use self::sendfile::Sender;
 use super::file::{CONNECTION_BUFFER, limit_stall};
 use super::{ControlSocket, TlsTransport};
 
-/// Connections at a time; each costs a task and two small buffers. A fleet of 1,000 machines and 500 screens fits.
-const CONNECTIONS: usize = 4096;
-/// A request's head must be here by then: a slow-loris holds its connection no longer.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
-/// A peer that takes no byte for this long is gone: machines are switched off in the middle of a download.
-const STALL: Duration = Duration::from_secs(120);
-/// What open requests get to finish at a stop.
-const DRAIN: Duration = Duration::from_secs(10);
+use crate::limits::http::{CONNECTIONS, DRAIN, HEAD_TIMEOUT, STALL};
+
 /// Pause after a failed accept, usually out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -19,14 +19,11 @@ use super::problem::Problem;
 use crate::domain::event::Event;
 use crate::domain::id::{GuestId, HostId, JobId};
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::limits::operator::{STREAM_BATCH, STREAM_TIME};
 use crate::store::{EventReads as _, Store, StoreError};
 
-/// Events read from the log at once while catching up.
-const BATCH: usize = 500;
 /// Comments that keep proxies from closing a quiet stream.
 const HEARTBEAT: Duration = Duration::from_secs(15);
-/// A stream ends after this time and the browser comes back: so a log-out or an expired session also ends its streams.
-const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Which events and from where on.
 #[derive(Debug, Default, Deserialize)]
@@ -116,7 +113,7 @@ pub(super) async fn events(
             Ok::<_, Infallible>(SseEvent::default().id(event.seq.to_string()).data(data))
         })
         .take_until(cancel.cancelled_owned())
-        .take_until(Box::pin(tokio::time::sleep(LONGEST)));
+        .take_until(Box::pin(tokio::time::sleep(STREAM_TIME)));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }
 
@@ -162,10 +159,10 @@ impl Reader {
             }
             if self.catching_up {
                 let last = self.last;
-                let read = self.store.read(move |read| read.events_after(last, BATCH));
+                let read = self.store.read(move |read| read.events_after(last, STREAM_BATCH));
                 let batch: Result<Vec<Event>, StoreError> = read.await;
                 let batch = batch.ok()?;
-                self.catching_up = batch.len() == BATCH;
+                self.catching_up = batch.len() == STREAM_BATCH;
                 self.waiting.extend(batch);
                 continue;
             }

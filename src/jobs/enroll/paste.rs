@@ -16,6 +16,7 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::jobs::Engine;
 use crate::jobs::request::queue;
+use crate::limits::machine::ENROLMENTS_WAITING;
 use crate::node::EphemeralKey;
 use crate::plan::enroll::paste::{self, EnrollScript, MINUTES};
 use crate::plan::script::ScriptUrl;
@@ -23,8 +24,6 @@ use crate::store::{JobReads as _, of_job};
 
 /// Sealed secret of a job: the key that the pasted command let in.
 pub(super) const LOGIN_KEY_SECRET: &str = "login-key";
-/// Commands that can be waiting at a time; the oldest one goes.
-const MOST_WAITING: usize = 16;
 
 /// Commands that were handed out and not used yet.
 #[derive(Debug, Default)]
@@ -59,7 +58,7 @@ impl Waiting {
     fn put(&self, pasted: Pasted, now: Timestamp) {
         let mut waiting = self.locked();
         waiting.retain(|p| p.until > now);
-        if waiting.len() >= MOST_WAITING {
+        if waiting.len() >= ENROLMENTS_WAITING {
             waiting.remove(0);
         }
         waiting.push(pasted);
@@ -191,7 +190,7 @@ mod test {
         for n in 0..100 {
             waiting.put(pasted(&n.to_string(), 1000), Timestamp(0));
         }
-        assert_eq!(waiting.locked().len(), MOST_WAITING);
+        assert_eq!(waiting.locked().len(), ENROLMENTS_WAITING);
         assert!(waiting.script("99", Timestamp(0)).is_some());
     }
 }

@@ -19,6 +19,7 @@ use crate::domain::secret::Secret;
 use crate::jobs::Engine;
 use crate::jobs::record;
 use crate::jobs::runner::{StepDone, StepFailure};
+use crate::limits::work::{OUTPUT_LINE, OUTPUT_LINES};
 use crate::node::channel::CallLimits;
 use crate::plan::guest::context::{SiteNames, Subject};
 use crate::plan::guest::outputs;
@@ -26,11 +27,6 @@ use crate::plan::guest::provision::{self as plan, Content, Phase, PushedFile, Ru
 use crate::plan::guest::redaction::{Lines, Redactor};
 use crate::proto::verb::{Request, Stream, Verb};
 use crate::store::{SecretReads as _, StoreError, Tx, of_guest};
-
-/// Characters of a line that are kept in the log.
-const MOST_LINE: usize = 2000;
-/// Lines that one program may leave in the log; what comes after is counted only.
-const MOST_LINES: usize = 20_000;
 
 /// Name of the sealed facts of a guest.
 const KEPT_FACTS: &str = "facts";
@@ -334,18 +330,21 @@ impl Printed {
 
     fn limited(&mut self, mut lines: Vec<String>) -> Vec<(Level, String)> {
         lines.retain(|line| !line.trim().is_empty());
-        let room = MOST_LINES.saturating_sub(self.written);
+        let room = OUTPUT_LINES.saturating_sub(self.written);
         let more = lines.len() > room;
-        let first_time = more && self.written <= MOST_LINES;
+        let first_time = more && self.written <= OUTPUT_LINES;
         self.written = self.written.saturating_add(lines.len());
         lines.truncate(room);
         let mut told: Vec<(Level, String)> = lines
             .into_iter()
-            .map(|line| (Level::Info, line.chars().take(MOST_LINE).collect()))
+            .map(|line| (Level::Info, line.chars().take(OUTPUT_LINE).collect()))
             .collect();
         if first_time {
-            told.push((Level::Warn, format!("more than {MOST_LINES} lines: the rest is not kept")));
-            self.written = MOST_LINES + 1;
+            told.push((
+                Level::Warn,
+                format!("more than {OUTPUT_LINES} lines: the rest is not kept"),
+            ));
+            self.written = OUTPUT_LINES + 1;
         }
         told
     }
@@ -444,8 +443,8 @@ mod test {
     fn a_program_that_prints_without_end_fills_no_log() {
         let redactor = Redactor::new([]);
         let mut printed = Printed::default();
-        let kept = printed.take(Stream::Stdout, &"y\n".repeat(MOST_LINES + 5), &redactor);
-        assert_eq!(kept.len(), MOST_LINES + 1, "with the note of what is left out");
+        let kept = printed.take(Stream::Stdout, &"y\n".repeat(OUTPUT_LINES + 5), &redactor);
+        assert_eq!(kept.len(), OUTPUT_LINES + 1, "with the note of what is left out");
         assert_eq!(kept.last().map(|(level, _)| *level), Some(Level::Warn));
         assert!(printed.take(Stream::Stderr, "z\n", &redactor).is_empty());
         assert!(printed.rest(&redactor).is_empty());

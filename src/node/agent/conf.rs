@@ -5,15 +5,13 @@ use std::path::Path;
 
 use crate::domain::id::PoolId;
 use crate::domain::vmid::Vmid;
+use crate::limits::channel::CONFIGURATION_BYTES;
 use crate::proto::verb::{DeviceEntry, FileMode};
-
-/// The cluster file system keeps no file larger than 1 MiB (pmxcfs, PVE 8 and 9).
-const MOST_FILE: u64 = 1024 * 1024;
 
 /// Reads a file of the cluster file system.
 pub(super) fn read(path: &Path) -> io::Result<String> {
     let mut text = Vec::new();
-    std::fs::File::open(path)?.take(MOST_FILE).read_to_end(&mut text)?;
+    std::fs::File::open(path)?.take(CONFIGURATION_BYTES).read_to_end(&mut text)?;
     Ok(String::from_utf8_lossy(&text).into_owned())
 }
 

@@ -3,19 +3,13 @@
 use std::fs::File;
 use std::io::{Read as _, Write};
 use std::os::fd::{AsFd as _, AsRawFd as _};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{Stop, failed, refused};
+use crate::limits::channel::{PAYLOAD_TIME, REQUEST_LINE_TIME, SILENCE};
 use crate::proto::verb::{MOST_REQUEST, Rule};
-
-/// Time for the whole request line: it comes in one piece right behind the command.
-const LINE: Duration = Duration::from_secs(20);
-/// Longest silence inside a payload.
-const SILENCE: Duration = Duration::from_secs(30);
-/// Time for the whole payload: 16 MiB over a line of 1 Mbit/s take two minutes.
-const PAYLOAD: Duration = Duration::from_secs(300);
 
 /// The request's bytes.
 pub(super) struct Input {
@@ -39,7 +33,7 @@ impl Input {
 
     /// The request line without its newline.
     pub(super) fn line(&mut self) -> Result<Vec<u8>, Stop> {
-        let deadline = Instant::now() + LINE;
+        let deadline = Instant::now() + REQUEST_LINE_TIME;
         let mut searched = 0;
         loop {
             let fresh = self.ahead.get(searched..).unwrap_or_default();
@@ -69,7 +63,7 @@ impl Input {
     pub(super) fn payload(&mut self, size: u64, target: &mut dyn Write) -> Result<(), Stop> {
         let mut missing =
             usize::try_from(size).map_err(|_| refused(Rule::Limit, "the payload is too large"))?;
-        let whole = Instant::now() + PAYLOAD;
+        let whole = Instant::now() + PAYLOAD_TIME;
         loop {
             let now = missing.min(self.ahead.len());
             let rest = self.ahead.split_off(now);

@@ -11,14 +11,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Stop, failed};
+use crate::limits::channel::COMPLAINT_OF_PROGRAM;
 use crate::proto::verb::{PATH, Stream};
 
 /// How often deadline and listener are looked at while a program is silent.
 const LOOK: Duration = Duration::from_millis(200);
 /// After the program's end its output is read on for this long: a daemon that it started may keep the pipes for ever.
 const DRAIN: Duration = Duration::from_millis(500);
-/// Bytes of each stream that a short command's report keeps.
-const MOST_SAID: usize = 256 * 1024;
 /// Rounds of looking for processes that a program started while it is being stopped.
 const ROUNDS: usize = 20;
 
@@ -47,7 +46,7 @@ pub(super) fn run_short(argv: &[&str], limit: Duration) -> Result<Said, Stop> {
                 Stream::Stdout => &mut said.0,
                 Stream::Stderr => &mut said.1,
             };
-            let room = MOST_SAID.saturating_sub(kept.len()).min(bytes.len());
+            let room = COMPLAINT_OF_PROGRAM.saturating_sub(kept.len()).min(bytes.len());
             kept.extend_from_slice(bytes.get(..room).unwrap_or_default());
         }
         Ok(())

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::domain::host::Host;
 use crate::domain::server_type::ServerType;
+use crate::limits::work::{PLACEHOLDER_FUEL, PLACEHOLDER_VALUE};
 
 /// What placeholders can name. Absent values are undefined, and naming them is an error.
 #[derive(Debug, Serialize)]
@@ -53,7 +54,7 @@ pub(super) fn render(text: &str, context: &Context<'_>) -> Result<String, String
         let mut environment = Environment::empty();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
-        environment.set_fuel(Some(FUEL));
+        environment.set_fuel(Some(PLACEHOLDER_FUEL));
         environment.add_filter("lower", |text: String| text.to_lowercase());
         environment.add_filter("upper", |text: String| text.to_uppercase());
         environment.render_str(text, minijinja::value::Serde(context)).map_err(
@@ -70,21 +71,16 @@ pub(super) fn render(text: &str, context: &Context<'_>) -> Result<String, String
     if rendered.chars().any(char::is_control) {
         return Err("control characters are not allowed".to_owned());
     }
-    if rendered.len() > MAX_VALUE {
-        return Err(format!("longer than {MAX_VALUE} bytes"));
+    if rendered.len() > PLACEHOLDER_VALUE {
+        return Err(format!("longer than {PLACEHOLDER_VALUE} bytes"));
     }
     Ok(rendered)
 }
 
-/// A value has a handful of placeholders; one costs a few instructions.
-const FUEL: u64 = 2_000;
-/// Longer than any value that the installer takes.
-const MAX_VALUE: usize = 1024;
-
 /// Lets only `{{ name }}`, `{{ a.b }}` and `{{ name | lower }}` through: no statements, calls or arithmetic.
 fn check_syntax(text: &str) -> Result<(), String> {
-    if text.len() > MAX_VALUE {
-        return Err(format!("longer than {MAX_VALUE} bytes"));
+    if text.len() > PLACEHOLDER_VALUE {
+        return Err(format!("longer than {PLACEHOLDER_VALUE} bytes"));
     }
     if text.contains("{%") || text.contains("{#") {
         return Err(

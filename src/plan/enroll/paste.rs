@@ -9,14 +9,13 @@ use askama::Template as _;
 use sha2::{Digest as _, Sha256};
 
 use crate::domain::id::NodeName;
+pub use crate::limits::machine::MOST_REPORT;
 use crate::plan::script::ScriptUrl;
 
 /// How long code and key are good for.
 pub const MINUTES: u32 = 15;
 /// Comment of the short-lived key's line on the node.
 pub const COMMENT: &str = "ironhatch-enroll";
-/// Longest report in bytes.
-pub const MOST_REPORT: usize = 16 * 1024;
 
 /// Where the script is served (GET) and the report is taken (POST). `code` is a secret: at least 128 random bits in URL-safe
 /// characters.

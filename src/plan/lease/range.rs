@@ -7,9 +7,7 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 
 use crate::domain::mac::Mac;
-
-/// Largest dynamic range: a /16. More machines than that are not one broadcast segment.
-const LARGEST: u32 = 65_536;
+use crate::limits::machine::LEASE_RANGE;
 
 /// Shortest lease: two retries of a client must fit between renewal and rebinding.
 const SHORTEST_LEASE_SECS: u32 = 120;
@@ -105,7 +103,7 @@ impl PoolConfig {
         if first > last {
             return Err(InvalidPool::Empty { first, last });
         }
-        if last.to_bits() - first.to_bits() >= LARGEST {
+        if last.to_bits() - first.to_bits() >= LEASE_RANGE {
             return Err(InvalidPool::TooLarge { first, last });
         }
         if lease_secs < SHORTEST_LEASE_SECS {

@@ -2,21 +2,11 @@
 //! back as the same iPXE.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use super::{Decision, Reason};
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
-
-/// Boot programs handed to one such machine within [`WINDOW`]; one is enough when all goes well.
-const MOST: u32 = 3;
-
-/// After this long a machine may try again.
-const WINDOW: Duration = Duration::from_secs(300);
-
-/// Machines remembered at once. More than this many iPXEs without HTTP are a flood of invented addresses; the oldest
-/// memory goes first.
-const MACHINES: usize = 4096;
+use crate::limits::machine::{LOOP_MACHINES, LOOP_WINDOW, LOOPS};
 
 /// Remembers which machines were given a replacement for their own iPXE lately.
 #[derive(Debug, Default)]
@@ -38,18 +28,18 @@ impl LoopGuard {
         if !matches!(&decision, Decision::Reply(answer) if answer.may_loop) {
             return decision;
         }
-        if self.seen.len() >= MACHINES && !self.seen.contains_key(&mac) {
+        if self.seen.len() >= LOOP_MACHINES && !self.seen.contains_key(&mac) {
             self.forget_oldest(now);
         }
         let entry = self.seen.entry(mac).or_insert(Seen { since: now, last_xid: xid, times: 1 });
-        if now.since(entry.since) > WINDOW {
+        if now.since(entry.since) > LOOP_WINDOW {
             *entry = Seen { since: now, last_xid: xid, times: 1 };
         }
         if entry.last_xid != xid {
             entry.last_xid = xid;
             entry.times = entry.times.saturating_add(1);
         }
-        if entry.times > MOST { Decision::Silent(Reason::Loop) } else { decision }
+        if entry.times > LOOPS { Decision::Silent(Reason::Loop) } else { decision }
     }
 
     /// Machines remembered now.
@@ -59,8 +49,8 @@ impl LoopGuard {
     }
 
     fn forget_oldest(&mut self, now: Timestamp) {
-        self.seen.retain(|_, seen| now.since(seen.since) <= WINDOW);
-        if self.seen.len() >= MACHINES {
+        self.seen.retain(|_, seen| now.since(seen.since) <= LOOP_WINDOW);
+        if self.seen.len() >= LOOP_MACHINES {
             // All are recent: a flood. Starting over costs an honest machine nothing but a longer loop.
             self.seen.clear();
         }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::limits::tftp;
+
 /// Limits of the TFTP service, each with its reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -45,22 +47,22 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            block_size: 1468,
-            window: 16,
-            transfers: 2048,
-            transfers_per_peer: 256,
-            request_burst: 512,
-            requests_per_second: 64,
-            peers: 4096,
-            first_retransmission: Duration::from_millis(500),
-            fastest_first_retransmission: Duration::from_millis(50),
-            fastest_retransmission: Duration::from_millis(4),
-            slowest_retransmission: Duration::from_secs(1),
-            quiet_retransmission: Duration::from_secs(4),
-            quiet_after: Duration::from_secs(8),
-            handshake: Duration::from_secs(10),
-            no_progress: Duration::from_secs(60),
-            last_ack: Duration::from_secs(5),
+            block_size: tftp::BLOCK_SIZE,
+            window: tftp::WINDOW,
+            transfers: tftp::TRANSFERS,
+            transfers_per_peer: tftp::TRANSFERS_PER_PEER,
+            request_burst: tftp::REQUEST_BURST,
+            requests_per_second: tftp::REQUESTS_PER_SECOND,
+            peers: tftp::PEERS,
+            first_retransmission: tftp::FIRST_RETRANSMISSION,
+            fastest_first_retransmission: tftp::FASTEST_FIRST_RETRANSMISSION,
+            fastest_retransmission: tftp::FASTEST_RETRANSMISSION,
+            slowest_retransmission: tftp::SLOWEST_RETRANSMISSION,
+            quiet_retransmission: tftp::QUIET_RETRANSMISSION,
+            quiet_after: tftp::QUIET_AFTER,
+            handshake: tftp::HANDSHAKE,
+            no_progress: tftp::NO_PROGRESS,
+            last_ack: tftp::LAST_ACK,
         }
     }
 }

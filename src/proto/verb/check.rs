@@ -5,19 +5,11 @@
 use super::codec::{Malformed, Rule, printable};
 use super::{DeviceEntry, MOST_PAYLOAD, MOST_TIMEOUT_SEC, Verb};
 
+use crate::limits::channel::{MOST_ARGUMENTS, MOST_DEVICES, MOST_NAME, MOST_PATH, MOST_VARIABLES};
+
 /// `PATH` of every program that runs in a guest.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Longest path. Linux's own limit (`PATH_MAX`) counts the final NUL.
-const MOST_PATH: usize = 4095;
-/// Longest name in a path (`NAME_MAX`).
-const MOST_NAME: usize = 255;
-/// Arguments of one program.
-const MOST_ARGUMENTS: usize = 256;
-/// Variables of one program.
-const MOST_VARIABLES: usize = 256;
-/// Device entries of a guest (`dev0` to `dev255`, container package 5.0.7 and later).
-const MOST_DEVICES: usize = 256;
 /// Largest id in an unprivileged guest's map.
 const MOST_ID: u32 = 65_535;
 /// Variables that the agent sets itself, or that make a dynamic linker or shell load code.

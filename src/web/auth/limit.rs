@@ -4,20 +4,10 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Attempts one address may make in a row before it must wait.
-const ADDRESS_BURST: u32 = 5;
-/// One more attempt per address after this time: 1,440 guesses a day are nothing against ten characters.
-const ADDRESS_REFILL: Duration = Duration::from_secs(60);
-/// Failures after which an address is shut out, however slowly it tried.
-const LOCK_AFTER: u32 = 20;
-/// How long it is shut out.
-const LOCK_FOR: Duration = Duration::from_secs(15 * 60);
-/// Attempts of all addresses together in a row: each costs 40 ms and 19 MiB of argon2id.
-const TOTAL_BURST: u32 = 30;
-/// One more attempt in total after this time. Short, so that a distributed guesser cannot shut the operator out for long.
-const TOTAL_REFILL: Duration = Duration::from_secs(2);
-/// Addresses remembered: a flood of forged ones must not fill memory. Those seen longest ago are forgotten first.
-const MOST_ADDRESSES: usize = 4096;
+use crate::limits::operator::{
+    LOCK_AFTER, LOCK_FOR, LOGIN_ADDRESSES, LOGIN_BURST, LOGIN_BURST_OF_ALL, LOGIN_REFILL,
+    LOGIN_REFILL_OF_ALL,
+};
 
 /// Time since the program started.
 pub(super) type Uptime = Duration;
@@ -66,7 +56,7 @@ pub(super) struct Wait(pub(super) Duration);
 
 impl Attempts {
     pub(super) fn new() -> Self {
-        let total = Bucket { tokens: TOTAL_BURST, counted: Duration::ZERO };
+        let total = Bucket { tokens: LOGIN_BURST_OF_ALL, counted: Duration::ZERO };
         Self { peers: HashMap::new(), total }
     }
 
@@ -77,7 +67,7 @@ impl Attempts {
     pub(super) fn take(&mut self, address: IpAddr, now: Uptime) -> Result<(), Wait> {
         self.make_room(now);
         let peer = self.peers.entry(network_of(address)).or_insert(Peer {
-            bucket: Bucket { tokens: ADDRESS_BURST, counted: now },
+            bucket: Bucket { tokens: LOGIN_BURST, counted: now },
             failures: 0,
             locked_until: None,
             seen: now,
@@ -89,13 +79,13 @@ impl Attempts {
             }
             (peer.locked_until, peer.failures) = (None, 0);
         }
-        peer.bucket.refill(ADDRESS_BURST, ADDRESS_REFILL, now);
-        self.total.refill(TOTAL_BURST, TOTAL_REFILL, now);
+        peer.bucket.refill(LOGIN_BURST, LOGIN_REFILL, now);
+        self.total.refill(LOGIN_BURST_OF_ALL, LOGIN_REFILL_OF_ALL, now);
         if peer.bucket.tokens == 0 {
-            return Err(Wait(peer.bucket.wait(ADDRESS_REFILL, now)));
+            return Err(Wait(peer.bucket.wait(LOGIN_REFILL, now)));
         }
         if self.total.tokens == 0 {
-            return Err(Wait(self.total.wait(TOTAL_REFILL, now)));
+            return Err(Wait(self.total.wait(LOGIN_REFILL_OF_ALL, now)));
         }
         peer.bucket.tokens -= 1;
         self.total.tokens -= 1;
@@ -107,7 +97,7 @@ impl Attempts {
         let address = network_of(address);
         if right {
             self.peers.remove(&address);
-            self.total.tokens = (self.total.tokens + 1).min(TOTAL_BURST);
+            self.total.tokens = (self.total.tokens + 1).min(LOGIN_BURST_OF_ALL);
         } else if let Some(peer) = self.peers.get_mut(&address) {
             peer.failures = peer.failures.saturating_add(1);
             if peer.failures >= LOCK_AFTER {
@@ -117,11 +107,11 @@ impl Attempts {
     }
 
     fn make_room(&mut self, now: Uptime) {
-        if self.peers.len() < MOST_ADDRESSES {
+        if self.peers.len() < LOGIN_ADDRESSES {
             return;
         }
         self.peers.retain(|_, peer| now.saturating_sub(peer.seen) < LOCK_FOR);
-        if self.peers.len() >= MOST_ADDRESSES {
+        if self.peers.len() >= LOGIN_ADDRESSES {
             let oldest = self.peers.iter().min_by_key(|(_, p)| p.seen).map(|(a, _)| *a);
             oldest.map(|address| self.peers.remove(&address));
         }
@@ -200,7 +190,7 @@ mod test {
         for n in 0..20_000u32 {
             let _ = attempts.take(IpAddr::from(n.to_be_bytes()), at(u64::from(n)));
         }
-        assert!(attempts.peers.len() <= MOST_ADDRESSES);
+        assert!(attempts.peers.len() <= LOGIN_ADDRESSES);
     }
 
     #[test]

@@ -10,15 +10,12 @@ use tokio::sync::Semaphore;
 use super::limit::{Attempts, Wait};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
+use crate::limits::operator::{HASHES_AT_ONCE, PASSWORD_BYTES};
 
 /// Setting that holds the password's argon2id hash.
 pub(super) const SETTING: &str = "operator_password";
 /// Shortest password, in characters.
 const SHORTEST: usize = 10;
-/// Longest password in bytes: a bound for the hash's input.
-const LONGEST: usize = 1024;
-/// Hashes computed at once: each takes 19 MiB and a core.
-const AT_ONCE: usize = 2;
 
 /// What stands between the network and the password's hash: attempts are counted, and only few are computed at once.
 pub(crate) struct LoginGate {
@@ -32,7 +29,7 @@ impl LoginGate {
         Self {
             attempts: Mutex::new(Attempts::new()),
             started: Instant::now(),
-            computing: Semaphore::new(AT_ONCE),
+            computing: Semaphore::new(HASHES_AT_ONCE),
         }
     }
 
@@ -100,8 +97,8 @@ pub(super) fn check_rules(password: &str) -> Result<(), Refusal> {
             "The password has {length} characters; at least {SHORTEST} are needed."
         ));
     }
-    if password.len() > LONGEST {
-        return refuse(format!("The password is longer than {LONGEST} bytes."));
+    if password.len() > PASSWORD_BYTES {
+        return refuse(format!("The password is longer than {PASSWORD_BYTES} bytes."));
     }
     let first = password.chars().next();
     if password.chars().all(|c| Some(c) == first) {
@@ -115,7 +112,7 @@ const NOBODYS_HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$aXJvbmhhdGNoLW5vYm9ke
                             AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 fn verify(given: &Secret<String>, hash: Option<&str>) -> bool {
-    let too_long = given.expose().len() > LONGEST;
+    let too_long = given.expose().len() > PASSWORD_BYTES;
     let text = if too_long { "" } else { given.expose() };
     let right =
         Argon2::default().verify_password(text.as_bytes(), hash.unwrap_or(NOBODYS_HASH)).is_ok();

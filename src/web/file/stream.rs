@@ -12,11 +12,8 @@ use tokio::task::JoinHandle;
 
 use super::FileContent;
 use super::sending::Sending;
+pub(super) use crate::limits::http::BODY_PIECE;
 use crate::proto::iso9660::Segment;
-
-/// Bytes of one read. Bigger pieces cost memory per stalled client; with smaller ones the switch to the reading thread
-/// costs more than the read (measured on loopback: 64 KiB takes 1.6 times the processor time of 256 KiB).
-pub(super) const PIECE: u64 = 256 << 10;
 
 /// A body of exactly the bytes of one range.
 pub(super) struct FileStream {
@@ -50,7 +47,7 @@ impl Body for FileStream {
             Ok(bytes.slice(at(rest.start)..at(rest.end)))
         } else {
             let (content, range) =
-                (this.sending.content(), rest.start..rest.end.min(rest.start + PIECE));
+                (this.sending.content(), rest.start..rest.end.min(rest.start + BODY_PIECE));
             let buffer = &mut this.buffer;
             let reading = this.reading.get_or_insert_with(|| {
                 let (content, mut buffer) = (content.clone(), std::mem::take(buffer));

@@ -14,6 +14,7 @@ use crate::domain::inventory::{Firmware, Inventory, Nic};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::InstallToken;
 use crate::jobs::NodeReport;
+use crate::limits::machine::{MOST_HOST_KEYS, MOST_NICS};
 use crate::proto::installer::{AnswerRequest, InstallReport, Malformed};
 
 /// The whole body, or why it did not arrive.
@@ -71,11 +72,6 @@ pub(super) fn install_report(body: &[u8]) -> Result<(NodeReport, Option<InstallT
         NodeReport { address, ssh_host_keys: report.ssh_host_keys, inventory: report.inventory };
     Ok((node, token))
 }
-
-/// Public keys that a node may present; it has three.
-const MOST_HOST_KEYS: usize = 8;
-/// Links that are kept of a phone-home.
-const MOST_NICS: usize = 64;
 
 /// The first-boot script's call. Everything in it may be absent.
 pub(super) fn phone_home(body: &[u8]) -> Result<(NodeReport, Option<InstallToken>), Line> {

@@ -27,15 +27,14 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
-use super::head::{self, After, Head, Look, MOST_HEAD};
+use super::head::{self, After, Head, Look};
 use super::rewound::Rewound;
 use super::sendfile::{self, More, Sender};
 use super::{HEAD_TIMEOUT, collapse_slashes};
 use crate::domain::time::Timestamp;
+use crate::limits::http::{HEAD_BYTES, TEXT_BYTES};
 use crate::web::file::{self, Handed, Way};
 
-/// Bytes of a body that is not a file: a script or one line.
-const MOST_TEXT: usize = 1 << 20;
 /// First size of the buffer that heads are read into.
 const FIRST_READ: usize = 1 << 10;
 
@@ -132,7 +131,7 @@ async fn read_head(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<Foun
         }
         socket.readable().await?;
         buffer.reserve(FIRST_READ);
-        match socket.try_read_buf(&mut bytes::BufMut::limit(&mut *buffer, MOST_HEAD)) {
+        match socket.try_read_buf(&mut bytes::BufMut::limit(&mut *buffer, HEAD_BYTES)) {
             Ok(0) => return Ok(Found::End),
             Ok(_) => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -142,7 +141,7 @@ async fn read_head(socket: &TcpStream, buffer: &mut BytesMut) -> io::Result<Foun
 }
 
 async fn collect(body: Body) -> io::Result<Bytes> {
-    let whole = Limited::new(body, MOST_TEXT).collect().await.map_err(io::Error::other)?;
+    let whole = Limited::new(body, TEXT_BYTES).collect().await.map_err(io::Error::other)?;
     Ok(whole.to_bytes())
 }
 

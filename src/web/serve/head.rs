@@ -7,10 +7,9 @@
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::http::{request, response};
 
-/// Longest head that is looked at; firmware sends a few hundred bytes. A longer one is hyper's.
-pub(super) const MOST_HEAD: usize = 8 << 10;
-/// Most fields of such a head, likewise.
-const MOST_FIELDS: usize = 64;
+pub(super) use crate::limits::http::HEAD_BYTES;
+use crate::limits::http::HEAD_FIELDS;
+
 /// What machines fetch: iPXE keeps one connection for its script and for the files that the script names.
 const PATHS: [&str; 2] = ["/boot/", "/ipxe/"];
 /// Fields that announce a body, ask for an interim answer or change the protocol.
@@ -60,7 +59,7 @@ pub(super) fn look(bytes: &[u8]) -> Look {
         return Look::Other;
     }
     if !is_whole(bytes) {
-        return if bytes.len() < MOST_HEAD { Look::More } else { Look::Other };
+        return if bytes.len() < HEAD_BYTES { Look::More } else { Look::Other };
     }
     parse(bytes).map_or(Look::Other, |head| Look::Ours(Box::new(head)))
 }
@@ -87,7 +86,7 @@ fn is_whole(bytes: &[u8]) -> bool {
 }
 
 fn parse(bytes: &[u8]) -> Option<Head> {
-    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut fields = [httparse::EMPTY_HEADER; HEAD_FIELDS];
     let mut request = httparse::Request::new(&mut fields);
     let Ok(httparse::Status::Complete(len)) = request.parse(bytes) else { return None };
     let method = Method::from_bytes(request.method?.as_bytes()).ok()?;
@@ -214,9 +213,9 @@ mod test {
         for text in table {
             assert!(matches!(look(text.as_bytes()), Look::Other), "{text:?}");
         }
-        let long = format!("GET /boot/x HTTP/1.1\r\na: {}", "b".repeat(MOST_HEAD));
+        let long = format!("GET /boot/x HTTP/1.1\r\na: {}", "b".repeat(HEAD_BYTES));
         assert!(matches!(look(long.as_bytes()), Look::Other));
-        let many = format!("GET /boot/x HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(MOST_FIELDS + 1));
+        let many = format!("GET /boot/x HTTP/1.1\r\n{}\r\n", "a: b\r\n".repeat(HEAD_FIELDS + 1));
         assert!(matches!(look(many.as_bytes()), Look::Other));
     }
 

@@ -19,13 +19,10 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
+use crate::limits::http::{COLD_READS, SENDFILE_RUN};
 use crate::proto::iso9660::Segment;
 use crate::web::file::Sending;
 
-/// Bytes of one call at most, and so what one connection sends before another one has its turn.
-const RUN: u64 = 1 << 20;
-/// Threads that wait for the disk at a time. More would not make a disk faster, and the pool has other work.
-const COLD: usize = 32;
 /// What the disk is told to read ahead. The file's own read-ahead does not help: all clients share its position.
 const READ_AHEAD: i64 = 4 << 20;
 
@@ -37,7 +34,7 @@ pub(super) struct Sender {
 
 impl Sender {
     pub(super) fn new() -> Self {
-        Self { cold: Arc::new(Semaphore::new(COLD)) }
+        Self { cold: Arc::new(Semaphore::new(COLD_READS)) }
     }
 
     /// Sends all that is left, in order.
@@ -53,7 +50,7 @@ impl Sender {
         let mut warm_to = 0;
         loop {
             let rest = sending.rest();
-            let Some(run) = sending.run(RUN) else { return Ok(()) };
+            let Some(run) = sending.run(SENDFILE_RUN) else { return Ok(()) };
             socket.writable().await?;
             let sent = match run {
                 Segment::Bytes(bytes) => {
@@ -75,7 +72,7 @@ impl Sender {
                 Ok(count) => {
                     sending.advance(count);
                     // A client on the same machine can be as fast as we are; others wait.
-                    if count >= RUN {
+                    if count >= SENDFILE_RUN {
                         tokio::task::yield_now().await;
                     }
                 }

@@ -1,0 +1,45 @@
+//! Operators and their browsers. Log-in, sessions, forms, event streams.
+
+use std::time::Duration;
+
+super::limits! {
+    /// Event streams served at once. Each is an open socket and a task that reads the log: 200 screens are the target of
+    /// the design, the rest is head-room for reconnecting browsers.
+    MOST_STREAMS: usize = 512, "streams";
+    /// Events read from the log at once while catching up.
+    STREAM_BATCH: usize = 500, "events";
+    /// A stream ends after this time and the browser comes back: so a log-out or an expired session also ends its streams.
+    STREAM_TIME: Duration = Duration::from_secs(3600), "time";
+    /// Drafts kept at once, over all sessions; a form is 256 KiB at most.
+    DRAFTS: usize = 64, "drafts";
+    /// How long a review can be carried out.
+    DRAFT_TIME: Duration = Duration::from_mins(30), "time";
+    /// Largest body of a changing request: forms and JSON of operators are small.
+    FORM_BYTES: usize = 256 * 1024, "bytes";
+    /// A session ends after this time without use.
+    SESSION_IDLE: Duration = Duration::from_hours(12), "time";
+    /// A session ends after this time in any case.
+    SESSION_TIME: Duration = Duration::from_hours(7 * 24), "time";
+    /// Attempts one address may make in a row before it must wait.
+    LOGIN_BURST: u32 = 5, "attempts";
+    /// One more attempt per address after this time: 1,440 guesses a day are nothing against ten characters.
+    LOGIN_REFILL: Duration = Duration::from_secs(60), "time";
+    /// Failures after which an address is shut out, however slowly it tried.
+    LOCK_AFTER: u32 = 20, "failures";
+    /// How long such an address is shut out.
+    LOCK_FOR: Duration = Duration::from_secs(15 * 60), "time";
+    /// Attempts of all addresses together in a row: each costs 40 ms and 19 MiB of argon2id.
+    LOGIN_BURST_OF_ALL: u32 = 30, "attempts";
+    /// One more attempt in total after this time. Short, so that a distributed guesser cannot shut the operator out for long.
+    LOGIN_REFILL_OF_ALL: Duration = Duration::from_secs(2), "time";
+    /// Addresses remembered: a flood of forged ones must not fill memory. Those seen longest ago are forgotten first.
+    LOGIN_ADDRESSES: usize = 4096, "addresses";
+    /// Longest password in bytes: a bound for the hash's input.
+    PASSWORD_BYTES: usize = 1024, "bytes";
+    /// Hashes computed at once: each takes 19 MiB and a core.
+    HASHES_AT_ONCE: usize = 2, "hashes";
+    /// Bytes of a README that are shown.
+    README_BYTES: usize = 64 << 10, "bytes";
+    /// Addresses one host may have: a server with four dual-port cards.
+    MOST_MACS: usize = 8, "addresses";
+}

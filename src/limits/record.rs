@@ -1,0 +1,30 @@
+//! What is written down. Boot log, sightings, events, and the queue before the database.
+
+super::limits! {
+    /// Observations that may wait: a second of a busy segment.
+    OBSERVATIONS: usize = 4096, "observations";
+    /// Unregistered machines that may be written per flush.
+    STRANGERS_PER_FLUSH: usize = 16, "machines";
+    /// Addresses whose MAC is remembered, so that TFTP and HTTP transfers find their machine.
+    REMEMBERED_ADDRESSES: usize = 4096, "addresses";
+    /// New machines per second that a request may make known: forged MACs must not push out the real ones.
+    STRANGERS_PER_SECOND: u32 = 16, "machines";
+    /// Sightings kept at most: a flood of forged MACs must not fill the disk. The oldest that nobody dismissed goes first.
+    SIGHTINGS: usize = 1000, "machines";
+    /// Entries kept per machine: some hundred boots of a machine that retries for ever.
+    BOOT_LOG_PER_MACHINE: u64 = 500, "entries";
+    /// Events kept: a year of a busy fleet; the log of each job is kept apart from this.
+    EVENTS_KEPT: u64 = 500_000, "events";
+    /// Writes that may wait in the queue before callers wait: bounds memory when the disk is slow.
+    WRITES_WAITING: usize = 1024, "writes";
+    /// Writes that share one commit: at 64 writers this is where two fsyncs stop being the bottleneck.
+    WRITES_PER_COMMIT: usize = 256, "writes";
+    /// Pages redb may keep; its default of 1 GiB would be most of a small appliance.
+    CACHE_BYTES: usize = 16 << 20, "bytes";
+    /// Events a slow reader may fall behind before it re-reads from the log.
+    EVENT_BACKLOG: usize = 1024, "events";
+    /// After this many tries (about three days) a report is given up, with a warning in the job's log.
+    REPORT_TRIES: u32 = 300, "tries";
+    /// Reports that one round takes on.
+    REPORTS_PER_ROUND: usize = 256, "reports";
+}
