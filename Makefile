@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Cargo stays the user's; only the program that makes containers runs as root.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env")
 
-.PHONY: help run test unit integration lab lab-test provision check release packages-build packages-test packages-lab packages-provision
+.PHONY: help run test unit integration lab lab-test provision bench check release packages-build packages-test packages-lab packages-provision packages-bench
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,12 @@ integration: packages-build packages-test ## The daemon against OpenSSH, xorriso
 provision: packages-build packages-provision ## Install the built-in apps in Debian containers (as root)
 	@$(AS_ROOT) .ci/suite provision cargo test --locked --test provision
 
+bench: packages-build packages-bench ## Measure Ironhatch beside its peers, write docs/benchmarks.md; ONLY=tftp runs one part
+	cargo build --locked --release
+	cargo build --locked --release --package ironhatch-bench-store
+	cargo build --locked --release --package ironhatch-bench
+	$(if $(filter-out 0,$(shell id -u)),sudo )$(dir $(RELEASE))bench $(ONLY)
+
 lab: packages-build packages-lab ## Watch two machines being born on a virtual LAN; leaves the dashboard running
 	cargo build --locked
 	tests/lab/run.sh --keep
@@ -41,7 +47,7 @@ lab-test: packages-build packages-lab
 
 check: packages-build ## Formatting, lints, shell scripts
 	cargo fmt --check
-	cargo clippy --locked --all-targets --all-features -- -D warnings
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	@command -v shellcheck >/dev/null || .ci/packages test
 	shellcheck .ci/run .ci/packages .ci/suite install.sh ipxe/*.sh firstboot/*.sh tests/golden/firstboot/*.sh
 	shellcheck -s sh src/plan/join/script/*.sh src/plan/enroll/script/*.sh
@@ -60,6 +66,8 @@ packages-build:
 	@.ci/packages build
 packages-test:
 	@.ci/packages test
+packages-bench:
+	@.ci/packages bench
 packages-provision:
 	@.ci/packages provision
 packages-lab:

@@ -1,0 +1,242 @@
+//! Machines that ask for addresses and boot files: one socket on port 68 that plays all of them.
+
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::super::place::CLIENT_INTERFACE;
+use super::super::row::quantile;
+use super::mac;
+
+/// What is asked, and how fast.
+#[derive(Debug, Clone, Copy)]
+pub enum Load {
+    /// DISCOVER to OFFER of PXE machines, so many in flight.
+    Offers { window: usize, length: Duration },
+    /// The same so many times per second.
+    Paced { rate: f64, length: Duration },
+    /// Whole exchanges of ordinary machines that were never seen before, so many in flight.
+    Leases { window: usize, length: Duration, first: u32 },
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Figures {
+    /// Answers (exchanges) per second.
+    pub rate: f64,
+    pub done: usize,
+    /// Microseconds.
+    pub p50: f64,
+    pub p99: f64,
+}
+
+/// A question without an answer for so long is given up and asked anew.
+const LOST: Duration = Duration::from_millis(300);
+
+pub fn drive(load: Load, machines: u32) -> anyhow::Result<Figures> {
+    let socket = open()?;
+    let mut client = Client {
+        socket,
+        machines,
+        pxe: !matches!(load, Load::Leases { .. }),
+        next: match load {
+            Load::Leases { first, .. } => first,
+            _ => 0,
+        },
+        asked: HashMap::new(),
+        took: Vec::new(),
+        lost: 0,
+    };
+    let (elapsed, length) = match load {
+        Load::Paced { rate, length } => (client.paced(rate, length)?, length),
+        Load::Offers { window, length } | Load::Leases { window, length, .. } => {
+            (client.windowed(window, length)?, length)
+        }
+    };
+    let done = client.took.len();
+    anyhow::ensure!(done > 0, "no answer in {length:?}");
+    Ok(Figures {
+        rate: done as f64 / elapsed.as_secs_f64(),
+        done,
+        p50: quantile(&mut client.took, 0.5),
+        p99: quantile(&mut client.took, 0.99),
+    })
+}
+
+fn open() -> anyhow::Result<UdpSocket> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.bind_device(Some(CLIENT_INTERFACE.as_bytes()))?;
+    socket.set_broadcast(true)?;
+    socket.set_recv_buffer_size(4 << 20)?;
+    socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 68).into())?;
+    socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    Ok(socket.into())
+}
+
+struct Asked {
+    machine: u32,
+    begun: Instant,
+}
+
+struct Client {
+    socket: UdpSocket,
+    machines: u32,
+    pxe: bool,
+    next: u32,
+    /// By transaction number.
+    asked: HashMap<u32, Asked>,
+    /// Microseconds from the first packet to the last.
+    took: Vec<f64>,
+    lost: usize,
+}
+
+impl Client {
+    /// Keeps `window` questions in flight.
+    fn windowed(&mut self, window: usize, length: Duration) -> anyhow::Result<Duration> {
+        let begun = Instant::now();
+        let mut checked = begun;
+        for _ in 0..window {
+            self.ask()?;
+        }
+        while begun.elapsed() < length {
+            self.receive();
+            if checked.elapsed() > LOST {
+                checked = Instant::now();
+                self.forget_lost();
+            }
+            while self.asked.len() < window {
+                self.ask()?;
+            }
+        }
+        Ok(begun.elapsed())
+    }
+
+    /// Asks at fixed times, whether answers come or not.
+    fn paced(&mut self, rate: f64, length: Duration) -> anyhow::Result<Duration> {
+        self.socket.set_nonblocking(true)?;
+        let begun = Instant::now();
+        let mut sent = 0u64;
+        while begun.elapsed() < length {
+            while sent as f64 / rate < begun.elapsed().as_secs_f64() {
+                self.ask()?;
+                sent += 1;
+            }
+            while self.receive() {}
+        }
+        let elapsed = begun.elapsed();
+        let grace = Instant::now();
+        while grace.elapsed() < Duration::from_millis(100) {
+            self.receive();
+        }
+        let unanswered = self.asked.len() as f64 / sent.max(1) as f64;
+        anyhow::ensure!(unanswered < 0.01, "{:.0} % got no answer", unanswered * 100.0);
+        Ok(elapsed)
+    }
+
+    fn ask(&mut self) -> anyhow::Result<()> {
+        let xid = self.next;
+        self.next += 1;
+        let machine = if self.pxe { xid % self.machines } else { xid };
+        self.asked.insert(xid, Asked { machine, begun: Instant::now() });
+        let packet =
+            if self.pxe { pxe_discover(machine, xid) } else { message(machine, xid, 1, &[]) };
+        self.socket.send_to(&packet, (Ipv4Addr::BROADCAST, 67))?;
+        Ok(())
+    }
+
+    /// Takes one answer; false when none waits.
+    fn receive(&mut self) -> bool {
+        let mut buffer = [0; 1500];
+        let Ok(length) = self.socket.recv(&mut buffer) else { return false };
+        let Some(answer) = Answer::read(&buffer[..length]) else { return true };
+        let Some(asked) = self.asked.get(&answer.xid) else { return true };
+        if answer.mac != mac(asked.machine) {
+            return true;
+        }
+        match (self.pxe, answer.kind) {
+            (true, 2) | (false, 5) => {
+                self.took.push(asked.begun.elapsed().as_secs_f64() * 1e6);
+                self.asked.remove(&answer.xid);
+            }
+            (false, 2) => {
+                let mut options = vec![50, 4];
+                options.extend(answer.address);
+                options.extend([54, 4]);
+                options.extend(answer.server);
+                let request = message(asked.machine, answer.xid, 3, &options);
+                let _ = self.socket.send_to(&request, (Ipv4Addr::BROADCAST, 67));
+            }
+            _ => {}
+        }
+        true
+    }
+
+    fn forget_lost(&mut self) {
+        let before = self.asked.len();
+        // A server that makes each lease durable by itself is slow, not lossy.
+        let patience = if self.pxe { LOST } else { LOST * 10 };
+        self.asked.retain(|_, asked| asked.begun.elapsed() < patience);
+        self.lost += before - self.asked.len();
+    }
+}
+
+struct Answer {
+    xid: u32,
+    mac: [u8; 6],
+    kind: u8,
+    address: [u8; 4],
+    server: [u8; 4],
+}
+
+impl Answer {
+    fn read(bytes: &[u8]) -> Option<Self> {
+        let mut answer = Self {
+            xid: u32::from_be_bytes(bytes.get(4..8)?.try_into().ok()?),
+            address: bytes.get(16..20)?.try_into().ok()?,
+            mac: bytes.get(28..34)?.try_into().ok()?,
+            kind: 0,
+            server: [0; 4],
+        };
+        let mut rest = bytes.get(240..)?;
+        while let [tag, length, tail @ ..] = rest {
+            if *tag == 255 {
+                break;
+            }
+            let value = tail.get(..usize::from(*length))?;
+            match (tag, value) {
+                (53, [kind]) => answer.kind = *kind,
+                (54, value) => answer.server = value.try_into().ok()?,
+                _ => {}
+            }
+            rest = tail.get(usize::from(*length)..)?;
+        }
+        Some(answer)
+    }
+}
+
+/// A BOOTP message with its type and these options.
+fn message(machine: u32, xid: u32, kind: u8, options: &[u8]) -> Vec<u8> {
+    let mut out = vec![0; 240];
+    out[..3].copy_from_slice(&[1, 1, 6]);
+    out[4..8].copy_from_slice(&xid.to_be_bytes());
+    out[10] = 0x80; // answers by broadcast: it has no address yet
+    out[28..34].copy_from_slice(&mac(machine));
+    out[236..].copy_from_slice(&[0x63, 0x82, 0x53, 0x63]);
+    out.extend([53, 1, kind]);
+    out.extend(options);
+    out.extend([55, 3, 1, 3, 6]);
+    out.push(255);
+    out.resize(out.len().max(300), 0);
+    out
+}
+
+/// What UEFI firmware (EDK2) sends.
+fn pxe_discover(machine: u32, xid: u32) -> Vec<u8> {
+    let mut options = vec![57, 2, 5, 0xc0, 93, 2, 0, 7, 94, 3, 1, 3, 16, 97, 17, 0];
+    options.extend([0x44; 10]);
+    options.extend(mac(machine));
+    options.extend(b"\x3c\x20PXEClient:Arch:00007:UNDI:003016");
+    message(machine, xid, 1, &options)
+}
