@@ -136,7 +136,10 @@ impl std::fmt::Debug for App {
 
 fn wall_clock() -> Timestamp {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp(i64::try_from(now.as_millis()).unwrap_or(i64::MAX))
+    let now = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+    #[cfg(feature = "fakes")]
+    let now = now.saturating_add(crate::fakes::clock::error_ms());
+    Timestamp(now)
 }
 
 /// The master key: from systemd's credential directory when it has one, else a file in the data directory.

@@ -1,3 +1,4 @@
 //! Doubles of the outside world with owners: strict, recording what they saw. Only tests use them.
 
+pub mod clock;
 pub mod pve;

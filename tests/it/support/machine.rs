@@ -193,6 +193,13 @@ impl Machine {
         host_keys: &[String],
         filler: usize,
     ) -> Reply {
+        let body = self.report_body(address, host_keys, filler);
+        let headers = [("content-type", "application/json; charset=utf-8")];
+        http("POST", &installed.webhook, &headers, body.to_string().as_bytes())
+    }
+
+    /// The body of the installer's report, with so many bytes of udev properties.
+    pub(crate) fn report_body(&self, address: &str, host_keys: &[String], filler: usize) -> Value {
         let keys: serde_json::Map<String, Value> = host_keys
             .iter()
             .map(|key| {
@@ -200,7 +207,7 @@ impl Machine {
                 (kind.to_owned(), json!(format!("{key} root@node")))
             })
             .collect();
-        let body = json!({
+        json!({
             "$schema": { "version": "1.2" },
             "product": { "fullname": "Proxmox VE", "short": "pve", "version": "9.2.3" },
             "iso": { "release": "9.2", "isorelease": "1" },
@@ -212,9 +219,15 @@ impl Machine {
             "network-interfaces": [{ "name": "eno1", "mac": self.mac, "address": format!("{address}/24"),
                 "is-management": true, "udev-properties": {} }],
             "ssh-public-host-keys": keys,
-        });
-        let headers = [("content-type", "application/json; charset=utf-8")];
-        http("POST", &installed.webhook, &headers, body.to_string().as_bytes())
+        })
+    }
+
+    /// The body of the installed system's call.
+    pub(crate) fn phone_home_body(&self, address: &str, host_keys: &[String]) -> Value {
+        json!({
+            "address": address, "hostname": "node", "machine_id": "x", "uuid": self.uuid, "serial": "S1",
+            "booted_from": "efi", "macs": [self.mac], "ssh_host_keys": host_keys,
+        })
     }
 
     /// The installed system calls back.
@@ -225,10 +238,7 @@ impl Machine {
         address: &str,
         host_keys: &[String],
     ) -> Reply {
-        let body = json!({
-            "address": address, "hostname": "node", "machine_id": "x", "uuid": self.uuid, "serial": "S1",
-            "booted_from": "efi", "macs": [self.mac], "ssh_host_keys": host_keys,
-        });
+        let body = self.phone_home_body(address, host_keys);
         let bearer = format!("Bearer {token}");
         let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
         http(
