@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 # Cargo stays the user's; only the program that makes containers runs as root.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env")
 
-.PHONY: help run test unit integration lab lab-test provision bench check release packages-build packages-test packages-lab packages-provision packages-bench
+.PHONY: help run test unit integration lab lab-test provision bench faults check release packages-build packages-test packages-lab packages-provision packages-bench
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ bench: packages-build packages-bench ## Measure Ironhatch beside its peers, writ
 	cargo build --locked --release --package ironhatch-bench-store
 	cargo build --locked --release --package ironhatch-bench
 	$(if $(filter-out 0,$(shell id -u)),sudo )$(dir $(RELEASE))bench $(ONLY)
+
+faults: packages-build packages-test ## Break 1,000 rebuilds in every way (as root; SEED=0x… replays, FAULT_RUNS=n; docs/faults.md)
+	@$(AS_ROOT) .ci/suite faults cargo test --locked --test faults
 
 lab: packages-build packages-lab ## Watch two machines being born on a virtual LAN; leaves the dashboard running
 	cargo build --locked

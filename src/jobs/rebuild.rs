@@ -3,6 +3,7 @@
 use futures_util::future::BoxFuture;
 use rand::Rng as _;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::engine::Engine;
 use super::guest::stack;
@@ -13,6 +14,7 @@ use crate::domain::id::{JobId, StepId};
 use crate::domain::job::{Job, JobStatus, Step, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::InstallToken;
+use crate::domain::time::Timestamp;
 use crate::node::key::EphemeralKey;
 use crate::plan::rebuild::{self as plan, Extras, Next, step};
 use crate::report;
@@ -45,6 +47,7 @@ pub(super) fn extras(engine: &Engine, host: &Host) -> Extras {
 /// When the database fails; the records are as the last write left them.
 pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<(), Refusal> {
     let mut join = join::Running::default();
+    let mut clock: Option<SteadyClock> = None;
     loop {
         if engine.inner.stop.is_cancelled() {
             return Ok(());
@@ -65,7 +68,11 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
             };
             return end::finish(engine, id, JobStatus::Cancelled, Some(failure)).await;
         }
-        match plan::next(&job, &host, engine.store().now()) {
+        let clock = match clock {
+            Some(running) if running.state_since == host.state_since => running,
+            _ => *clock.insert(SteadyClock::start(&host, engine.store().now())),
+        };
+        match plan::next(&job, &host, clock.now()) {
             Next::Run(step) => {
                 let mut running = Running { engine, join: &mut join, job: &job, host: &host };
                 let ran = runner::run_recorded(engine, id, &mut running, &step, waker).await?;
@@ -78,7 +85,7 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
                 }
             }
             Next::Wait { until, .. } => {
-                let pause = until.since(engine.store().now());
+                let pause = until.since(clock.now());
                 tokio::select! {
                     () = waker.notified() => {}
                     () = tokio::time::sleep(pause) => {}
@@ -86,7 +93,7 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
                 }
             }
             Next::TimedOut { .. } => {
-                if time_out(engine, id).await? {
+                if time_out(engine, id, clock.now()).await? {
                     forget(engine, &mut join, &job, &host).await;
                     return Ok(());
                 }
@@ -98,6 +105,26 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
                 return end::finish(engine, id, JobStatus::Failed, Some(failure)).await;
             }
         }
+    }
+}
+
+/// The time by which a wait for the machine is measured: the wall clock when the driver met this state, and from then on
+/// what passed. A wall clock that jumps (NTP after a start without one, a wrong operator) must not end a rebuild whose
+/// machine is on its way.
+#[derive(Debug, Clone, Copy)]
+struct SteadyClock {
+    state_since: Timestamp,
+    wall: Timestamp,
+    begun: Instant,
+}
+
+impl SteadyClock {
+    fn start(host: &Host, wall: Timestamp) -> Self {
+        Self { state_since: host.state_since, wall, begun: Instant::now() }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.wall.after(self.begun.elapsed())
     }
 }
 
@@ -123,7 +150,7 @@ async fn forget(engine: &Engine, join: &mut join::Running, job: &Job, host: &Hos
 
 /// Fails a job whose machine took too long. Whether it did is decided again inside the write: the message that everybody
 /// waited for may have come in this moment. True when the job is over.
-async fn time_out(engine: &Engine, id: JobId) -> Result<bool, Refusal> {
+async fn time_out(engine: &Engine, id: JobId, now: Timestamp) -> Result<bool, Refusal> {
     let config = engine.context().config.clone();
     engine
         .store()
@@ -134,7 +161,7 @@ async fn time_out(engine: &Engine, id: JobId) -> Result<bool, Refusal> {
             let Some(host) = job.host().map(|h| tx.host(h)).transpose()?.flatten() else {
                 return Ok(true);
             };
-            let Next::TimedOut { reason, hint, .. } = plan::next(&job, &host, tx.now()) else {
+            let Next::TimedOut { reason, hint, .. } = plan::next(&job, &host, now) else {
                 return Ok(false);
             };
             let failure = Failure { from: None, reason, hint: hint.to_owned() };

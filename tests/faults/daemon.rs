@@ -94,10 +94,6 @@ impl Daemon {
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
 
-    pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.borrow().as_ref().map(Child::id)
-    }
-
     fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_ironhatch"));
         command

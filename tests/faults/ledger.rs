@@ -23,7 +23,6 @@ pub(crate) struct Arming {
 pub(crate) struct Ledger {
     pub(crate) name: String,
     pub(crate) id: String,
-    pub(crate) mac: String,
     pub(crate) armings: Vec<Arming>,
     /// It ended as a member of the cluster, by the cluster's own account.
     pub(crate) is_member: bool,

@@ -29,6 +29,9 @@ const FIRST_MACHINE: u8 = 11;
 const BYSTANDER: u8 = 201;
 const UNKNOWN: u8 = 202;
 
+/// How long one run may take, whatever happens to it.
+const LONGEST_RUN: Duration = Duration::from_secs(600);
+
 /// What came of a life.
 pub(crate) struct Outcome {
     pub(crate) ledgers: Vec<Ledger>,
@@ -97,13 +100,27 @@ async fn whole(place: Rc<Place>, seed: u64, machines: u8, iso: &Path) -> Outcome
         let delay = dice.up_to(Duration::from_millis(1500));
         runs.push(tokio::task::spawn_local(async move {
             tokio::time::sleep(delay).await;
-            run.story().await
+            tokio::time::timeout(LONGEST_RUN, run.story()).await
         }));
     }
     let mut ledgers = Vec::new();
     for run in runs {
         match run.await {
-            Ok(ledger) => ledgers.push(ledger),
+            Ok(Ok(ledger)) => ledgers.push(ledger),
+            Ok(Err(_)) => {
+                let jobs = daemon.get("/api/jobs").await;
+                let open = jobs["jobs"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .filter(|j| j["finished"].is_null());
+                let open: Vec<String> = open.map(|j| format!("{j:#}")).collect();
+                daemon.complain(format!(
+                    "a run does not come to its end: {}\n{}",
+                    open.join("\n"),
+                    daemon.log_end()
+                ));
+            }
             Err(error) => daemon.complain(format!("the harness failed: {error}")),
         }
     }

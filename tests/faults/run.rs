@@ -60,12 +60,8 @@ impl Run {
     pub(crate) fn new(stage: Rc<Stage>, n: u8, mut dice: Dice) -> Self {
         let plan = Plan::draw(&mut dice);
         let machine = Machine::new(n);
-        let ledger = Ledger {
-            name: format!("pve{n}"),
-            mac: machine.mac.clone(),
-            plan: format!("{plan:?}"),
-            ..Ledger::default()
-        };
+        let ledger =
+            Ledger { name: format!("pve{n}"), plan: format!("{plan:?}"), ..Ledger::default() };
         let address = format!("192.0.2.{n}");
         Self { stage, machine, address, dice, plan, ledger, installed: None, joining_seen: false }
     }
@@ -89,6 +85,10 @@ impl Run {
             }
             if let Some(arming) = self.ledger.arming() {
                 arming.ended = Some(status.clone());
+            }
+            if status != "succeeded" {
+                // As the failure's hint says: what a dead attempt left in the cluster is removed on a member.
+                self.stage.sshd.world().forget_unfinished(&self.address);
             }
             if status == "succeeded" {
                 self.look_at_the_node(&job);

@@ -326,6 +326,15 @@ impl World {
         Done::say("Killing node 2\n")
     }
 
+    /// The operator removes a node from the cluster that never became one.
+    pub(crate) fn forget_unfinished(&mut self, address: &str) {
+        let finished = self.machines.get(address).is_some_and(|m| m.member && m.certificate);
+        if !finished {
+            self.members.retain(|(_, _, at)| at != address);
+            self.expected = None;
+        }
+    }
+
     /// Makes it stand-alone again, as the repair does.
     pub(crate) fn stand_alone(&mut self, address: &str) {
         let machine = self.machines.get_mut(address).unwrap();
