@@ -170,6 +170,7 @@ impl App {
             .mode(0o750)
             .create(&data_dir)
             .map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
+        lost_database(&data_dir)?;
         let store =
             Store::open(&data_dir.join(DATABASE), master_key(&data_dir)?, Arc::new(wall_clock))?;
         let (types, view) = Reloader::new(
@@ -200,6 +201,7 @@ impl App {
             apps,
         };
         let engine = Engine::new(store.clone(), context, stop.clone());
+        engine.disarm_after_restore().await.map_err(|e| StartError::Config(e.to_string()))?;
         let keeps_strangers =
             config.pxe.as_ref().is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
         let (sink, recorder) = recorder::recorder(store.clone(), keeps_strangers);
@@ -349,6 +351,24 @@ impl App {
             Ok(())
         }
     }
+}
+
+/// A missing or empty database is a new one, unless this appliance was at work here before: then everything would be lost
+/// without a word.
+fn lost_database(data_dir: &Path) -> Result<(), StartError> {
+    let database = data_dir.join(DATABASE);
+    let is_empty = std::fs::metadata(&database).map_or(true, |file| file.len() == 0);
+    let images = data_dir.join("images");
+    let was_used = std::fs::read_dir(&images).is_ok_and(|mut files| files.next().is_some());
+    if is_empty && was_used {
+        return Err(StartError::Config(format!(
+            "the database {} is missing or empty, but there are images in {}: put a backup in its place (`ironhatch db \
+             restore FILE`), or remove that folder to begin anew",
+            database.display(),
+            images.display()
+        )));
+    }
+    Ok(())
 }
 
 fn publisher(data_dir: &Path, apps: &Apps) -> Result<Option<Publisher>, StartError> {

@@ -39,7 +39,7 @@ mod writer;
 #[cfg(test)]
 mod test;
 
-pub use backup::{dump, dump_file, restore, verify};
+pub use backup::{RESTORED, dump, dump_file, restore, verify};
 pub use boot_log::{BootLogEntry, BootLogReads};
 pub use error::StoreError;
 pub use event::{EventReads, NewEvent};

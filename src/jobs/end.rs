@@ -10,7 +10,7 @@ use crate::domain::job::{Job, JobStatus, StepStatus, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::secret::TokenHash;
 use crate::report;
-use crate::store::{HostReads as _, JobReads as _, NewEvent, Tx};
+use crate::store::{HostReads as _, JobReads as _, NewEvent, RESTORED, SettingReads as _, Tx};
 
 /// Ends a job. For a rebuild: the token opens nothing any more, the sealed key and token are destroyed, and the host's
 /// lock is released.
@@ -95,6 +95,40 @@ fn release(
     host.active_job = None;
     tx.save_host(host)?;
     Ok(())
+}
+
+impl Engine {
+    /// After a restore: ends the rebuilds whose answer had not left when the backup was made. It may have left since, and a
+    /// machine that is wiped twice by one click is worse than one that has to be rebuilt by hand.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn disarm_after_restore(&self) -> Result<(), Refusal> {
+        let config = self.context().config.clone();
+        self.store()
+            .write(move |tx| {
+                if tx.setting::<bool>(RESTORED)? != Some(true) {
+                    return Ok(());
+                }
+                for mut job in tx.active_jobs()? {
+                    let Work::Rebuild(work) = &job.work else { continue };
+                    if work.answer_served.is_some() {
+                        continue;
+                    }
+                    let failure = Failure {
+                        from: None,
+                        reason: "the database was restored from a backup made while this rebuild waited for its machine"
+                            .to_owned(),
+                        hint: "the machine may have been installed since; look at it, then rebuild it again"
+                            .to_owned(),
+                    };
+                    end_job(tx, &config, &mut job, JobStatus::Failed, Some(failure))?;
+                }
+                tx.delete_setting(RESTORED);
+                Ok(())
+            })
+            .await
+    }
 }
 
 /// Ends a job in a write of its own, unless it is over.

@@ -150,13 +150,17 @@ pub fn verify(path: &Path) -> Result<Verified, StoreError> {
 pub fn restore(from: &Path, database: &Path) -> Result<Verified, StoreError> {
     let verified = verify(from)?;
     if database.exists() {
-        // Opening takes redb's lock: a running daemon is found out here.
-        drop(super::writer::open_offline(database)?);
+        // Opening takes redb's lock: a running daemon is found out here. A damaged file is what a backup is for.
+        match super::writer::open_offline(database) {
+            Err(StoreError::Damaged { .. }) => {}
+            opened => drop(opened?),
+        }
     }
     let part = with_suffix(database, ".restore");
     fs::copy(from, &part).map_err(file_error("copy the backup to", &part))?;
     fs::File::open(&part).and_then(|f| f.sync_all()).map_err(file_error("flush", &part))?;
     verify(&part)?;
+    mark_restored(&part)?;
     if database.exists() {
         let kept = with_suffix(database, ".before-restore");
         fs::rename(database, &kept).map_err(file_error("keep the old database as", &kept))?;
@@ -164,6 +168,19 @@ pub fn restore(from: &Path, database: &Path) -> Result<Verified, StoreError> {
     fs::rename(&part, database).map_err(file_error("move the backup to", database))?;
     Ok(verified)
 }
+
+/// Notes in the file that it is a backup put back in place: what it shows armed may have been wiped since it was made.
+fn mark_restored(part: &Path) -> Result<(), StoreError> {
+    let copy = super::writer::open_offline(part)?;
+    let txn = copy.begin_write()?;
+    txn.open_table(Table::Settings.definition())?
+        .insert(RESTORED.as_bytes(), b"true".as_slice())?;
+    txn.commit()?;
+    Ok(())
+}
+
+/// The setting that a restore leaves until the next start has acted on it; its value is `true`.
+pub const RESTORED: &str = "restored";
 
 /// As [`dump`], from the database of a daemon that does not run.
 ///

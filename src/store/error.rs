@@ -12,6 +12,16 @@ pub enum StoreError {
         #[source]
         source: Box<redb::Error>,
     },
+    /// The file is not a whole database any more. It is left as it is.
+    #[error(
+        "the database {path} is damaged and was left as it is: {reason}. Put a backup in its place: `ironhatch db restore FILE`"
+    )]
+    Damaged {
+        /// The database file.
+        path: std::path::PathBuf,
+        /// What redb says.
+        reason: String,
+    },
     /// redb refused or failed an operation: disk full, I/O error, corruption.
     #[error("the database refused the operation: {0}")]
     Database(String),

@@ -282,7 +282,22 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
             tracing::warn!(path = %shown.display(), percent, "database was not closed, repairing");
         })
         .create(path)
-        .map_err(|e| StoreError::Open { path: path.to_owned(), source: Box::new(e.into()) })
+        .map_err(|e| not_opened(path, e.into()))
+}
+
+/// Tells a file that is damaged from one that cannot be opened.
+fn not_opened(path: &Path, error: redb::Error) -> StoreError {
+    use std::io::ErrorKind::{InvalidData, UnexpectedEof};
+    let is_damaged = match &error {
+        redb::Error::Corrupted(_) | redb::Error::RepairAborted => true,
+        redb::Error::Io(io) => matches!(io.kind(), InvalidData | UnexpectedEof),
+        _ => false,
+    };
+    if is_damaged {
+        StoreError::Damaged { path: path.to_owned(), reason: error.to_string() }
+    } else {
+        StoreError::Open { path: path.to_owned(), source: Box::new(error) }
+    }
 }
 
 /// Makes sure that only the owner reads the file, from its first byte: it holds password hashes and sealed secrets.
@@ -351,7 +366,12 @@ fn run_writer(shared: &std::sync::Weak<Shared>, requests: &mpsc::Receiver<Reques
             next = if batch.len() < WRITES_PER_COMMIT { requests.try_recv().ok() } else { None };
         }
         if let Some(shared) = shared.upgrade() {
-            write_batch(&shared, batch);
+            // redb asserts where a page is not what it wrote: a damaged file must not take the writer away for good.
+            let run = std::panic::AssertUnwindSafe(|| write_batch(&shared, batch));
+            if std::panic::catch_unwind(run).is_err() {
+                tracing::error!("a write met a damaged page or a defect; nothing of it was kept");
+                reopen(&shared);
+            }
         }
         if stop {
             return;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tokio::net::UnixStream;
 
+use crate::dice::Dice;
 use crate::http::{self, Reply};
 use crate::place::Place;
 
@@ -57,8 +58,8 @@ pub(crate) struct Daemon {
     pub(crate) strikes: RefCell<[usize; Strike::ALL.len()]>,
     /// What was seen that must not be.
     pub(crate) wrong: RefCell<Vec<String>>,
-    pub(crate) clock_jumped: Cell<bool>,
-    pub(crate) disk_was_full: Cell<bool>,
+    /// Strikes that are on their way.
+    planned: Cell<usize>,
 }
 
 impl Daemon {
@@ -70,8 +71,7 @@ impl Daemon {
             clock_ms: Cell::new(0),
             strikes: RefCell::default(),
             wrong: RefCell::default(),
-            clock_jumped: Cell::new(false),
-            disk_was_full: Cell::new(false),
+            planned: Cell::new(0),
         }
     }
 
@@ -92,6 +92,22 @@ impl Daemon {
         let log = self.log();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.borrow().as_ref().map(Child::id)
+    }
+
+    /// Runs the program on the data directory of a daemon that is not running.
+    ///
+    /// # Errors
+    /// What it said when it failed.
+    pub(crate) fn offline(&self, arguments: &[&str]) -> Result<(), String> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ironhatch"));
+        command.arg("--config").arg(self.place.path().join("ironhatch.toml")).args(arguments);
+        let done = command.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        if done.status.success() { Ok(()) } else { Err(said) }
     }
 
     fn command(&self) -> Command {
@@ -196,12 +212,29 @@ impl Daemon {
         let now = self.clock_ms.get();
         let next = if now == 0 { day } else { 0 };
         self.clock_ms.set(next);
-        self.clock_jumped.set(true);
         fs::write(self.place.path().join("clock"), next.to_string()).unwrap();
     }
 
+    /// Carries a strike out after a while.
+    pub(crate) fn strike_later(self: &Rc<Self>, strike: Strike, delay: Duration, mut dice: Dice) {
+        self.planned.set(self.planned.get() + 1);
+        let daemon = Rc::clone(self);
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(delay).await;
+            daemon.strike(strike, &mut dice).await;
+            daemon.planned.set(daemon.planned.get() - 1);
+        });
+    }
+
+    /// Waits until nothing is on its way any more.
+    pub(crate) async fn quiet(&self) {
+        while self.planned.get() > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Carries a strike out, one at a time.
-    pub(crate) async fn strike(&self, strike: Strike, dice: &mut crate::dice::Dice) {
+    pub(crate) async fn strike(&self, strike: Strike, dice: &mut Dice) {
         let _turn = self.gate.lock().await;
         let index = Strike::ALL.iter().position(|s| *s == strike).unwrap();
         self.strikes.borrow_mut()[index] += 1;
@@ -231,7 +264,6 @@ impl Daemon {
                 self.start_or_complain().await;
             }
             Strike::DiskFull => {
-                self.disk_was_full.set(true);
                 self.place.fill();
                 tokio::time::sleep(dice.up_to(Duration::from_millis(400))).await;
                 let killed = dice.percent(40);

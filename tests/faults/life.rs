@@ -88,7 +88,7 @@ async fn whole(place: Rc<Place>, seed: u64, machines: u8, iso: &Path) -> Outcome
     tokio::task::spawn_local(async move {
         while wanted.recv().await.is_some() {
             let strike = *strike_dice.pick(&[Strike::Kill, Strike::Kill, Strike::Term]);
-            struck.strike(strike, &mut strike_dice).await;
+            struck.strike_later(strike, Duration::ZERO, strike_dice.fork());
         }
     });
     let stage = Rc::new(Stage { daemon: Rc::clone(&daemon), air, sshd });
@@ -125,6 +125,7 @@ async fn whole(place: Rc<Place>, seed: u64, machines: u8, iso: &Path) -> Outcome
         }
     }
     watching.abort();
+    daemon.quiet().await;
     let evidence = collect(&daemon, &place).await;
     let refs: Vec<&Ledger> = ledgers.iter().collect();
     let mut wrong = judge(&evidence, &refs);

@@ -13,6 +13,7 @@ mod node;
 mod place;
 mod plan;
 mod run;
+mod scenario;
 #[allow(dead_code)] // shared with the integration tests, which use all of it
 #[path = "../it/support"]
 mod support {
@@ -57,7 +58,9 @@ fn main() -> ExitCode {
     let begun = Instant::now();
     let dir = tempfile::Builder::new().prefix("faults-iso-").tempdir_in("/tmp").unwrap();
     let iso = support::machine::iso(dir.path());
+    let chosen = std::env::var("SCENARIO").ok().filter(|name| !name.is_empty());
     let seeds: Vec<u64> = match number("SEED") {
+        _ if chosen.is_some() => Vec::new(),
         Some(seed) => vec![seed],
         None => {
             let lives = number("FAULT_RUNS").unwrap_or(RUNS).div_ceil(u64::from(MACHINES));
@@ -83,9 +86,47 @@ fn main() -> ExitCode {
             });
         }
     });
-    let totals = totals.into_inner().unwrap();
+    let mut totals = totals.into_inner().unwrap();
+    if chosen.is_some() || number("SEED").is_none() {
+        scenarios(chosen.as_deref(), &iso, &mut totals);
+    }
     totals.print(begun);
     if totals.failed == 0 && totals.passed > 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Runs the named scenarios, or the one that was chosen, one after the other: they measure memory and time.
+fn scenarios(chosen: Option<&str>, iso: &std::path::Path, totals: &mut Totals) {
+    // Thousands of connections on both sides; the daemon inherits it.
+    let me = std::process::id().to_string();
+    let raised =
+        std::process::Command::new("prlimit").args(["--pid", &me, "--nofile=40000:40000"]).status();
+    assert!(raised.is_ok_and(|s| s.success()), "prlimit (util-linux) raises the number of files");
+    for (name, scenario) in scenario::ALL {
+        if chosen.is_some_and(|c| c != name) {
+            continue;
+        }
+        let seed = number("SEED").unwrap_or_else(rand::random);
+        let begun = Instant::now();
+        let shown = std::thread::scope(|scope| scope.spawn(|| scenario(seed, iso)).join());
+        let took = begun.elapsed().as_secs_f64();
+        match shown {
+            Ok(shown) if shown.wrong.is_empty() => {
+                println!("SCENARIO={name} SEED=0x{seed:016x}  {} ({took:.1} s)", shown.said);
+                totals.passed += 1;
+            }
+            Ok(shown) => {
+                println!("SCENARIO={name} SEED=0x{seed:016x}  {} ({took:.1} s)  WRONG", shown.said);
+                for wrong in shown.wrong {
+                    println!("  {wrong}");
+                }
+                totals.failed += 1;
+            }
+            Err(_) => {
+                println!("SCENARIO={name} SEED=0x{seed:016x}  the harness itself failed");
+                totals.failed += 1;
+            }
+        }
+    }
 }
 
 #[derive(Default)]

@@ -59,6 +59,11 @@ pub(crate) fn mac_bytes(n: u8) -> [u8; 6] {
 impl Run {
     pub(crate) fn new(stage: Rc<Stage>, n: u8, mut dice: Dice) -> Self {
         let plan = Plan::draw(&mut dice);
+        Self::with(stage, n, dice, plan)
+    }
+
+    /// The same with a plan.
+    pub(crate) fn with(stage: Rc<Stage>, n: u8, dice: Dice, plan: Plan) -> Self {
         let machine = Machine::new(n);
         let ledger =
             Ledger { name: format!("pve{n}"), plan: format!("{plan:?}"), ..Ledger::default() };
@@ -170,12 +175,8 @@ impl Run {
             self.plan.strikes.drain(..).partition(|(m, _, _)| *m == moment);
         self.plan.strikes = later;
         for (_, strike, delay) in now {
-            let daemon = Rc::clone(&self.stage.daemon);
-            let mut dice = self.dice.fork();
-            tokio::task::spawn_local(async move {
-                tokio::time::sleep(delay).await;
-                daemon.strike(strike, &mut dice).await;
-            });
+            let dice = self.dice.fork();
+            self.stage.daemon.strike_later(strike, delay, dice);
         }
     }
 

@@ -1,0 +1,413 @@
+//! Scenarios that are too dear for each life: floods, thousands of connections, damaged files. Each has one daemon and a seed.
+
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+
+use crate::air::{Air, Link};
+use crate::daemon::Daemon;
+use crate::dice::Dice;
+use crate::http::{Request, Trouble};
+use crate::judge::judge;
+use crate::life::{collect, import};
+use crate::node::Sshd;
+use crate::place::Place;
+use crate::plan::Plan;
+use crate::run::{INSTALLER, Run, Stage};
+use crate::support::daemon::{ADDRESS, configure};
+use crate::support::machine::Machine;
+use crate::support::wire::{PXE, discover};
+
+/// What a scenario showed.
+pub(crate) struct Shown {
+    pub(crate) wrong: Vec<String>,
+    /// One line of figures.
+    pub(crate) said: String,
+}
+
+/// A scenario by its name.
+pub(crate) type Scenario = (&'static str, fn(u64, &Path) -> Shown);
+
+pub(crate) const ALL: [Scenario; 5] = [
+    ("flood", |seed, iso| inside(iso, async move |world| flood(world, seed).await)),
+    ("connections", |seed, iso| inside(iso, async move |world| connections(world, seed).await)),
+    ("slow-loris", |seed, iso| inside(iso, async move |world| slow_loris(world, seed).await)),
+    ("damage", |seed, iso| inside(iso, async move |world| damage(world, seed).await)),
+    ("restore", |seed, iso| inside(iso, async move |world| restore(world, seed).await)),
+];
+
+struct World {
+    place: Rc<Place>,
+    stage: Rc<Stage>,
+    /// Keeps the nodes' wishes for strikes from failing; nobody has any here.
+    _strikes: mpsc::UnboundedReceiver<()>,
+}
+
+impl World {
+    fn daemon(&self) -> &Daemon {
+        &self.stage.daemon
+    }
+
+    /// A machine is rebuilt from its first packet to the end, with nothing else going wrong.
+    async fn rebuild(&self, n: u8, seed: u64) -> (crate::ledger::Ledger, Duration) {
+        let begun = Instant::now();
+        let run = Run::with(Rc::clone(&self.stage), n, Dice::new(seed), Plan::calm());
+        let ledger = run.story().await;
+        (ledger, begun.elapsed())
+    }
+
+    /// Resident memory in MiB, and the most it ever was.
+    fn memory(&self) -> (u64, u64) {
+        let status = self.daemon().pid().map(|pid| format!("/proc/{pid}/status"));
+        let text = status.and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+        let field = |name: &str| -> u64 {
+            let line = text.lines().find(|l| l.starts_with(name));
+            let kib =
+                line.and_then(|l| l.split_whitespace().nth(1)).and_then(|n| n.parse::<u64>().ok());
+            kib.unwrap_or(0) >> 10
+        };
+        (field("VmRSS:"), field("VmHWM:"))
+    }
+
+    async fn verdict(&self, ledgers: &[&crate::ledger::Ledger]) -> Vec<String> {
+        let evidence = collect(self.daemon(), &self.place).await;
+        judge(&evidence, ledgers)
+    }
+}
+
+fn inside(iso: &Path, story: impl AsyncFnOnce(&World) -> (Vec<String>, String)) -> Shown {
+    let place = Rc::new(Place::enter("330m"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let air = Rc::new(Air::plug());
+        let (strikes, _strikes) = mpsc::unbounded_channel();
+        configure(place.path(), &format!("{PXE}unknown = \"enroll\"\n"), "");
+        let daemon = Rc::new(Daemon::new(Rc::clone(&place)));
+        if !daemon.start().await {
+            daemon.complain(format!("the daemon does not start:\n{}", daemon.log_end()));
+        }
+        import(&daemon, iso).await;
+        let stage = Rc::new(Stage { daemon, air, sshd: Sshd::new(strikes) });
+        let world = World { place: Rc::clone(&place), stage, _strikes };
+        let (mut wrong, said) = story(&world).await;
+        wrong.append(&mut world.daemon().wrong.borrow_mut());
+        Shown { wrong, said }
+    })
+}
+
+/// 50,000 DISCOVERs a second from made-up machines: a real one boots all the same, and memory stays what it is.
+async fn flood(world: &World, seed: u64) -> (Vec<String>, String) {
+    const RATE: u64 = 50_000;
+    let before = world.memory().0;
+    let socket = world.stage.air.wire.socket(0);
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = std::sync::Arc::clone(&stop);
+    let mut dice = Dice::new(seed);
+    let flooding = std::thread::spawn(move || {
+        let begun = Instant::now();
+        let mut sent = 0u64;
+        while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
+            let due = u64::try_from(begun.elapsed().as_micros()).unwrap() * RATE / 1_000_000;
+            for _ in sent..due.min(sent + 500) {
+                let mut mac = [2, 0, 0, 0, 0, 0];
+                mac[1..].copy_from_slice(&dice.next().to_be_bytes()[..5]);
+                let _ = socket.send_to(&discover(mac, 7), ("255.255.255.255", 67));
+                sent += 1;
+            }
+            if sent >= due {
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        }
+        (sent, begun.elapsed())
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (ledger, took) = world.rebuild(11, seed).await;
+    let at_least = Duration::from_secs(5).saturating_sub(took);
+    tokio::time::sleep(at_least).await;
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let (sent, lasted) = flooding.join().unwrap();
+    let (_, most) = world.memory();
+    let sightings = world.daemon().get("/api/sightings").await;
+    let kept = sightings["sightings"].as_array().map_or(0, Vec::len);
+    let mut wrong = world.verdict(&[&ledger]).await;
+    if most > before + 100 {
+        wrong.push(format!("memory rose from {before} to {most} MiB"));
+    }
+    if kept > 2000 {
+        wrong.push(format!("{kept} sightings of machines that do not exist"));
+    }
+    let rate = sent * 1000 / u64::try_from(lasted.as_millis()).unwrap().max(1);
+    let said = format!(
+        "{sent} packets, {rate}/s; the real machine was ready after {:.1} s; memory {before} MiB, at most {most} MiB; {kept} sightings",
+        took.as_secs_f64()
+    );
+    (wrong, said)
+}
+
+/// Opens connections that say nothing, until there are so many or no more can be had.
+async fn open(many: usize, first: &[u8]) -> Vec<TcpStream> {
+    let mut held = Vec::with_capacity(many);
+    while held.len() < many {
+        let connecting = TcpStream::connect((ADDRESS, 8080));
+        match tokio::time::timeout(Duration::from_millis(1500), connecting).await {
+            Ok(Ok(mut stream)) => {
+                let _ = stream.write_all(first).await;
+                held.push(stream);
+            }
+            // The queue of the listener is full: from here on they wait outside.
+            _ => break,
+        }
+    }
+    held
+}
+
+/// 10,000 connections that say nothing: the operator is served at once, a machine as soon as they are thrown out.
+async fn connections(world: &World, seed: u64) -> (Vec<String>, String) {
+    let held = open(10_000, b"").await;
+    let asked = Instant::now();
+    world.daemon().get("/api/hosts").await;
+    let operator = asked.elapsed();
+    let (ledger, took) = world.rebuild(11, seed).await;
+    let (now, most) = world.memory();
+    let mut wrong = world.verdict(&[&ledger]).await;
+    if held.len() < 4_000 {
+        wrong.push(format!("only {} connections could be opened", held.len()));
+    }
+    if operator > Duration::from_secs(3) {
+        wrong.push(format!("the operator waited {operator:?}"));
+    }
+    if most > 300 {
+        wrong.push(format!("memory rose to {most} MiB"));
+    }
+    let said = format!(
+        "{} connections held; the operator waited {} ms; the machine was ready after {:.1} s; memory {now} MiB, at most {most} MiB",
+        held.len(),
+        operator.as_millis(),
+        took.as_secs_f64()
+    );
+    (wrong, said)
+}
+
+/// 1,000 requests whose heads never end, a byte at a time.
+async fn slow_loris(world: &World, seed: u64) -> (Vec<String>, String) {
+    let mut held = open(1_000, b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ").await;
+    let begun = Instant::now();
+    let feeding = tokio::task::spawn_local(async move {
+        let opened = held.len();
+        let mut alive = opened;
+        while alive > 0 && begun.elapsed() < Duration::from_secs(60) {
+            tokio::time::sleep(Duration::from_millis(700)).await;
+            let mut still = Vec::with_capacity(held.len());
+            for mut stream in held {
+                let mut byte = [0];
+                let gone = matches!(stream.try_read(&mut byte), Ok(_))
+                    || stream.write_all(b"a").await.is_err();
+                if !gone {
+                    still.push(stream);
+                }
+            }
+            held = still;
+            alive = held.len();
+        }
+        (opened, alive, begun.elapsed())
+    });
+    let (ledger, took) = world.rebuild(11, seed).await;
+    let (opened, alive, lasted) = feeding.await.unwrap();
+    let mut wrong = world.verdict(&[&ledger]).await;
+    if alive > 0 || opened < 900 {
+        wrong.push(format!(
+            "{alive} of {opened} heads that never end are still held after {lasted:?}"
+        ));
+    }
+    let said = format!(
+        "{opened} slow heads, all thrown out after {:.1} s; the machine was ready after {:.1} s",
+        lasted.as_secs_f64(),
+        took.as_secs_f64()
+    );
+    (wrong, said)
+}
+
+/// Registers some hosts and arms one; what a damaged database must not lose without a word.
+async fn fill(world: &World) -> Vec<String> {
+    for n in 100..130 {
+        let body = json!({ "hostname": format!("pve{n}"), "macs": [Machine::new(n).mac], "server_type": "lab" });
+        world.daemon().ask("POST", "/api/hosts", Some(&body)).await;
+    }
+    arm(world, 100).await;
+    names(world).await
+}
+
+async fn names(world: &World) -> Vec<String> {
+    let hosts = world.daemon().get("/api/hosts").await;
+    let hosts = hosts["hosts"].as_array().into_iter().flatten();
+    let mut names: Vec<String> =
+        hosts.filter_map(|h| h["hostname"].as_str().map(str::to_owned)).collect();
+    names.sort();
+    names
+}
+
+async fn arm(world: &World, n: u8) -> Option<String> {
+    let name = format!("pve{n}");
+    let body = json!({ "confirm": name });
+    world.daemon().ask("POST", &format!("/api/hosts/{name}/rebuild"), Some(&body)).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(30) {
+        let host = world.daemon().get(&format!("/api/hosts/{name}")).await;
+        if host["state"] == "pxe_ready" {
+            return host["job"].as_str().map(str::to_owned);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    world.daemon().complain(format!("{name} is not armed"));
+    None
+}
+
+/// The database is cut, zeroed or flipped while the daemon is down. It refuses to start and says why, or it has everything.
+async fn damage(world: &World, seed: u64) -> (Vec<String>, String) {
+    const TRIES: usize = 16;
+    let mut dice = Dice::new(seed);
+    let expected = fill(world).await;
+    let backup = world.place.path().join("good.redb");
+    world.daemon().ask("POST", "/api/db/backup", Some(&json!({ "path": backup }))).await;
+    world.daemon().terminate().await;
+    let database = world.place.data().join("ironhatch.redb");
+    let good = fs::read(&database).unwrap();
+    let (mut refused, mut whole) = (0, 0);
+    for attempt in 0..TRIES {
+        let mut bytes = good.clone();
+        let what = match attempt % 4 {
+            0 => {
+                let length = if attempt == 0 { 0 } else { dice.below(bytes.len()) };
+                bytes.truncate(length);
+                format!("cut to {length} bytes")
+            }
+            1 => {
+                let at = dice.below(bytes.len() / 4096) * 4096;
+                bytes[at..at + 4096].fill(0);
+                format!("zeros at {at}")
+            }
+            2 => {
+                let at = dice.below(64);
+                bytes[at] ^= 1 << dice.below(8);
+                format!("a flipped bit in the head at {at}")
+            }
+            _ => {
+                let used = bytes.iter().rposition(|b| *b != 0).unwrap_or(4096) + 1;
+                for _ in 0..64 {
+                    let at = dice.below(used);
+                    bytes[at] ^= 0xFF;
+                }
+                "64 flipped bytes".to_owned()
+            }
+        };
+        fs::write(&database, &bytes).unwrap();
+        let log_before = world.daemon().log().len();
+        if world.daemon().start().await {
+            whole += 1;
+            let hosts = world.daemon().ask("GET", "/api/hosts", None).await;
+            // What it answers is everything, or an error: never less without a word.
+            if hosts.is_some_and(|r| r.status == 200) && names(world).await != expected {
+                world.daemon().complain(format!("after {what} it starts and hosts are missing"));
+            }
+            world.daemon().kill();
+        } else {
+            refused += 1;
+            let log = world.daemon().log();
+            let said = &log[log_before.min(log.len())..];
+            let names_it = said.contains("ironhatch.redb");
+            if !names_it || !said.contains("db restore") || said.contains("panicked") {
+                world.daemon().complain(format!("after {what} it says: {said}"));
+            }
+            if attempt % 4 < 2 && fs::read(&database).unwrap() != bytes {
+                world.daemon().complain(format!("after {what} the damaged file was changed"));
+            }
+        }
+    }
+    // What is on the disk now is damaged: that is what a backup is for.
+    fs::write(&database, &good[..good.len() / 3]).unwrap();
+    let done = world.daemon().offline(&["db", "restore", backup.to_str().unwrap()]);
+    if let Err(said) = done {
+        world
+            .daemon()
+            .complain(format!("a damaged database cannot be replaced by a backup: {said}"));
+    }
+    if !world.daemon().start().await {
+        world
+            .daemon()
+            .complain(format!("it does not start from a backup:\n{}", world.daemon().log_end()));
+    } else if names(world).await != expected {
+        world.daemon().complain("hosts are missing after the restore".to_owned());
+    }
+    world.daemon().terminate().await;
+    (
+        Vec::new(),
+        format!("{refused} damaged files were refused, {whole} opened, a backup was put back"),
+    )
+}
+
+/// Rule 1 across a restore: the backup shows a host armed whose answer has left since.
+async fn restore(world: &World, seed: u64) -> (Vec<String>, String) {
+    let mut wrong = Vec::new();
+    fill(world).await;
+    let backup = world.place.path().join("armed.redb");
+    world.daemon().ask("POST", "/api/db/backup", Some(&json!({ "path": backup }))).await;
+    let machine = Machine::new(100);
+    let path =
+        format!("/ipxe/{}?uuid={}&memory=16384", machine.mac.replace(':', "-"), machine.uuid);
+    let script = async || {
+        let request = Request { method: "GET", path: &path, headers: &[], body: b"" };
+        request.send(Trouble::None).await.got.map(|r| r.text()).unwrap_or_default()
+    };
+    let text = script().await;
+    let token = text
+        .split_whitespace()
+        .find_map(|w| w.strip_suffix("/proxmox.iso"))
+        .and_then(|b| b.rsplit('/').next());
+    let url = format!("/api/boot/answer/{}", token.unwrap_or_default());
+    let facts = machine.facts().to_string();
+    let ask = async || {
+        let headers = [("content-type", "application/json"), ("accept", "application/toml")];
+        let request =
+            Request { method: "POST", path: &url, headers: &headers, body: facts.as_bytes() };
+        request.send(Trouble::None).await.got.map_or(0, |r| r.status)
+    };
+    if ask().await != 200 {
+        wrong.push("the machine does not get its answer".to_owned());
+    }
+    world.daemon().terminate().await;
+    if let Err(said) = world.daemon().offline(&["db", "restore", backup.to_str().unwrap()]) {
+        wrong.push(format!("the backup cannot be restored: {said}"));
+    }
+    if !world.daemon().start().await {
+        wrong.push(format!("it does not start from a backup:\n{}", world.daemon().log_end()));
+    }
+    if script().await.contains(INSTALLER) || ask().await == 200 {
+        wrong.push(
+            "rule 1: one click would wipe the machine a second time after a restore".to_owned(),
+        );
+    }
+    let mut dice = Dice::new(seed);
+    let mac = [0x52, 0x54, 0, 0, 0, 100];
+    if world.stage.air.is_answered(mac, [0x52, 0x54, 0, 0, 0, 203], &mut dice).await {
+        wrong.push("rule 1: the machine is offered a boot after a restore".to_owned());
+    }
+    let host = world.daemon().get("/api/hosts/pve100").await;
+    if host["state"] != "failed" || host["job"] != Value::Null {
+        wrong.push(format!("after the restore the host is {}", host["state"]));
+    }
+    // And an operator can rebuild it again.
+    if arm(world, 100).await.is_none()
+        || !world.stage.air.is_offered(mac, Link::GOOD, &mut dice).await
+    {
+        wrong.push("it cannot be rebuilt after the restore".to_owned());
+    }
+    world.daemon().terminate().await;
+    (wrong, "an armed host is not armed any more after a restore, and can be rebuilt".to_owned())
+}
