@@ -101,10 +101,12 @@ impl Store {
     /// When the file cannot be opened (another daemon holds it, no permission, corrupt) or is newer than this program.
     pub fn open(path: &Path, key: MasterKey, clock: Clock) -> Result<Self, StoreError> {
         let database = open_database(path)?;
-        migrate::migrate(&database, path)?;
-        let database = Arc::new(database);
-        let directory = Arc::new(Directory::default());
-        directory.load(&Snapshot { txn: database.begin_read()? })?;
+        let (database, directory) = whole_or_damaged(path, || {
+            migrate::migrate(&database, path)?;
+            let directory = Arc::new(Directory::default());
+            directory.load(&Snapshot { txn: database.begin_read()? })?;
+            Ok((Arc::new(database), directory))
+        })?;
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (queue, requests) = mpsc::sync_channel(WRITES_WAITING);
         let shared = Arc::new(Shared {
@@ -275,14 +277,27 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
         path: path.to_owned(),
         source,
     })?;
-    Database::builder()
-        .set_cache_size(CACHE_BYTES)
-        .set_repair_callback(move |session| {
-            let percent = session.progress() * 100.0;
-            tracing::warn!(path = %shown.display(), percent, "database was not closed, repairing");
-        })
-        .create(path)
-        .map_err(|e| not_opened(path, e.into()))
+    whole_or_damaged(path, || {
+        Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .set_repair_callback(move |session| {
+                let percent = session.progress() * 100.0;
+                tracing::warn!(path = %shown.display(), percent, "database was not closed, repairing");
+            })
+            .create(path)
+            .map_err(|e| not_opened(path, e.into()))
+    })
+}
+
+/// Runs a first look at a file. redb 4 asserts what it reads: a page that it did not write is a panic, not an error.
+fn whole_or_damaged<T>(
+    path: &Path,
+    look: impl FnOnce() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).unwrap_or_else(|_| {
+        let reason = "a page is not what was written".to_owned();
+        Err(StoreError::Damaged { path: path.to_owned(), reason })
+    })
 }
 
 /// Tells a file that is damaged from one that cannot be opened.

@@ -96,11 +96,9 @@ fn main() -> ExitCode {
 
 /// Runs the named scenarios, or the one that was chosen, one after the other: they measure memory and time.
 fn scenarios(chosen: Option<&str>, iso: &std::path::Path, totals: &mut Totals) {
-    // Thousands of connections on both sides; the daemon inherits it.
+    // Thousands of connections on both sides; the daemon inherits it. The scenario says how many it could open.
     let me = std::process::id().to_string();
-    let raised =
-        std::process::Command::new("prlimit").args(["--pid", &me, "--nofile=40000:40000"]).status();
-    assert!(raised.is_ok_and(|s| s.success()), "prlimit (util-linux) raises the number of files");
+    let _ = std::process::Command::new("prlimit").args(["--pid", &me, "--nofile=16384:"]).status();
     for (name, scenario) in scenario::ALL {
         if chosen.is_some_and(|c| c != name) {
             continue;
