@@ -25,6 +25,9 @@ pub enum StoreError {
     /// redb refused or failed an operation: disk full, I/O error, corruption.
     #[error("the database refused the operation: {0}")]
     Database(String),
+    /// A page is not what redb wrote.
+    #[error("the database is damaged: {0}")]
+    Page(String),
     /// A record is not what this version writes.
     #[error("the record {key} in table '{table}' cannot be read: {reason}")]
     Corrupt {
@@ -83,7 +86,10 @@ macro_rules! from_redb {
     ($($kind:ty),+) => {
         $(impl From<$kind> for StoreError {
             fn from(source: $kind) -> Self {
-                Self::Database(source.to_string())
+                match redb::Error::from(source) {
+                    redb::Error::Corrupted(reason) => Self::Page(reason),
+                    other => Self::Database(other.to_string()),
+                }
             }
         })+
     };

@@ -294,10 +294,14 @@ fn whole_or_damaged<T>(
     path: &Path,
     look: impl FnOnce() -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)).unwrap_or_else(|_| {
-        let reason = "a page is not what was written".to_owned();
-        Err(StoreError::Damaged { path: path.to_owned(), reason })
-    })
+    let damaged = |reason: String| StoreError::Damaged { path: path.to_owned(), reason };
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(look)) {
+        Ok(Err(error @ (StoreError::Corrupt { .. } | StoreError::Page(_)))) => {
+            Err(damaged(error.to_string()))
+        }
+        Ok(outcome) => outcome,
+        Err(_) => Err(damaged("a page is not what was written".to_owned())),
+    }
 }
 
 /// Tells a file that is damaged from one that cannot be opened.
