@@ -91,10 +91,6 @@ impl Run {
             if let Some(arming) = self.ledger.arming() {
                 arming.ended = Some(status.clone());
             }
-            if status != "succeeded" {
-                // As the failure's hint says: what a dead attempt left in the cluster is removed on a member.
-                self.stage.sshd.world().forget_unfinished(&self.address);
-            }
             if status == "succeeded" {
                 self.look_at_the_node(&job);
                 self.probe().await;
@@ -141,7 +137,12 @@ impl Run {
         self.moment(Moment::Rebuild);
         self.installed = None;
         self.joining_seen = false;
-        self.stage.sshd.world().power_off(&self.address);
+        {
+            let mut world = self.stage.sshd.world();
+            world.power_off(&self.address);
+            // As the failure's hint says: what a dead attempt left in the cluster is removed on a member.
+            world.forget_unfinished(&self.address);
+        }
         let body = json!({ "confirm": self.ledger.name, "replace_node": true });
         let path = format!("{}/rebuild", self.host_path());
         let begun = Instant::now();

@@ -75,6 +75,12 @@ impl World {
         (field("VmRSS:"), field("VmHWM:"))
     }
 
+    /// How many files the daemon has open, sockets among them.
+    fn open_files(&self) -> usize {
+        let list = self.daemon().pid().map(|pid| fs::read_dir(format!("/proc/{pid}/fd")));
+        list.and_then(Result::ok).map_or(0, Iterator::count)
+    }
+
     async fn verdict(&self, ledgers: &[&crate::ledger::Ledger]) -> Vec<String> {
         let evidence = collect(self.daemon(), &self.place).await;
         judge(&evidence, ledgers)
@@ -194,8 +200,11 @@ async fn connections(world: &World, seed: u64) -> (Vec<String>, String) {
     world.daemon().get("/api/hosts").await;
     let operator = asked.elapsed();
     let (ledger, took) = world.rebuild(11, seed).await;
-    while count.get().1 < MANY && begun.elapsed() < Duration::from_secs(90) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    // What a client takes for a connection may never have come through the listener's queue: the daemon's side counts.
+    let mut files = world.open_files();
+    while files > 500 && begun.elapsed() < Duration::from_secs(120) {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        files = world.open_files();
     }
     let (open, gone) = count.get();
     for task in held {
@@ -206,8 +215,8 @@ async fn connections(world: &World, seed: u64) -> (Vec<String>, String) {
     if open < 4_000 {
         wrong.push(format!("only {open} connections could be opened"));
     }
-    if gone + 100 < open {
-        wrong.push(format!("{} silent connections were never thrown out", open - gone));
+    if files > 500 {
+        wrong.push(format!("{files} files are open: silent connections are not thrown out"));
     }
     if operator > Duration::from_secs(5) {
         wrong.push(format!("the operator waited {operator:?}"));

@@ -3,7 +3,7 @@
 //! A model of what the programs of `plan::join::script` look at, by the behaviour that tests/lab/pvecm stands in for with
 //! real files. Machines here cost microseconds, so that thousands of joins can be broken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 /// What the last line of a successful `pvecm add` says, and that of `pvecm create`.
@@ -67,6 +67,8 @@ pub(crate) struct World {
     members: Vec<(u32, String, String)>,
     shared: Vec<String>,
     expected: Option<usize>,
+    /// Nodes with a certificate in the cluster's tree. It stays there when a machine is wiped.
+    finished: BTreeSet<String>,
     epoch: u64,
 }
 
@@ -122,6 +124,7 @@ impl World {
         self.cluster = "lab".to_owned();
         self.members = vec![(1, name.to_owned(), address.to_owned())];
         self.shared = vec![key.to_owned()];
+        self.finished.insert(name.to_owned());
         let machine = self.machines.get_mut(address).unwrap();
         machine.plain_keys = None;
         (machine.member, machine.authkey, machine.online) = (true, true, true);
@@ -137,6 +140,9 @@ impl World {
     pub(crate) fn power_off(&mut self, address: &str) {
         if let Some(machine) = self.machines.get_mut(address) {
             machine.online = false;
+            if matches!(machine.attempt, Attempt::Running { .. }) {
+                machine.attempt = Attempt::Killed { log: Vec::new() };
+            }
         }
     }
 
@@ -288,6 +294,7 @@ impl World {
         machine.certificate = true;
         machine.joins += 1;
         machine.attempt = Attempt::Ended { log, status: 0 };
+        self.finished.insert(name);
     }
 
     fn finish_create(&mut self, address: &str, cluster: &str) {
@@ -302,6 +309,7 @@ impl World {
         self.expected = None;
         self.shared = std::mem::take(&mut machine.own_shared);
         (machine.member, machine.online, machine.authkey) = (true, true, true);
+        self.finished.insert(machine.name.clone());
         machine.joins += 1;
         machine.attempt = Attempt::Ended { log: vec![CREATED.to_owned()], status: 0 };
     }
@@ -328,8 +336,8 @@ impl World {
 
     /// The operator removes a node from the cluster that never became one.
     pub(crate) fn forget_unfinished(&mut self, address: &str) {
-        let finished = self.machines.get(address).is_some_and(|m| m.member && m.certificate);
-        if !finished {
+        let name = self.machines.get(address).map(|m| m.name.clone()).unwrap_or_default();
+        if !self.finished.contains(&name) {
             self.members.retain(|(_, _, at)| at != address);
             self.expected = None;
         }
@@ -366,6 +374,7 @@ impl World {
     pub(crate) fn finish_member(&mut self, address: &str) {
         let machine = self.machines.get_mut(address).unwrap();
         machine.certificate = true;
+        self.finished.insert(machine.name.clone());
         machine.joins += 1;
     }
 
@@ -433,9 +442,8 @@ impl World {
     }
 
     /// Nodes with a certificate in the cluster's tree.
-    pub(crate) fn finished(&self) -> Vec<String> {
-        let members = self.machines.values().filter(|m| m.member && m.certificate);
-        members.map(|m| m.name.clone()).collect()
+    pub(crate) fn finished(&self) -> &BTreeSet<String> {
+        &self.finished
     }
 
     pub(crate) fn certificate(&self, address: &str) -> bool {
