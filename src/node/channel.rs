@@ -122,20 +122,6 @@ impl ChannelError {
         }
     }
 
-    /// Whether something may have been done on the node although no success was reported.
-    #[must_use]
-    pub fn outcome_unknown(&self) -> bool {
-        match self {
-            Self::Timeout { .. }
-            | Self::Dropped(_)
-            | Self::Protocol { .. }
-            | Self::TooMuch { .. } => true,
-            Self::Invalid(_) | Self::Refused { .. } | Self::Failed { .. } | Self::NoAgent(_) => {
-                false
-            }
-        }
-    }
-
     /// What happened with all its causes, in one line.
     #[must_use]
     pub fn reason(&self) -> String {

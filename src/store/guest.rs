@@ -8,7 +8,7 @@ use super::read::{Order, Read, end_of, record, records};
 use super::schema::{Table, guest_key, job_key};
 use super::tx::Tx;
 use crate::domain::event::{EventKind, Level, Subject};
-use crate::domain::guest::{Denied, Guest, GuestEvent, GuestState};
+use crate::domain::guest::{Guest, GuestEvent, GuestState};
 use crate::domain::host::Failure;
 use crate::domain::id::{GuestId, Hostname, JobId, NodeName};
 use crate::domain::job::Job;
@@ -220,23 +220,6 @@ impl Tx<'_, '_> {
         let level = if guest.state == GuestState::Failed { Level::Error } else { Level::Info };
         self.tell_of_guest(guest, level, message)?;
         Ok(())
-    }
-
-    /// Moves a guest by its table and writes it.
-    ///
-    /// # Errors
-    /// The outer error is the database's; the inner one is the table's denial, and then nothing was written.
-    pub fn move_guest(
-        &mut self,
-        guest: &mut Guest,
-        event: GuestEvent,
-        message: &str,
-    ) -> Result<Result<(), Denied>, GuestWriteError> {
-        if let Err(denied) = guest.step(event, self.now()) {
-            return Ok(Err(denied));
-        }
-        self.save_guest(guest, message)?;
-        Ok(Ok(()))
     }
 
     /// Moves a guest that a job was at work on to `failed` with its reason. Its lock stays the job's to release.

@@ -188,7 +188,7 @@ fn a_client_that_goes_away_ends_its_program_in_the_guest() {
         let called = call(&channel, exec(101, &["/bin/sleep", "4323"]), &[]);
         let ((_, lost), ()) = tokio::join!(called, kill);
         let lost = lost.unwrap_err();
-        assert!(lost.outcome_unknown() && lost.class() == ErrorClass::Transient, "{lost:?}");
+        assert!(lost.class() == ErrorClass::Transient, "{lost:?}");
         eventually_no_program(&node).await;
     });
 }

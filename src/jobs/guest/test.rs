@@ -1,6 +1,7 @@
 //! Work on guests in one process: the real engine and database, and the strict double of the API with two nodes. The nodes
 //! have no root channel: guests here need nothing that goes over it.
 
+mod change;
 mod removal;
 mod restore;
 mod stack;

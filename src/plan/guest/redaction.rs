@@ -125,14 +125,14 @@ fn shell_escaped(text: &str) -> String {
 
 /// As it stands in a URL: everything but unreserved characters as `%XX`.
 /// Cuts a stream of pieces into clean lines. A secret that two pieces share is found, because only whole lines are looked
-/// at; what is longer than [`MOST_LINE`] is cut where no secret can lie.
+/// at; what is longer than [`MOST_LINE_BYTES`] is cut where no secret can lie.
 #[derive(Debug, Default)]
 pub struct Lines {
     open: String,
 }
 
 /// Bytes after which an endless line is cut.
-pub const MOST_LINE: usize = 16 * 1024;
+pub const MOST_LINE_BYTES: usize = 16 * 1024;
 
 impl Lines {
     /// Takes a piece and returns the lines that it completed, without their ends. Terminals' own codes and other control
@@ -146,7 +146,7 @@ impl Lines {
             let line = std::mem::replace(&mut self.open, rest);
             lines.push(clean(&line, redactor));
         }
-        let most = MOST_LINE.max(4 * redactor.longest());
+        let most = MOST_LINE_BYTES.max(4 * redactor.longest());
         if self.open.len() > most {
             // Blanked first: then the cut cannot go through a secret that is complete. One that has only begun is not
             // longer than the part that is kept back.
@@ -273,7 +273,7 @@ mod test {
         }
         all.extend(lines.finish(&redactor));
         assert!(all.len() > 2);
-        assert!(all.iter().all(|l| l.len() <= 2 * MOST_LINE && !l.contains("hunter22")));
+        assert!(all.iter().all(|l| l.len() <= 2 * MOST_LINE_BYTES && !l.contains("hunter22")));
         assert!(!all.concat().contains("hunter22"));
     }
 

@@ -74,20 +74,18 @@ fn a_deleted_guest_takes_its_secrets_and_its_number_with_it() {
 }
 
 #[test]
-fn a_denied_move_writes_nothing() {
+fn only_work_that_began_fails_a_guest() {
     let dir = tempfile::tempdir().unwrap();
     let store = open(&dir);
     store.write_blocking(|tx| tx.save_guest(&guest(101), "")).unwrap();
-    let denied = store
-        .write_blocking(|tx| tx.move_guest(&mut guest(101), GuestEvent::RetryStarted, ""))
-        .unwrap();
-    assert!(denied.is_err());
-    assert_eq!(store.snapshot().unwrap().guests().unwrap(), [guest(101)]);
     let failure = Failure { from: None, reason: "no disk".into(), hint: String::new() };
+    let reason = failure.clone();
+    store.write_blocking(move |tx| tx.fail_guest(&mut guest(101), reason)).unwrap();
+    assert_eq!(store.snapshot().unwrap().guests().unwrap(), [guest(101)], "nothing was at work");
     store
         .write_blocking::<_, GuestWriteError, _>(move |tx| {
             let mut guest = guest(101);
-            tx.move_guest(&mut guest, GuestEvent::ChangeStarted, "")?.unwrap();
+            guest.step(GuestEvent::ChangeStarted, tx.now()).unwrap();
             tx.fail_guest(&mut guest, failure)
         })
         .unwrap();

@@ -3,13 +3,14 @@
 use super::super::answer::Archives;
 use super::super::{archive, discovery, place, reveal, unavailable};
 use super::{confirmed, draw, gone, no_such_guest, sealed};
+use crate::domain::event::Level;
 use crate::domain::form::{Declined, Submitted};
 use crate::domain::guest::{GuestEvent, GuestState};
 use crate::domain::id::{GuestId, JobId, NodeName, StorageId};
 use crate::domain::job::{AppVersion, GuestTask, PowerAction};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::vmid::Vmid;
-use crate::jobs::Engine;
+use crate::jobs::{Engine, record};
 use crate::plan::guest::order::reorder;
 use crate::plan::guest::whereabouts;
 use crate::store::GuestReads as _;
@@ -51,6 +52,7 @@ impl Engine {
         let change = reorder::read(app.as_ref(), &guest, &site, form, &stored, &mut draw)
             .map_err(Declined::Fields)?;
         let secrets = sealed(&change.secrets);
+        let warnings = change.warnings.into_iter().map(|text| (Level::Warn, text)).collect();
         let mut wanted = change.reconfigure;
         if change.provisions && wanted.inputs.is_none() {
             // Only secrets change: the script runs again all the same.
@@ -62,6 +64,7 @@ impl Engine {
                 Ok(GuestTask::Reconfigure(wanted))
             })
             .await?;
+        record::log_all(self, job, None, warnings).await?;
         Ok(job)
     }
 
