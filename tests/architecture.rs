@@ -78,8 +78,7 @@ fn collect(dir: &Path, found: &mut Vec<PathBuf>) {
             }
         } else if path.extension().is_some_and(|e| e == "rs") {
             let name = path.file_name().unwrap().to_str().unwrap();
-            let is_test =
-                ["test.rs", "golden.rs", "sample.rs", "oracle.rs", "property.rs", "hostile.rs"];
+            let is_test = ["test.rs", "golden.rs", "sample.rs", "property.rs", "hostile.rs"];
             if !is_test.contains(&name) {
                 found.push(path);
             }

@@ -388,6 +388,4 @@ impl std::fmt::Display for Program {
 }
 
 #[cfg(test)]
-mod oracle;
-#[cfg(test)]
 mod test;

@@ -247,7 +247,7 @@ pub fn parse(datagram: &[u8]) -> Result<BootRequest, Ignored> {
     })
 }
 
-#[cfg(test)]
-pub(crate) mod sample;
+#[cfg(any(test, feature = "fakes"))]
+pub mod sample;
 #[cfg(test)]
 mod test;

@@ -224,7 +224,8 @@ fn host_keys(root: &Map<String, Value>) -> Vec<String> {
         .filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
             let (kind, body) = (words.next()?, words.next()?);
-            let kind_ok = kind.starts_with("ssh-") || kind.starts_with("ecdsa-sha2-");
+            let kind_ok = (kind.starts_with("ssh-") || kind.starts_with("ecdsa-sha2-"))
+                && kind.bytes().all(|b| b.is_ascii_alphanumeric() || b"-@.".contains(&b));
             let body_ok = (40..=8192).contains(&body.len())
                 && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
             (kind_ok && kind.len() <= 64 && body_ok).then(|| format!("{kind} {body}"))

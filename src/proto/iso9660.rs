@@ -18,8 +18,8 @@ mod tree;
 pub mod view;
 mod volume;
 
-#[cfg(test)]
-pub(crate) mod sample;
+#[cfg(any(test, feature = "fakes"))]
+pub mod sample;
 #[cfg(test)]
 mod test;
 

@@ -3,11 +3,13 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::full::FullDecision;
-use super::oracle::{Edk2Class, Seen};
 use super::*;
 use crate::domain::id::HostId;
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
+use crate::fakes::firmware::{
+    Asked, Client as Machine, Edk2Class, Reply as Seen, Taken, edk2_class,
+};
 use crate::plan::lease::{Pool, PoolConfig};
 use crate::proto::dhcp::sample::{IPXE_WITH_HTTP, IPXE_WITHOUT_HTTP, MAC, Packet};
 
@@ -53,9 +55,14 @@ fn answer(decision: Decision) -> Answer {
 }
 
 fn seen(packet: &Packet, decision: Decision) -> Seen {
-    let seen = Seen::new(answer(decision).reply.encode()).expect("well-formed");
-    seen.accept_envelope(&packet.parsed()).expect("acceptable");
+    let seen = Seen::read(&answer(decision).reply.encode()).expect("well-formed");
+    seen.answers(&asked(packet)).expect("acceptable");
+    seen.keeps_house_rules(&asked(packet)).expect("acceptable");
     seen
+}
+
+fn asked(packet: &Packet) -> Asked {
+    Asked::read(&packet.bytes()).expect("samples have a header")
 }
 
 /// Each kind of client that boots from us, with the file that it should get.
@@ -81,12 +88,13 @@ fn every_kind_of_client_gets_its_file_on_both_channels() {
     for (name, packet, file) in kinds() {
         let offer = seen(&packet, ask(&packet, Channel::Port67, &armed()));
         assert_eq!(offer.option(53), Some(&[2][..]), "{name}");
-        assert_eq!(offer.boot_from(), Ok((US, file.to_owned())), "{name}");
+        assert_eq!(offer.boot_file(), Ok((US, file.to_owned())), "{name}");
         let mut again = packet.without(53).with(53, &[REQUEST]);
         again.ciaddr = CLIENT;
         let ack = seen(&again, ask(&again, Channel::Port4011, &armed()));
-        assert_eq!(ack.edk2_boot_reply(), Ok((US, file.to_owned())), "{name}");
-        assert_eq!(ack.address(12), CLIENT, "{name}: ciaddr copied");
+        assert_eq!(ack.message(), Some(5), "{name}");
+        assert_eq!(ack.boot_file(), Ok((US, file.to_owned())), "{name}");
+        assert_eq!(ack.ciaddr(), CLIENT, "{name}: ciaddr copied");
     }
 }
 
@@ -197,7 +205,7 @@ fn replies_go_where_the_client_can_hear_them() {
 fn the_form_follows_the_firmware_unless_the_host_says_otherwise() {
     let class = |architecture, form| {
         let packet = Packet::pxe(DISCOVER, architecture);
-        seen(&packet, ask(&packet, Channel::Port67, &armed_as(form, None))).edk2_offer()
+        edk2_class(&seen(&packet, ask(&packet, Channel::Port67, &armed_as(form, None))))
     };
     assert_eq!(class(7, None), Ok(Edk2Class::ProxyBinl));
     assert_eq!(class(0, None), Ok(Edk2Class::ProxyPxe10));

@@ -6,12 +6,14 @@
 use super::both_endian;
 
 /// Builds an image. Names with a `/` are files in a directory of the root.
-pub(crate) fn image(files: &[(&str, &[u8])]) -> Vec<u8> {
+#[must_use]
+pub fn image(files: &[(&str, &[u8])]) -> Vec<u8> {
     Sample::default().build(files)
 }
 
 /// What an installer image has at the least.
-pub(crate) fn installer(release: &str) -> Vec<u8> {
+#[must_use]
+pub fn installer(release: &str) -> Vec<u8> {
     let info = cd_info("pve", "Proxmox VE", release);
     image(&[
         (".cd-info", info.as_bytes()),

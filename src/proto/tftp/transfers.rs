@@ -208,6 +208,9 @@ impl Transfers {
                 if !self.may_ask(*ip, now) {
                     return note(from, Note::Dropped(Dropped::RateLimit), out);
                 }
+                // The same port again: our answer was lost, or the client begins anew. Either way the old transfer is
+                // over, also when the new request is refused: what still came of it would answer the wrong question.
+                self.remove(from);
                 match request {
                     Packet::Read(request) => self.handle_read(from, &request, now, files, out),
                     _ => refuse(from, Refusal::Write, out),
@@ -263,8 +266,6 @@ impl Transfers {
             send(from, Datagram::error(ErrorCode::NotFound, "no such boot file"), out);
             return note(from, Note::NotFound { name }, out);
         };
-        // The same port again: our answer was lost, or the client begins anew. Either way the old transfer is over.
-        self.remove(from);
         if let Err(refusal) = self.make_room(*from.ip()) {
             return refuse(from, refusal, out);
         }

@@ -5,12 +5,15 @@ use std::sync::Mutex;
 
 use axum::Router;
 use axum::routing::any;
+use futures_util::FutureExt as _;
 use http_body_util::BodyExt;
+use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
+use crate::fakes::firmware::http::{self, Answer, Request};
 use crate::proto::iso9660::{Iso, ViewLayout, sample};
 
 fn view_body() -> (FileBody, Vec<u8>) {
@@ -258,4 +261,67 @@ async fn a_client_that_stops_reading_loses_its_connection_and_its_memory() {
     assert!(outcome.expect("the kernel ends it").is_err());
     let transfer = ended.recv().await.unwrap();
     assert!(!transfer.is_complete() && transfer.sent < 32 << 20, "{transfer:?}");
+}
+
+/// Headers of firmware that asks for parts, resumes or has a copy, and of others.
+fn asked() -> impl Strategy<Value = Vec<(String, String)>> {
+    let tag = prop::sample::select(vec!["\"0f-1\"", "\"other\"", "W/\"0f-1\"", "*", "", "x"]);
+    let date = prop::sample::select(vec![
+        "Fri, 20 Nov 2026 18:53:00 GMT",
+        "Thu, 19 Nov 2026 18:53:00 GMT",
+        "Sat, 21 Nov 2026 18:53:00 GMT",
+        "yesterday",
+    ]);
+    let range = prop_oneof![
+        4 => (0u64..6000, 0u64..6000).prop_map(|(a, b)| format!("bytes={a}-{b}")),
+        1 => (0u64..6000).prop_map(|a| format!("bytes={a}-")),
+        1 => (0u64..6000).prop_map(|a| format!("bytes=-{a}")),
+        1 => "[a-z]{0,5}=[0-9, -]{0,12}",
+    ];
+    let header = prop_oneof![
+        3 => range.prop_map(|v| ("range".to_owned(), v)),
+        1 => tag.clone().prop_map(|v| ("if-range".to_owned(), v.to_owned())),
+        1 => date.clone().prop_map(|v| ("if-range".to_owned(), v.to_owned())),
+        1 => tag.clone().prop_map(|v| ("if-match".to_owned(), v.to_owned())),
+        1 => tag.prop_map(|v| ("if-none-match".to_owned(), v.to_owned())),
+        1 => date.clone().prop_map(|v| ("if-modified-since".to_owned(), v.to_owned())),
+        1 => date.prop_map(|v| ("if-unmodified-since".to_owned(), v.to_owned())),
+    ];
+    prop::collection::vec(header, 0..4)
+}
+
+fn seen(response: Response<Body>) -> Answer {
+    let (parts, body) = response.into_parts();
+    let text = |value: &HeaderValue| value.to_str().unwrap().to_owned();
+    let headers = parts.headers.iter().map(|(name, value)| (name.to_string(), text(value)));
+    let body = body.collect().now_or_never().expect("in memory").unwrap().to_bytes().to_vec();
+    Answer { status: parts.status.as_u16(), headers: headers.collect(), body }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(1500))]
+
+    #[test]
+    fn firmware_takes_every_answer_for_a_file(
+        headers in asked(),
+        name in prop::sample::select(vec!["snponly.efi", "proxmox.iso", "disk.img", "undionly.kpxe"]),
+        len in prop::sample::select(vec![0usize, 1, 5000]),
+    ) {
+        let bytes: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+        let content = FileContent::Bytes(Bytes::from(bytes.clone()));
+        let body = FileBody { content_type: content_type(name), ..body_of(content) };
+        let map: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| {
+                (name.parse::<HeaderName>().unwrap(), HeaderValue::from_str(value).unwrap())
+            })
+            .collect();
+        let path = format!("/boot/ipxe/{name}");
+        let ask = |head| Request { head, path: &path, headers: &headers };
+        let get = seen(respond(body.clone(), &Method::GET, &map, None));
+        let head = seen(respond(body, &Method::HEAD, &map, None));
+        prop_assert_eq!(http::take_file(&ask(false), &get, &bytes), Ok(()));
+        prop_assert_eq!(http::take_file(&ask(true), &head, &bytes), Ok(()));
+        prop_assert_eq!(http::same_head(&get, &head), Ok(()));
+    }
 }

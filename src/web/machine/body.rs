@@ -109,7 +109,10 @@ pub(super) fn phone_home(body: &[u8]) -> Result<(NodeReport, Option<InstallToken
 fn host_key(line: &str) -> Option<String> {
     let mut words = line.split_ascii_whitespace();
     let (kind, blob) = (words.next()?, words.next()?);
-    let known = matches!(kind, "ssh-ed25519" | "ssh-rsa") || kind.starts_with("ecdsa-sha2-");
+    let known = matches!(kind, "ssh-ed25519" | "ssh-rsa")
+        || kind.strip_prefix("ecdsa-sha2-").is_some_and(|curve| {
+            curve.len() <= 16 && curve.bytes().all(|b| b.is_ascii_alphanumeric())
+        });
     let plain = blob.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'='));
     (known && plain && blob.len() <= 2048).then(|| format!("{kind} {blob}"))
 }
@@ -128,7 +131,7 @@ mod test {
     #[test]
     fn a_phone_home_is_read_by_name_and_strangeness_is_dropped() {
         let body = br#"{"address":"192.0.2.21","uuid":7,"macs":["52:54:00:00:00:01","x",5],
-            "ssh_host_keys":["ssh-ed25519 AAAA root@pve1","ssh-ed25519 A;rm","evil AAAA"],
+            "ssh_host_keys":["ssh-ed25519 AAAA root@pve1","ssh-ed25519 A;rm","evil AAAA","ecdsa-sha2-\"x AAAA"],
             "booted_from":"efi","extra":{}}"#;
         let (report, token) = phone_home(body).ok().unwrap();
         assert_eq!(report.address.unwrap().to_string(), "192.0.2.21");

@@ -25,7 +25,7 @@ fn an_armed_machine_gets_address_and_boot_file_in_offer_and_ack() {
         assert_eq!(offered.persist, None, "{name}: an offer promises nothing yet");
         let offer = seen(&packet, offered.decision);
         assert_eq!(
-            (offer.yiaddr(), offer.boot_from()),
+            (offer.yiaddr(), offer.boot_file()),
             (FIRST, Ok((US, file.to_owned()))),
             "{name}"
         );
@@ -40,7 +40,7 @@ fn an_armed_machine_gets_address_and_boot_file_in_offer_and_ack() {
         assert_eq!((lease.address, lease.mac, lease.state), (FIRST, MAC, LeaseState::Bound));
         let ack = seen(&request, lent.decision);
         assert_eq!(ack.option(53), Some(&[5][..]), "{name}");
-        assert_eq!((ack.yiaddr(), ack.boot_from()), (FIRST, Ok((US, file.to_owned()))), "{name}");
+        assert_eq!((ack.yiaddr(), ack.boot_file()), (FIRST, Ok((US, file.to_owned()))), "{name}");
         assert_eq!(ack.option(51), Some(&600u32.to_be_bytes()[..]), "{name}");
         assert_eq!(ack.option(1), Some(&[255, 255, 255, 0][..]), "{name}");
     }
@@ -51,8 +51,14 @@ fn firmware_ranks_our_offers_highest() {
     for architecture in [0, 7, 9] {
         let packet = Packet::pxe(DISCOVER, architecture);
         let offer = seen(&packet, ask_full(&packet, &armed(), &mut pool()).decision);
-        assert_eq!(offer.edk2_offer(), Ok(Edk2Class::DhcpPxe10));
-        offer.bios_offer().expect("boots without asking 4011");
+        assert_eq!(edk2_class(&offer), Ok(Edk2Class::DhcpPxe10));
+        for machine in [Machine::Rom, Machine::Edk2] {
+            let taken = machine.take(&asked(&packet), &offer);
+            assert!(
+                matches!(taken, Ok(Taken::Loads(US, _))),
+                "boots without asking 4011: {taken:?}"
+            );
+        }
     }
 }
 
@@ -68,7 +74,7 @@ fn who_may_not_boot_gets_a_lease_and_nothing_else() {
         assert_eq!(decision.sentence().is_some(), told);
         let offer = seen(&packet, decision);
         assert_eq!(offer.yiaddr(), FIRST);
-        assert_eq!(offer.edk2_offer(), Ok(Edk2Class::DhcpOnly));
+        assert_eq!(edk2_class(&offer), Ok(Edk2Class::DhcpOnly));
         assert_eq!(
             (offer.file(), offer.option(67), offer.option(60)),
             (Ok(String::new()), None, None)
@@ -85,8 +91,8 @@ fn a_wrong_address_is_refused_by_broadcast() {
     assert_eq!(persist, None);
     let nak = answer(decision);
     assert_eq!((nak.reply.message, nak.destination), (MessageType::Nak, Destination::Broadcast));
-    let nak = Seen::new(nak.reply.encode()).expect("well-formed");
-    assert_eq!((nak.yiaddr(), nak.address(12)), (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
+    let nak = Seen::read(&nak.reply.encode()).expect("well-formed");
+    assert_eq!((nak.yiaddr(), nak.ciaddr()), (Ipv4Addr::UNSPECIFIED, Ipv4Addr::UNSPECIFIED));
     assert_eq!(nak.option(51), None);
 }
 

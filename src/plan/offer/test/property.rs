@@ -1,6 +1,7 @@
-//! Everything that `decide` can send is judged by the models of the clients that it is sent to.
+//! Everything that the daemon can send is judged by the models of the clients that it is sent to.
 
 use super::*;
+use crate::fakes::firmware::desk::{Desk, Outcome};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -28,9 +29,30 @@ fn kinds() -> impl Strategy<Value = Kind> {
     proptest::sample::select(vec![Bios, Uefi, Http, Ipxe, OldIpxe, Laptop])
 }
 
-fn packets() -> impl Strategy<Value = (Kind, Packet)> {
+/// User classes as they are met, whole and broken.
+fn user_classes() -> impl Strategy<Value = Option<Vec<u8>>> {
+    prop_oneof![
+        6 => Just(None),
+        1 => proptest::sample::select(vec![
+            &b"iPXE"[..], b"\x04iPXE", b"iPXE\0", b"gPXE", b"ironhatch", b"\x09ironhatch",
+            b"\x04iPXE\x09ironhatch", b"\xffiPXE", b"iPXE2", b"\x00", b"\x05iPXE",
+        ]).prop_map(|class| Some(class.to_vec())),
+        1 => proptest::collection::vec(any::<u8>(), 0..40).prop_map(Some),
+    ]
+}
+
+/// Changes one option: taken away, sent twice, in another place, or with other bytes.
+fn changes() -> impl Strategy<Value = Vec<(u8, u8, Vec<u8>)>> {
+    let tags =
+        proptest::sample::select(vec![43u8, 53, 54, 55, 57, 60, 61, 77, 82, 93, 94, 97, 175]);
+    let bytes = proptest::collection::vec(any::<u8>(), 0..20);
+    proptest::collection::vec((tags, 0u8..3, bytes), 0..3)
+}
+
+fn packets() -> impl Strategy<Value = Packet> {
     let architecture = prop_oneof![
         4 => proptest::sample::select(vec![0u16, 7, 9, 16, 17]),
+        1 => 0u16..45,
         1 => any::<u16>()
     ];
     let message = prop_oneof![3 => Just(1u8), 3 => Just(3u8), 1 => 0u8..14];
@@ -51,19 +73,30 @@ fn packets() -> impl Strategy<Value = (Kind, Packet)> {
         (kinds(), message, architecture, any::<u32>()),
         (address(), address()),
         (option(82, 255), option(61, 255), option(97, 20), option(43, 12), option(57, 2)),
-        server,
+        (server, user_classes(), changes()),
     )
-        .prop_map(|((kind, message, architecture, xid), (ciaddr, giaddr), extra, server)| {
+        .prop_map(|((kind, message, architecture, xid), (ciaddr, giaddr), extra, more)| {
             let packet = kind_of(kind, message, architecture);
             let mut packet = Packet { ciaddr, giaddr, xid, ..packet };
             let (a, b, c, d, e) = extra;
             for (code, value) in [a, b, c, d, e].into_iter().flatten() {
                 packet = packet.without(code).with(code, &value);
             }
+            let (server, user_class, changes) = more;
             if let Some(server) = server {
                 packet = packet.with(54, &server.octets());
             }
-            (kind, packet)
+            if let Some(class) = user_class {
+                packet = packet.without(77).with(77, &class);
+            }
+            for (code, how, value) in changes {
+                packet = match how {
+                    0 => packet.without(code),
+                    1 => packet.with(code, &value),
+                    _ => packet.without(code).with(code, &value),
+                };
+            }
+            packet
         })
 }
 
@@ -85,130 +118,80 @@ fn standings() -> impl Strategy<Value = Standing> {
     ]
 }
 
-fn may_boot(standing: &Standing) -> bool {
-    !matches!(standing, Standing::Ignored | Standing::Idle { .. })
+fn policies() -> impl Strategy<Value = UnknownMachines> {
+    proptest::sample::select(vec![UnknownMachines::Enroll, UnknownMachines::Ignore])
 }
 
-fn form_of(standing: &Standing) -> Option<OfferForm> {
-    match standing {
-        Standing::Armed { profile, .. } => profile.form,
-        _ => None,
-    }
-}
-
-/// The acceptance rules of the client that asked.
-fn judge(kind: Kind, packet: &Packet, channel: Channel, standing: &Standing, seen: &Seen) {
-    let request = packet.parsed();
-    seen.accept_envelope(&request).expect("acceptable");
-    let bios = pxe::identify(&request).architecture() == Some(Architecture::Bios);
-    let offer = seen.option(53) == Some(&[2]);
-    match kind {
-        Kind::Laptop => panic!("a laptop is never answered"),
-        Kind::Http => {
-            seen.http_boot_offer().expect("bootable");
-        }
-        Kind::Ipxe => {
-            let url = seen.ipxe_offer().expect("a script without asking 4011");
-            assert!(url.starts_with("http://") && url.ends_with(".ipxe"), "{url}");
-        }
-        Kind::OldIpxe => {
-            let file = seen.ipxe_offer().expect("a program without asking 4011");
-            assert!(!file.contains("://"), "{file}");
-        }
-        Kind::Bios | Kind::Uefi => {
-            let (server, file) = if channel == Channel::Port4011 {
-                seen.edk2_boot_reply().expect("bootable")
-            } else {
-                seen.boot_from().expect("bootable")
-            };
-            assert_eq!(server, US);
-            assert_eq!(file.ends_with(".kpxe"), bios, "{file}");
-            let direct = match form_of(standing) {
-                Some(form) => form == OfferForm::Direct,
-                None => bios,
-            };
-            if offer {
-                let class = if direct { Edk2Class::ProxyPxe10 } else { Edk2Class::ProxyBinl };
-                assert_eq!(seen.edk2_offer(), Ok(class));
-            }
-            if direct {
-                seen.bios_offer().expect("boots from the packet itself");
-            }
-        }
-    }
+fn channels() -> impl Strategy<Value = Channel> {
+    proptest::sample::select(vec![Channel::Port67, Channel::Port4011])
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
     fn nothing_is_sent_that_its_client_would_not_accept(
-        (kind, packet) in packets(),
+        packet in packets(),
         standing in standings(),
-        on_4011 in any::<bool>(),
-        enroll in any::<bool>(),
+        channel in channels(),
+        unknown in policies(),
     ) {
-        let channel = if on_4011 { Channel::Port4011 } else { Channel::Port67 };
-        let unknown = if enroll { UnknownMachines::Enroll } else { UnknownMachines::Ignore };
-        let request = packet.parsed();
-        match decide(&request, channel, &standing, &policy(unknown), &LOCAL) {
-            Decision::Reply(answer) => {
-                prop_assert!(may_boot(&standing));
-                prop_assert!(standing != Standing::Unknown || enroll);
-                let seen = Seen::new(answer.reply.encode()).expect("well-formed");
-                prop_assert!(seen.yiaddr().is_unspecified(), "a proxy lends nothing");
-                for lease_option in [1, 3, 6, 51, 58, 59] {
-                    prop_assert!(seen.option(lease_option).is_none());
-                }
-                let plain = request.relay_info.is_none() && request.max_message_bytes.is_none_or(|m| m <= 576);
-                let most = if plain { 548 } else { 1472 };
-                prop_assert!(seen.bytes.len() <= most);
-                if channel == Channel::Port4011 {
-                    prop_assert_eq!(answer.destination, Destination::Sender);
-                } else if request.is_relayed() {
-                    prop_assert_eq!(answer.destination, Destination::Relay(request.giaddr));
-                }
-                judge(kind, &packet, channel, &standing, &seen);
-            }
-            Decision::Silent(reason) => {
-                // Silence towards a served machine that asked properly would be a machine that never boots.
-                let served = pxe::identify(&request)
-                    .architecture()
-                    .is_some_and(|a| a.platform() == Platform::UefiX64);
-                let asked = request.message == Some(MessageType::Discover) && !on_4011;
-                let signed = reason == Reason::SignedBoot;
-                let armed = matches!(standing, Standing::Armed { .. });
-                prop_assert!(!(served && asked && armed) || signed, "{}", reason);
-            }
+        let mut desk = Desk::beside(standing, unknown);
+        let judged = desk.hand_in(&packet.bytes(), channel);
+        prop_assert!(judged.is_ok(), "{judged:?}");
+    }
+
+    /// Several packets of one machine, so that leases exist, move and end.
+    #[test]
+    fn full_mode_sends_nothing_that_a_client_would_not_accept(
+        packets in proptest::collection::vec((packets(), channels(), any::<u8>()), 1..6),
+        standing in standings(),
+        unknown in policies(),
+    ) {
+        let mut desk = Desk::full(standing, unknown);
+        for (packet, channel, secs) in packets {
+            desk.wait(secs.into());
+            let judged = desk.hand_in(&packet.bytes(), channel);
+            prop_assert!(judged.is_ok(), "{judged:?}");
         }
     }
 
+    /// From the first packet to the file: a machine that is armed never waits for something that does not come.
     #[test]
-    fn full_mode_sends_nothing_that_a_client_would_not_accept(
-        (kind, packet) in packets(),
-        standing in standings(),
+    fn every_client_of_an_armed_host_finds_its_file(
+        kind in kinds(),
+        architecture in proptest::sample::select(vec![7u16, 9]),
+        standing in (proptest::option::of(proptest::sample::select(vec![OfferForm::Direct, OfferForm::Discover])))
+            .prop_map(|form| armed_as(form, None)),
+        lends in any::<bool>(),
+        relay in proptest::option::of(Just(Ipv4Addr::new(192, 0, 2, 254))),
     ) {
-        let subnet = "192.0.2.0/24".parse().expect("a network");
-        let range = (Ipv4Addr::new(192, 0, 2, 70), Ipv4Addr::new(192, 0, 2, 90));
-        let config = PoolConfig::new(subnet, range, US, 600).expect("valid");
-        let mut pool = Pool::new(config, &[], NOW);
-        let request = packet.parsed();
-        let policy = policy(UnknownMachines::Enroll);
-        let FullDecision { decision, persist } =
-            full::decide(&request, Channel::Port67, &standing, &policy, &LOCAL, &mut pool, NOW);
-        if let Decision::Reply(answer) = decision {
-            let seen = Seen::new(answer.reply.encode()).expect("well-formed");
-            seen.accept_envelope(&request).expect("acceptable");
-            if let Some(lease) = persist {
-                prop_assert_eq!(seen.yiaddr(), lease.address);
-            } else if answer.reply.message == MessageType::Ack {
-                prop_assert!(seen.yiaddr().is_unspecified(), "no ACK of a lease that is not durable");
-            }
-            if answer.reply.boot.is_some() {
-                prop_assert!(may_boot(&standing));
-                prop_assert!(kind != Kind::Laptop);
-                seen.boot_from().expect("bootable");
-            }
+        let architecture = if kind == Kind::Http { 16 } else { architecture };
+        let say = |message: u8| {
+            let packet = kind_of(kind, message, architecture);
+            Packet { giaddr: relay.unwrap_or(Ipv4Addr::UNSPECIFIED), ..packet }
+        };
+        let new = if lends { Desk::full } else { Desk::beside };
+        let mut desk = new(standing, UnknownMachines::Ignore);
+        let mut taken = desk.hand_in(&say(DISCOVER).bytes(), Channel::Port67).expect("acceptable");
+        if lends {
+            // The offer of the pool, taken; the pool's first address.
+            let wanted = Ipv4Addr::new(192, 0, 2, 70);
+            let request = say(REQUEST).with(54, &US.octets()).with(50, &wanted.octets());
+            let acked = desk.hand_in(&request.bytes(), Channel::Port67).expect("acceptable");
+            prop_assert_eq!(&acked, &taken, "offer and ACK say the same");
+        }
+        if let Outcome::Taken(Taken::Asks(server)) = taken {
+            prop_assert_eq!(server, US);
+            let request = Packet { ciaddr: CLIENT, giaddr: Ipv4Addr::UNSPECIFIED, ..say(REQUEST) };
+            taken = desk.hand_in(&request.bytes(), Channel::Port4011).expect("acceptable");
+        }
+        match (kind, taken) {
+            (Kind::Laptop, Outcome::Silent(Reason::NotNetboot)) => prop_assert!(!lends),
+            (Kind::Laptop, Outcome::Taken(Taken::Address(_))) => prop_assert!(lends),
+            (Kind::Http | Kind::Ipxe, Outcome::Taken(Taken::Fetches(_)))
+            | (Kind::Bios | Kind::Uefi | Kind::OldIpxe, Outcome::Taken(Taken::Loads(US, _))) => {}
+            (_, other) => prop_assert!(false, "{other:?}"),
         }
     }
 }

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::fakes::firmware::tftp::{Download, Step};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -124,6 +125,18 @@ fn a_request_from_the_same_port_begins_anew() {
     }
     assert!(desk.transfers.is_empty());
     assert_eq!(desk.transfers.peers[client.ip()].transfers, 0);
+}
+
+#[test]
+fn a_request_that_is_refused_ends_the_transfer_before_it() {
+    for refused in [&request("missing")[..], b"\0\x01snponly.efi\0mail\0", b"\0\x02x\0octet\0"] {
+        let mut desk = Desk::new();
+        let client = peer(21, 2070);
+        desk.give(client, &request("snponly.efi"));
+        assert_eq!(first_bytes(&desk.give(client, refused)), [[0, 5]]);
+        assert!(desk.transfers.is_empty(), "its answers would answer the wrong question");
+        assert_eq!(desk.notes(client, &ack(0)), [Note::Dropped(Dropped::Stray)]);
+    }
 }
 
 #[test]
@@ -275,6 +288,67 @@ proptest! {
             let counted: usize = desk.transfers.peers.values().map(|p| p.transfers).sum();
             prop_assert_eq!(counted, desk.transfers.len());
             prop_assert!(desk.transfers.is_empty() || desk.transfers.next_deadline().is_some());
+        }
+    }
+}
+
+/// Options as clients send them: each at most once, in any order and spelling, sensible or not.
+fn options() -> impl Strategy<Value = Vec<(String, String)>> {
+    let value = prop_oneof![
+        3 => prop::sample::select(vec!["0", "1", "4", "8", "16", "64", "255", "512", "1456", "1468", "65464", "65535"])
+            .prop_map(str::to_owned),
+        1 => (0u64..70_000).prop_map(|n| n.to_string()),
+        1 => prop::sample::select(vec!["", "-1", "+8", "0x200", " 512", "99999999999999999999999", "512k"])
+            .prop_map(str::to_owned),
+    ];
+    let name =
+        |name: &'static str| prop::sample::select(vec![name.to_owned(), name.to_uppercase()]);
+    let names =
+        [name("blksize"), name("tsize"), name("timeout"), name("windowsize"), name("multicast")];
+    names
+        .map(|name| prop::option::of((name, value.clone())))
+        .to_vec()
+        .prop_map(|all| all.into_iter().flatten().collect::<Vec<_>>())
+        .prop_shuffle()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+
+    /// Every answer to every request is one that EDK2 and iPXE take, and the file arrives as it is.
+    #[test]
+    fn whatever_a_client_asks_for_it_gets_what_it_takes(
+        options in options(),
+        name in prop::sample::select(vec!["snponly.efi", "undionly.kpxe", "missing"]),
+    ) {
+        let mut request = [&[0, 1][..], name.as_bytes(), b"\0octet\0"].concat();
+        for (option, value) in &options {
+            request.extend([option.as_bytes(), b"\0", value.as_bytes(), b"\0"].concat());
+        }
+        let mut download = Download::ask(&request).expect("a proper request");
+        let mut desk = Desk::new();
+        let client = peer(21, 2070);
+        let mut waiting = desk.give(client, &request);
+        let mut turns = 0;
+        while !waiting.is_empty() && turns < 10_000 {
+            turns += 1;
+            let mut next = Vec::new();
+            for effect in std::mem::take(&mut waiting) {
+                let Effect::Send { to, datagram } = effect else { continue };
+                prop_assert_eq!(to, client);
+                let step = download.take(&datagram.parts().concat());
+                prop_assert!(step.is_ok(), "{:?}", step);
+                if let Ok(Step::Acknowledges(block)) = step {
+                    next.extend(desk.give(client, &ack(block)));
+                }
+            }
+            waiting = next;
+        }
+        prop_assert_eq!(download.complete, name != "missing");
+        if download.complete {
+            prop_assert_eq!(&download.received, &[7; 3000]);
+            prop_assert!(download.told_size.is_none_or(|size| size == 3000));
+            prop_assert!(desk.transfers.is_empty());
         }
     }
 }
