@@ -8,7 +8,10 @@ MAKEFLAGS += --no-print-directory
 # Cargo stays the user's; only the program that makes containers runs as root.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env")
 
-.PHONY: help run test unit integration lab lab-test provision bench faults check release packages-build packages-test packages-lab packages-provision packages-bench
+# Seconds that each fuzz target runs.
+FUZZ_SECONDS := 60
+
+.PHONY: help run test unit integration fuzz fuzz-test lab lab-test provision bench faults check release packages-build packages-test packages-lab packages-provision packages-bench
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +22,7 @@ run: packages-build ## Build and start the appliance with its state in ./.ironha
 	@[ -e .ironhatch/ironhatch.toml ] || cp systemd/ironhatch.dev.toml .ironhatch/ironhatch.toml
 	$(DEBUG) --config .ironhatch/ironhatch.toml serve
 
-test: packages-build packages-test packages-lab packages-provision check unit integration provision lab-test ## Run every suite, the virtual bare-metal lab included
+test: packages-build packages-test packages-lab packages-provision check unit fuzz-test integration provision lab-test ## Run every suite, the virtual bare-metal lab included
 
 unit: packages-build ## Tables, properties, decoders: seconds
 	@.ci/suite unit cargo test --locked --lib
@@ -27,6 +30,12 @@ unit: packages-build ## Tables, properties, decoders: seconds
 
 integration: packages-build packages-test ## The daemon against OpenSSH, xorriso, Chromium, kill -9
 	@.ci/suite integration cargo test --locked --test it
+
+fuzz: packages-build ## Fuzz what reads hostile bytes, each target for FUZZ_SECONDS (60)
+	@.ci/suite fuzz tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+fuzz-test: packages-build
+	@FUZZ_SEED=1 .ci/suite fuzz tests/fuzz/run.sh 3
 
 provision: packages-build packages-provision ## Install the built-in apps in Debian containers (as root)
 	@$(AS_ROOT) .ci/suite provision cargo test --locked --test provision
@@ -49,10 +58,10 @@ lab-test: packages-build packages-lab
 	@.ci/suite lab tests/lab/run.sh
 
 check: packages-build ## Formatting, lints, shell scripts
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	@command -v shellcheck >/dev/null || .ci/packages test
-	shellcheck .ci/run .ci/packages .ci/suite install.sh ipxe/*.sh firstboot/*.sh tests/golden/firstboot/*.sh
+	shellcheck .ci/run .ci/packages .ci/suite install.sh tests/fuzz/*.sh ipxe/*.sh firstboot/*.sh tests/golden/firstboot/*.sh
 	shellcheck -s sh src/plan/join/script/*.sh src/plan/enroll/script/*.sh
 	shellcheck -x -P . tests/provision/*.sh apps/lib.sh apps/*/provision/*.sh
 	shellcheck -S warning -e SC2034,SC2054 -x -P tests/lab tests/lab/*.sh tests/lab/pvecm tests/lab/pct

@@ -204,10 +204,10 @@ fn an_http_answer_that_firmware_cannot_use_is_refused() {
     .map(|(name, value)| (name.to_owned(), value.to_owned()));
     let good = Answer { status: 200, headers: headers.to_vec(), body: file.to_vec() };
     assert_eq!(take_file(&get, &good, file), Ok(()));
-    for missing in 0..headers.len() {
+    for (missing, header) in headers.iter().enumerate() {
         let mut answer = good.clone();
         answer.headers.remove(missing);
-        assert!(take_file(&get, &answer, file).is_err(), "{:?}", headers[missing]);
+        assert!(take_file(&get, &answer, file).is_err(), "{header:?}");
     }
     for (name, value) in [
         ("transfer-encoding", "chunked"),

@@ -318,8 +318,8 @@ proptest! {
             .collect();
         let path = format!("/boot/ipxe/{name}");
         let ask = |head| Request { head, path: &path, headers: &headers };
-        let get = seen(respond(body.clone(), &Method::GET, &map, None));
-        let head = seen(respond(body, &Method::HEAD, &map, None));
+        let get = seen(respond(body.clone(), &Method::GET, &map, Way::Body, None));
+        let head = seen(respond(body, &Method::HEAD, &map, Way::Body, None));
         prop_assert_eq!(http::take_file(&ask(false), &get, &bytes), Ok(()));
         prop_assert_eq!(http::take_file(&ask(true), &head, &bytes), Ok(()));
         prop_assert_eq!(http::same_head(&get, &head), Ok(()));

@@ -1,0 +1,60 @@
+#!/bin/sh
+# Runs fuzz targets: tests/fuzz/run.sh SECONDS [TARGET...]. Without targets all of them, one after the other.
+#
+# Each target first replays tests/fuzz/found and tests/fuzz/corpus, then mutates them for SECONDS. What it finds is made
+# small and kept in the build folder; put it into tests/fuzz/found/TARGET when it is mended, so that it is never lost again.
+# With FUZZ_SEED the mutations are the same in each run and begin with the committed inputs only: so it is in `make test`,
+# where a discovery by chance would stop work that has nothing to do with it. Without it the seed is random, and inputs that
+# reached new code are kept in the build folder for the next run.
+# `tests/fuzz/run.sh seeds` writes the corpus anew from the code.
+set -eu
+cd "$(dirname "$0")/../.."
+seconds=${1:?seconds for each target, or 'seeds'}
+shift
+
+# Only this repository's crates are built again for it: with counters. The rest is what the other tests use.
+RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/rustc.sh cargo build --locked --package ironhatch-fuzz
+build=${CARGO_TARGET_DIR:-target}
+program=$build/x86_64-unknown-linux-gnu/debug/fuzz
+
+if [ "$seconds" = seeds ]; then
+    exec env FUZZ_SEEDS=tests/fuzz/corpus "$program"
+fi
+
+# Databases of the targets; in memory, because every input may write.
+scratch=$(mktemp -d -p /dev/shm fuzz-XXXXXX 2>/dev/null || mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+trap 'exit 130' INT TERM
+
+passed=0 failed=0
+run() {
+    target=$1
+    if [ -n "${FUZZ_SEED:-}" ]; then grown=$scratch/$target; else grown=$build/fuzz/$target/corpus; fi
+    crashes=$build/fuzz/$target/crashes/
+    mkdir -p "$grown" "$crashes"
+    # New inputs go to the first folder; the committed ones are only read.
+    set -- "$grown" "tests/fuzz/corpus/$target"
+    [ ! -d "tests/fuzz/found/$target" ] || set -- "$@" "tests/fuzz/found/$target"
+    echo "== $target: $seconds s"
+    log=$scratch/$target.log
+    # -timeout is the wall's clock for one input, wide enough for a loaded machine; the program itself limits processor time.
+    if FUZZ_TARGET=$target TMPDIR=$scratch nice -n 10 "$program" "$@" \
+        -seed="${FUZZ_SEED:-0}" -max_total_time="$seconds" -timeout=30 -rss_limit_mb=1024 -max_len=16384 -len_control=20 -use_value_profile=1 \
+        -artifact_prefix="$crashes" -print_final_stats=1 -verbosity=1 >"$log" 2>&1; then
+        passed=$((passed + 1))
+        grep -E '^stat::(number_of_executed_units|peak_rss_mb)' "$log" || true
+    else
+        failed=$((failed + 1))
+        grep -vE '^#[0-9]+' "$log" | tail -n 60
+        echo "$target: failed; the input is in $crashes"
+    fi
+    rm -rf "$scratch"/appliance-*
+}
+
+if [ $# -gt 0 ]; then
+    for target in "$@"; do run "$target"; done
+else
+    for folder in tests/fuzz/corpus/*; do run "${folder##*/}"; done
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
