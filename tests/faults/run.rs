@@ -221,13 +221,11 @@ impl Run {
                 }
                 "installing" | "installed" if self.installed.is_none() => self.cancel(job).await,
                 "installing" | "installed" => self.call_home().await,
-                "first_boot" | "joining" => {
-                    if !self.joining_seen {
-                        self.joining_seen = true;
-                        self.moment(Moment::Join);
-                        if let Some((_, delay)) = cancel.take() {
-                            self.cancel_later(job, delay * 3);
-                        }
+                "first_boot" | "joining" if !self.joining_seen => {
+                    self.joining_seen = true;
+                    self.moment(Moment::Join);
+                    if let Some((_, delay)) = cancel.take() {
+                        self.cancel_later(job, delay * 3);
                     }
                 }
                 _ => {}
@@ -463,8 +461,10 @@ impl Run {
     /// The installed system calls until it is heard, or told that nobody waits for it.
     async fn call_home(&mut self) {
         let Some(installed) = &self.installed else { return };
-        let body =
-            self.machine.phone_home_body(&self.address, &[installed.host_key.clone()]).to_string();
+        let body = self
+            .machine
+            .phone_home_body(&self.address, std::slice::from_ref(&installed.host_key))
+            .to_string();
         let bearer = format!("Bearer {}", installed.token);
         let path = format!("/api/hosts/{}/phone-home", self.ledger.id);
         let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];

@@ -122,7 +122,7 @@ async fn flood(world: &World, seed: u64) -> (Vec<String>, String) {
         let mut packet = discover([2, 0, 0, 0, 0, 0], 7);
         while !stopped.load(std::sync::atomic::Ordering::Relaxed) {
             let due = u64::try_from(begun.elapsed().as_micros()).unwrap() * RATE / 1_000_000;
-            for _ in sent..due.min(sent + 500) {
+            for _ in 0..due.saturating_sub(sent).min(500) {
                 packet[29..34].copy_from_slice(&dice.next().to_be_bytes()[..5]);
                 let _ = socket.send_to(&packet, ("255.255.255.255", 67));
                 sent += 1;
@@ -248,8 +248,8 @@ async fn slow_loris(world: &World, seed: u64) -> (Vec<String>, String) {
             let mut still = Vec::with_capacity(held.len());
             for mut stream in held {
                 let mut byte = [0];
-                let gone = matches!(stream.try_read(&mut byte), Ok(_))
-                    || stream.write_all(b"a").await.is_err();
+                let gone =
+                    stream.try_read(&mut byte).is_ok() || stream.write_all(b"a").await.is_err();
                 if !gone {
                     still.push(stream);
                 }
