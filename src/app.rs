@@ -8,6 +8,7 @@
 //!  stop:  one token: listeners close, streams end, drivers reach a safe point, the store is flushed
 //! ```
 
+mod meters;
 mod recorder;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,6 +32,7 @@ use crate::domain::boot::{BootDirectory, BootSink};
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, ImportLimits};
 use crate::jobs::{Appliance, CallbackBase, Context, Engine, Layer, PinnedCertificate};
+use crate::limits::over::Overruns;
 use crate::limits::record::EVENTS_KEPT;
 use crate::limits::work::GRACE;
 use crate::plan::lease::{Lease, PoolConfig};
@@ -41,7 +43,7 @@ use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
 use crate::web::serve::Transport;
 use crate::web::tls::Identity;
-use crate::web::{self, GuestOperations, ServerTypeList, WebParts, WebState};
+use crate::web::{self, GuestOperations, ServerTypeList, Traffic, WebParts, WebState};
 
 /// The database's file below the data directory.
 pub const DATABASE: &str = "ironhatch.redb";
@@ -113,6 +115,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 /// The built daemon: everything is bound and open, nothing is served yet.
 pub struct App {
+    traffic: Traffic,
     store: Store,
     engine: Engine,
     config: Arc<Config>,
@@ -123,7 +126,7 @@ pub struct App {
     tls: Option<(TcpListener, Identity)>,
     control: UnixListener,
     machine: MachineState,
-    dhcp: Option<dhcp::Server>,
+    dhcp: Option<(dhcp::Server, dhcp::DhcpCounters)>,
     tftp: Option<tftp::Server>,
     stop: CancellationToken,
 }
@@ -192,7 +195,9 @@ impl App {
             }
             None => None,
         };
+        let over = Overruns::new(Arc::new(|| wall_clock().0));
         let context = Context {
+            over: over.clone(),
             config: Arc::clone(&config),
             types: view.clone(),
             images,
@@ -204,7 +209,7 @@ impl App {
         engine.disarm_after_restore().await.map_err(|e| StartError::Config(e.to_string()))?;
         let keeps_strangers =
             config.pxe.as_ref().is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
-        let (sink, recorder) = recorder::recorder(store.clone(), keeps_strangers);
+        let (sink, recorder) = recorder::recorder(store.clone(), keeps_strangers, over.clone());
         let sink: Arc<dyn BootSink> = Arc::new(sink);
         let boot_files = Arc::new(boot_files(&config)?);
         let http = bind_http(&config).await?;
@@ -216,7 +221,9 @@ impl App {
             public_url: Arc::from(config.server.public_url.as_str()),
         };
         let (dhcp, tftp) = bind_boot(&config, &store, &boot_files, &sink).await?;
+        let traffic = Traffic::new(over);
         Ok(Self {
+            traffic,
             store,
             engine,
             config,
@@ -299,6 +306,11 @@ impl App {
         tasks.spawn(self.types.run(stop.clone()));
         let (list, types) = watch::channel(Arc::new(list_of(&self.view.borrow())));
         tasks.spawn(follow_types(self.view, list, stop.clone()));
+        let meters = meters::Numbers {
+            store: self.store.clone(),
+            dhcp: self.dhcp.as_ref().map(|(_, counters)| counters.clone()),
+            tftp: self.tftp.as_ref().map(tftp::Server::counters),
+        };
         let operator = web::router(WebState::new(WebParts {
             operations: Arc::new(self.engine.clone()),
             guests: self.engine.guests().map(|guests| Arc::new(guests) as Arc<dyn GuestOperations>),
@@ -306,6 +318,8 @@ impl App {
             types,
             version: env!("CARGO_PKG_VERSION"),
             public_url: self.config.server.public_url.clone(),
+            traffic: self.traffic.clone(),
+            meters: Arc::new(meters),
             cancel: stop.clone(),
         }));
         let router = operator
@@ -313,13 +327,21 @@ impl App {
             .merge(web::machine::router(self.machine))
             .fallback(web::not_found)
             .layer(tower_http::catch_panic::CatchPanicLayer::new());
+        let traffic = self.traffic;
+        let router = web::counted(router, traffic.clone());
         if let Some((listener, identity)) = self.tls {
             let transport = Transport::Tls(identity.acceptor());
-            tasks.spawn(web::serve::tcp(listener, transport, router.clone(), stop.clone()));
+            tasks.spawn(web::serve::tcp(
+                listener,
+                transport,
+                router.clone(),
+                traffic.clone(),
+                stop.clone(),
+            ));
         }
-        tasks.spawn(web::serve::tcp(self.http, Transport::Plain, router, stop.clone()));
+        tasks.spawn(web::serve::tcp(self.http, Transport::Plain, router, traffic, stop.clone()));
         tasks.spawn(web::serve::unix(self.control, operator, stop.clone()));
-        if let Some(dhcp) = self.dhcp {
+        if let Some((dhcp, _)) = self.dhcp {
             tasks.spawn(dhcp.run(stop.clone()));
         }
         if let Some(tftp) = self.tftp {
@@ -438,7 +460,7 @@ fn bind_control(path: &Path) -> Result<UnixListener, StartError> {
     Ok(listener)
 }
 
-type BootServers = (Option<dhcp::Server>, Option<tftp::Server>);
+type BootServers = (Option<(dhcp::Server, dhcp::DhcpCounters)>, Option<tftp::Server>);
 
 async fn bind_boot(
     config: &Config,
@@ -486,11 +508,12 @@ async fn bind_boot(
     };
     let directory: Arc<dyn BootDirectory> = Arc::new(store.clone());
     let counters = dhcp::DhcpCounters::default();
-    let dhcp = dhcp::Server::bind(settings, mode, directory, Arc::clone(sink), counters).await?;
+    let dhcp =
+        dhcp::Server::bind(settings, mode, directory, Arc::clone(sink), counters.clone()).await?;
     let addresses = addresses_of(&pxe.interfaces);
     let tftp =
         tftp::Server::bind(tftp::TftpConfig::on(addresses), Arc::clone(files), Arc::clone(sink))?;
-    Ok((Some(dhcp), Some(tftp)))
+    Ok((Some((dhcp, counters)), Some(tftp)))
 }
 
 fn addresses_of(interfaces: &[String]) -> Vec<Ipv4Addr> {

@@ -10,6 +10,7 @@ pub mod http;
 pub mod iso;
 pub mod machine;
 pub mod operator;
+pub mod over;
 pub mod record;
 pub mod tftp;
 pub mod work;

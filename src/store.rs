@@ -59,4 +59,4 @@ pub use session::{Session, SessionReads};
 pub use setting::SettingReads;
 pub use sighting::SightingReads;
 pub use tx::Tx;
-pub use writer::{Clock, Store};
+pub use writer::{Clock, Commits, Store};

@@ -34,12 +34,14 @@ mod form;
 mod header;
 pub mod machine;
 mod markdown;
+pub mod metrics;
 mod operation;
 mod page;
 mod problem;
 pub mod serve;
 mod stream;
 pub mod tls;
+mod traffic;
 mod view;
 
 #[cfg(test)]
@@ -48,6 +50,7 @@ pub(crate) mod test;
 pub use auth::{ControlSocket, TlsTransport, setup_link};
 pub use operation::{Archive, Archives, GuestOperations, Operations, Site, Vitals};
 pub use problem::not_found;
+pub use traffic::{Traffic, counted};
 
 /// Server types as the pages and the API need them.
 #[derive(Debug, Clone, Default)]
@@ -81,6 +84,10 @@ pub struct WebParts {
     pub version: &'static str,
     /// Where machines and operators reach the appliance.
     pub public_url: String,
+    /// What the listeners carry and which limits were met.
+    pub traffic: Traffic,
+    /// Numbers of the other parts, for metrics.
+    pub meters: Arc<dyn metrics::Meters>,
     /// Ends event streams, so that a shutdown can drain.
     pub cancel: CancellationToken,
 }
@@ -110,11 +117,12 @@ impl WebState {
     /// Handlers' state with the usual limits.
     #[must_use]
     pub fn new(parts: WebParts) -> Self {
+        let drafts = draft::Drafts::new(parts.traffic.over().clone());
         Self {
             parts,
             gate: Arc::new(auth::LoginGate::new()),
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
-            drafts: Arc::default(),
+            drafts: Arc::new(drafts),
         }
     }
 
@@ -151,6 +159,7 @@ pub fn router(state: WebState) -> Router {
     let guarded = page::router()
         .merge(api::router())
         .route("/events", get(stream::events))
+        .route("/metrics", get(metrics::show))
         .route_layer(middleware::from_fn_with_state(state.clone(), auth::require_operator));
     let open = auth::router().merge(asset::router()).merge(api::open_router());
     guarded.merge(open).layer(middleware::from_fn(header::secure)).with_state(state)

@@ -16,6 +16,7 @@ use crate::domain::boot::{BootObservation, BootSink, ClientFacts};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::mac::Mac;
 use crate::domain::sighting::Sighting;
+use crate::limits::over::{Over, Overruns};
 use crate::limits::record::{OBSERVATIONS, REMEMBERED_ADDRESSES, STRANGERS_PER_FLUSH};
 use crate::store::{HostReads as _, NewEvent, SightingReads as _, Store, StoreError, Tx};
 
@@ -27,12 +28,14 @@ const FLUSH_EVERY: Duration = Duration::from_millis(250);
 pub(crate) struct Recorder {
     queue: mpsc::Sender<BootObservation>,
     dropped: Arc<AtomicU64>,
+    over: Overruns,
 }
 
 impl BootSink for Recorder {
     fn observe(&self, observation: BootObservation) {
         if self.queue.try_send(observation).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
+            self.over.met(Over::Observations);
         }
     }
 }
@@ -45,10 +48,11 @@ pub(crate) struct Writer {
     keeps_strangers: bool,
     macs: HashMap<Ipv4Addr, Mac>,
     dropped: Arc<AtomicU64>,
+    over: Overruns,
 }
 
 /// Makes both ends. `keeps_strangers`: whether machines that nobody registered become sightings.
-pub(crate) fn recorder(store: Store, keeps_strangers: bool) -> (Recorder, Writer) {
+pub(crate) fn recorder(store: Store, keeps_strangers: bool, over: Overruns) -> (Recorder, Writer) {
     let (sender, queue) = mpsc::channel(OBSERVATIONS);
     let dropped = Arc::new(AtomicU64::new(0));
     let writer = Writer {
@@ -57,8 +61,9 @@ pub(crate) fn recorder(store: Store, keeps_strangers: bool) -> (Recorder, Writer
         keeps_strangers,
         macs: HashMap::new(),
         dropped: Arc::clone(&dropped),
+        over: over.clone(),
     };
-    (Recorder { queue: sender, dropped }, writer)
+    (Recorder { queue: sender, dropped, over }, writer)
 }
 
 /// The same thing seen several times in a row counts once with its number.
@@ -133,13 +138,13 @@ impl Writer {
     }
 
     async fn write(&self, batch: Vec<Counted>) {
-        let keeps_strangers = self.keeps_strangers;
+        let (keeps_strangers, over) = (self.keeps_strangers, self.over.clone());
         let written = self
             .store
             .write::<_, StoreError, _>(move |tx| {
                 let mut strangers = 0;
                 for counted in batch {
-                    record(tx, counted, keeps_strangers, &mut strangers)?;
+                    record(tx, counted, keeps_strangers, &mut strangers, &over)?;
                 }
                 Ok(())
             })
@@ -155,6 +160,7 @@ fn record(
     counted: Counted,
     keeps_strangers: bool,
     strangers: &mut usize,
+    over: &Overruns,
 ) -> Result<(), StoreError> {
     let Counted { mac, observation, times } = counted;
     if tx.host_by_mac(mac)?.is_some() {
@@ -163,7 +169,11 @@ fn record(
     let known = tx.sighting(mac)?;
     if known.is_none() {
         // Only machines that were offered something become sightings: a laptop asking for an address does not.
-        if !keeps_strangers || !observation.answered || *strangers >= STRANGERS_PER_FLUSH {
+        if !keeps_strangers || !observation.answered {
+            return Ok(());
+        }
+        if *strangers >= STRANGERS_PER_FLUSH {
+            over.met(Over::Strangers);
             return Ok(());
         }
         *strangers += 1;
@@ -210,6 +220,10 @@ mod test {
         Store::open(&dir.path().join("db.redb"), MasterKey::from_bytes(&[1; 32]), clock).unwrap()
     }
 
+    fn over() -> Overruns {
+        Overruns::new(Arc::new(|| 5))
+    }
+
     fn seen(mac: Mac, answered: bool, message: &str) -> BootObservation {
         BootObservation {
             at: Timestamp(1),
@@ -226,7 +240,8 @@ mod test {
     async fn a_flood_of_strangers_costs_a_bounded_number_of_records() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
-        let (sink, writer) = recorder(store.clone(), true);
+        let over = over();
+        let (sink, writer) = recorder(store.clone(), true, over.clone());
         for n in 0..50_000u32 {
             let [_, a, b, c] = n.to_be_bytes();
             sink.observe(seen(Mac([0x52, 0x54, 0, a, b, c]), true, "offered"));
@@ -235,13 +250,19 @@ mod test {
         stop.cancel();
         writer.run(stop).await;
         assert_eq!(store.snapshot().unwrap().sightings().unwrap().len(), STRANGERS_PER_FLUSH);
+        let rest = u64::try_from(OBSERVATIONS - STRANGERS_PER_FLUSH).unwrap();
+        assert_eq!(over.of(Over::Strangers).times, rest);
+        assert_eq!(
+            over.of(Over::Observations).times,
+            50_000 - u64::try_from(OBSERVATIONS).unwrap()
+        );
     }
 
     #[tokio::test]
     async fn a_transfer_that_knows_only_its_address_finds_its_machine_and_repeats_are_counted() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
-        let (sink, writer) = recorder(store.clone(), true);
+        let (sink, writer) = recorder(store.clone(), true, over());
         let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
         for _ in 0..3 {
             sink.observe(seen(mac, true, "offered snponly.efi"));

@@ -19,6 +19,7 @@ use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::InstallToken;
 use crate::domain::sighting::Sighting;
+use crate::limits::over::Over;
 use crate::plan::authority;
 use crate::plan::rebuild;
 use crate::plan::script::KernelArgument;
@@ -140,12 +141,15 @@ impl Engine {
         let enroll = pxe.is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
         let arguments = pxe.map(|pxe| pxe.kernel_arguments.clone()).unwrap_or_default();
         let strangers = Arc::clone(&self.inner.strangers);
+        let over = self.context().over.clone();
         self.store()
             .write(move |tx| {
                 let Some(mut host) = tx.host_by_mac(request.mac)? else {
                     let known = tx.sighting(request.mac)?.is_some();
                     if enroll && (known || strangers.admits(tx.now())) {
                         note_sighting(tx, &request)?;
+                    } else if enroll {
+                        over.met(Over::Strangers);
                     }
                     return Ok(BootDecision::Unknown);
                 };

@@ -21,6 +21,7 @@ use crate::domain::job::{JobStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, OpenImage};
+use crate::limits::over::Overruns;
 use crate::limits::record::STRANGERS_PER_SECOND;
 use crate::limits::work::IMPORTS_AT_ONCE;
 use crate::node::ClusterLocks;
@@ -50,6 +51,8 @@ impl Strangers {
 /// What the engine needs of the rest of the daemon.
 #[derive(Debug)]
 pub struct Context {
+    /// Counts limits that were met.
+    pub over: Overruns,
     /// The validated configuration.
     pub config: Arc<Config>,
     /// Server types and answer templates, as last read.

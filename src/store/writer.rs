@@ -20,6 +20,42 @@ use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
 use crate::limits::record::{CACHE_BYTES, EVENT_BACKLOG, WRITES_PER_COMMIT, WRITES_WAITING};
 
+/// What commits cost since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Commits {
+    /// Commits that were made durable.
+    pub count: u64,
+    /// Commits of which nothing was kept.
+    pub failed: u64,
+    /// Writes in them.
+    pub writes: u64,
+    /// Time of all of them.
+    pub took: std::time::Duration,
+    /// Time of the slowest.
+    pub slowest: std::time::Duration,
+}
+
+#[derive(Default)]
+struct CommitTimes(std::sync::Mutex<Commits>);
+
+impl CommitTimes {
+    fn read(&self) -> Commits {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn took(&self, writes: usize, took: std::time::Duration, is_kept: bool) {
+        let mut all = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        all.took += took;
+        all.slowest = all.slowest.max(took);
+        all.writes += u64::try_from(writes).unwrap_or(0);
+        if is_kept {
+            all.count += 1;
+        } else {
+            all.failed += 1;
+        }
+    }
+}
+
 /// Reads the wall clock; a value so that tests can set the time.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 
@@ -33,6 +69,7 @@ pub struct Store {
 }
 
 struct Shared {
+    commits: CommitTimes,
     database: RwLock<Option<Arc<Database>>>,
     queue: mpsc::SyncSender<Request>,
     writer: std::sync::Mutex<Option<JoinHandle<()>>>,
@@ -110,6 +147,7 @@ impl Store {
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (queue, requests) = mpsc::sync_channel(WRITES_WAITING);
         let shared = Arc::new(Shared {
+            commits: CommitTimes::default(),
             database: RwLock::new(Some(database)),
             queue,
             writer: std::sync::Mutex::new(None),
@@ -222,6 +260,12 @@ impl Store {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         (self.shared.clock)()
+    }
+
+    /// What commits cost so far.
+    #[must_use]
+    pub fn commits(&self) -> Commits {
+        self.shared.commits.read()
     }
 
     /// The database file.
@@ -404,7 +448,10 @@ fn write_batch(shared: &Arc<Shared>, mut batch: Vec<Box<dyn Pending>>) {
     if batch.is_empty() {
         return;
     }
-    match commit(shared, &mut batch) {
+    let begun = std::time::Instant::now();
+    let outcome = commit(shared, &mut batch);
+    shared.commits.took(batch.len(), begun.elapsed(), outcome.is_ok());
+    match outcome {
         Ok((events, standings)) => {
             shared.directory.publish(standings);
             for event in events {

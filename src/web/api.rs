@@ -68,6 +68,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/sightings", get(system::sightings))
         .route("/api/sightings/{mac}/ignore", post(system::ignore))
         .route("/api/server-types", get(system::server_types))
+        .route("/api/limits", get(system::limits))
         .route("/api/session", get(system::session))
         .route("/api/cluster/key", get(system::cluster_key))
         .route("/api/db/backup", post(system::backup))

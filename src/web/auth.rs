@@ -126,7 +126,10 @@ fn not_logged_in() -> Refusal {
 fn ask_for_login(request: &Request) -> Response {
     let uri = request.uri();
     let path = uri.path();
-    let for_programs = path.starts_with("/api/") || path == "/events" || path == "/fragments";
+    let for_programs = path.starts_with("/api/")
+        || path == "/events"
+        || path == "/metrics"
+        || path == "/fragments";
     let is_fragment = path.starts_with("/fragments/");
     if for_programs || is_fragment || is_changing(request.method()) {
         return refuse(path, not_logged_in());

@@ -8,6 +8,7 @@ use crate::domain::app::AppId;
 use crate::domain::form::Submitted;
 use crate::domain::time::Timestamp;
 use crate::limits::operator::{DRAFT_TIME, DRAFTS};
+use crate::limits::over::{Over, Overruns};
 
 struct Draft {
     id: String,
@@ -19,8 +20,10 @@ struct Draft {
 }
 
 /// All drafts. The oldest goes when there is no room.
-#[derive(Default)]
-pub(super) struct Drafts(Mutex<Vec<Draft>>);
+pub(super) struct Drafts {
+    kept: Mutex<Vec<Draft>>,
+    over: Overruns,
+}
 
 impl std::fmt::Debug for Drafts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -29,9 +32,13 @@ impl std::fmt::Debug for Drafts {
 }
 
 impl Drafts {
+    pub(super) fn new(over: Overruns) -> Self {
+        Self { kept: Mutex::default(), over }
+    }
+
     fn with<T>(&self, now: Timestamp, work: impl FnOnce(&mut Vec<Draft>) -> T) -> T {
         // A thread that panicked while it held the list left a list: each change is one call.
-        let mut drafts = self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut drafts = self.kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         drafts.retain(|d| d.until > now);
         work(&mut drafts)
     }
@@ -45,6 +52,7 @@ impl Drafts {
         self.with(now, |drafts| {
             if drafts.len() >= DRAFTS {
                 drafts.remove(0);
+                self.over.met(Over::Drafts);
             }
             drafts.push(draft);
         });
@@ -85,7 +93,7 @@ mod test {
 
     #[test]
     fn a_draft_belongs_to_its_session_and_app_and_ends() {
-        let drafts = Drafts::default();
+        let drafts = Drafts::new(Overruns::new(std::sync::Arc::new(|| 0)));
         let (app, other): (AppId, AppId) = ("redis".parse().unwrap(), "n8n".parse().unwrap());
         let mut form = Submitted::default();
         form.set("name", "cache1");
@@ -102,7 +110,7 @@ mod test {
 
     #[test]
     fn the_oldest_draft_makes_room() {
-        let drafts = Drafts::default();
+        let drafts = Drafts::new(Overruns::new(std::sync::Arc::new(|| 0)));
         let app: AppId = "redis".parse().unwrap();
         let ids: Vec<String> = (0..=DRAFTS)
             .map(|_| drafts.keep("me", &app, Submitted::default(), Timestamp(0)))

@@ -20,6 +20,7 @@ mod field;
 mod guest;
 mod guest_view;
 mod guests;
+mod health;
 mod host;
 mod host_view;
 mod hosts;
@@ -71,6 +72,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/nodes/enroll-command", post(node::command))
         .route("/nodes/prometheus-token", post(node::reader_token))
         .route("/nodes/{name}/revoke", post(node::revoke))
+        .route("/health", get(health::show))
         .route("/jobs", get(job::list))
         .route("/jobs/{id}", get(job::show))
         .route("/jobs/{id}/log.txt", get(job::log_file))

@@ -30,7 +30,8 @@ use tower::ServiceExt as _;
 use self::front::Front;
 use self::sendfile::Sender;
 use super::file::{CONNECTION_BUFFER, limit_stall};
-use super::{ControlSocket, TlsTransport};
+use super::{ControlSocket, TlsTransport, Traffic};
+use crate::limits::over::Over;
 
 use crate::limits::http::{CONNECTIONS, DRAIN, HEAD_TIMEOUT, STALL};
 
@@ -60,6 +61,7 @@ pub async fn tcp(
     listener: TcpListener,
     transport: Transport,
     router: Router,
+    traffic: Traffic,
     stop: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
@@ -68,9 +70,15 @@ pub async fn tcp(
     let sender = Sender::new();
     loop {
         while tasks.try_join_next().is_some() {}
-        let permit = tokio::select! {
-            permit = Arc::clone(&permits).acquire_owned() => permit,
-            () = stop.cancelled() => break,
+        let permit = match Arc::clone(&permits).try_acquire_owned() {
+            Ok(permit) => Ok(permit),
+            Err(_) => {
+                traffic.over().met(Over::Connections);
+                tokio::select! {
+                    permit = Arc::clone(&permits).acquire_owned() => permit,
+                    () = stop.cancelled() => break,
+                }
+            }
         };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -90,30 +98,44 @@ pub async fn tcp(
         match transport.clone() {
             Transport::Plain => {
                 let (watcher, router) = (graceful.watcher(), router.clone());
-                let (sender, stop) = (sender.clone(), stop.clone());
+                let (sender, traffic, stop) = (sender.clone(), traffic.clone(), stop.clone());
                 tasks.spawn(async move {
-                    let front = Front { router: router.clone(), peer, sender, stop };
+                    let living = traffic.connected();
+                    let (router_too, traffic_too) = (router.clone(), traffic.clone());
+                    let front =
+                        Front { router: router_too, peer, sender, traffic: traffic_too, stop };
                     if let Some(stream) = front.run(stream).await {
-                        let _ = watcher.watch(connection(stream, router, Some(peer))).await;
+                        let ended = watcher.watch(connection(stream, router, Some(peer))).await;
+                        note_end(&traffic, ended);
                     }
-                    drop(permit);
+                    drop((living, permit));
                 });
             }
             Transport::Tls(acceptor) => {
                 let (watcher, router) = (graceful.watcher(), router.clone());
+                let traffic = traffic.clone();
                 tasks.spawn(async move {
+                    let living = traffic.connected();
                     let handshake = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream));
                     if let Ok(Ok(stream)) = handshake.await {
                         let router = router.layer(axum::Extension(TlsTransport));
-                        let _ = watcher.watch(connection(stream, router, Some(peer))).await;
+                        let ended = watcher.watch(connection(stream, router, Some(peer))).await;
+                        note_end(&traffic, ended);
                     }
-                    drop(permit);
+                    drop((living, permit));
                 });
             }
         }
     }
     drop(listener);
     drain(graceful).await;
+}
+
+/// A head that did not come in time is counted; however else a connection breaks is the peer's matter.
+fn note_end(traffic: &Traffic, ended: Result<(), hyper::Error>) {
+    if ended.is_err_and(|error| error.is_timeout()) {
+        traffic.over().met(Over::Head);
+    }
 }
 
 /// Serves HTTP on the control socket: who may open the file is the operator.

@@ -7,6 +7,7 @@ mod guest_api;
 mod guest_page;
 pub(crate) mod guest_scene;
 pub(crate) mod guests;
+mod limits;
 pub(crate) mod operations;
 pub(crate) mod sample;
 pub(crate) mod scene;

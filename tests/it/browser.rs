@@ -96,6 +96,14 @@ async fn dashboard(dir: &tempfile::TempDir) -> (Store, SocketAddr, CancellationT
     dashboard_with(dir, |_| None).await
 }
 
+struct NoMeters;
+
+impl web::metrics::Meters for NoMeters {
+    fn read(&self) -> Vec<web::metrics::Family> {
+        Vec::new()
+    }
+}
+
 /// Starts the dashboard with operations on guests, or without.
 async fn dashboard_with(
     dir: &tempfile::TempDir,
@@ -114,6 +122,8 @@ async fn dashboard_with(
         types,
         version: "0.0.0-test",
         public_url: format!("http://{address}"),
+        traffic: web::Traffic::new(ironhatch::limits::over::Overruns::new(Arc::new(|| 0))),
+        meters: Arc::new(NoMeters),
         cancel: cancel.clone(),
     }));
     let service =

@@ -81,6 +81,7 @@ impl Site {
         *layer.cluster.lock().unwrap_or_else(PoisonError::into_inner) = known;
         let images = ImageStore::open(dir.path().join("images"), ImportLimits::default());
         let context = Context {
+            over: crate::limits::over::Overruns::new(Arc::new(|| 0)),
             config: Arc::new(config),
             types: watch::channel(Arc::new(ServerTypesView::default())).1,
             images: images.await.unwrap(),

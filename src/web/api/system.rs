@@ -15,7 +15,9 @@ use crate::domain::image::Image;
 use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::sighting::Sighting;
+use crate::domain::time::Timestamp;
 use crate::jobs::ImportRequest;
+use crate::limits::over::Over;
 use crate::store::{ImageReads as _, SightingReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
@@ -23,6 +25,32 @@ use crate::web::problem::Problem;
 
 pub(in crate::web) async fn health(State(web): State<WebState>) -> Response {
     ok(&json!({ "status": "ok", "version": web.parts.version }))
+}
+
+/// Every limit, and how often those were met that are counted.
+pub(in crate::web) async fn limits(State(web): State<WebState>, _: Operator) -> Answer {
+    let parts: Vec<_> = crate::limits::parts()
+        .into_iter()
+        .map(|part| {
+            let row = |r: crate::limits::Row| json!({ "limit": format!("{}.{}", part.name, r.name), "value": r.value, "reason": r.reason });
+            json!({ "title": part.title, "limits": part.rows.into_iter().map(row).collect::<Vec<_>>() })
+        })
+        .collect();
+    let met: Vec<_> = Over::ALL
+        .iter()
+        .map(|over| {
+            let met = web.parts.traffic.over().of(*over);
+            json!({
+                "name": over.label(),
+                "limit": over.limit(),
+                "times": met.times,
+                "last": met.last.map(|ms| time(Timestamp(ms))),
+                "what": over.what(),
+                "hint": over.advice(),
+            })
+        })
+        .collect();
+    Ok(ok(&json!({ "met": met, "parts": parts })))
 }
 
 /// Who is asking, and the token that changing requests of a session must carry in `x-csrf-token`.

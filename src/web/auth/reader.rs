@@ -1,5 +1,5 @@
 //! The token of Prometheus. It comes again and again, keeps its credentials in a file that others may read, and must not
-//! be able to do what an operator can: so it gets a token of its own that opens one list of addresses for reading.
+//! be able to do what an operator can: so it gets a token of its own that opens a list of addresses and the metrics for reading.
 
 use axum::extract::Request;
 use axum::http::{Method, header};
@@ -10,8 +10,8 @@ use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::secret::Secret;
 use crate::store::{NewEvent, SettingReads as _, Store, StoreError};
 
-/// What the token opens.
-const PATH: &str = "/api/prometheus/targets";
+/// What the token opens: the list of addresses, and the numbers of this program.
+const PATHS: [&str; 2] = ["/api/prometheus/targets", "/metrics"];
 /// Setting that holds the token's hash.
 const SETTING: &str = "prometheus_token";
 
@@ -35,7 +35,7 @@ pub(in crate::web) async fn new_reader_token(store: &Store) -> Result<Secret<Str
 
 /// The hash of the token of a request that looks at the list with one.
 pub(super) fn given_token(request: &Request) -> Option<String> {
-    let reads = *request.method() == Method::GET && request.uri().path() == PATH;
+    let reads = *request.method() == Method::GET && PATHS.contains(&request.uri().path());
     let value = request.headers().get(header::AUTHORIZATION).filter(|_| reads)?;
     value.to_str().ok()?.strip_prefix("Bearer ").map(|token| token_hash(token.trim()))
 }

@@ -33,6 +33,8 @@ use super::sendfile::{self, More, Sender};
 use super::{HEAD_TIMEOUT, collapse_slashes};
 use crate::domain::time::Timestamp;
 use crate::limits::http::{HEAD_BYTES, TEXT_BYTES};
+use crate::limits::over::Over;
+use crate::web::Traffic;
 use crate::web::file::{self, Handed, Way};
 
 /// First size of the buffer that heads are read into.
@@ -44,6 +46,7 @@ pub(super) struct Front {
     pub(super) router: Router,
     pub(super) peer: SocketAddr,
     pub(super) sender: Sender,
+    pub(super) traffic: Traffic,
     pub(super) stop: CancellationToken,
 }
 
@@ -73,7 +76,13 @@ impl Front {
                     return Some(Rewound::new(buffer.freeze(), socket));
                 }
                 // Gone, broken or too slow: as with hyper, nothing is said.
-                Ok(Ok(Found::End) | Err(_)) | Err(_) => return None,
+                Ok(Ok(Found::End) | Err(_)) => return None,
+                Err(_) => {
+                    if !buffer.is_empty() {
+                        self.traffic.over().met(Over::Head);
+                    }
+                    return None;
+                }
             }
         }
     }
@@ -107,7 +116,9 @@ impl Front {
         }
         sendfile::write(socket, &bytes, more).await?;
         if let Some(sending) = &mut sending {
-            self.sender.send(socket, sending).await?;
+            let outcome = self.sender.send(socket, sending).await;
+            self.traffic.sent_file(len - (sending.rest().end - sending.rest().start));
+            outcome?;
         }
         Ok(after)
     }

@@ -31,6 +31,7 @@ async fn every_page_looks_as_it_was_last_reviewed() {
         ("job-log", format!("/ops/{}?view=log", job_id(2))),
         ("sightings", "/sightings".to_owned()),
         ("images", "/images".to_owned()),
+        ("health", "/health".to_owned()),
         ("missing", "/hosts/nobody".to_owned()),
         ("login", "/login?next=/jobs".to_owned()),
     ];

@@ -140,7 +140,7 @@ async fn other_answers_are_what_was_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_token_of_prometheus_opens_the_targets_and_nothing_else() {
+async fn the_token_of_prometheus_opens_targets_and_metrics_and_nothing_else() {
     let scene = GuestScene::fleet();
     let bearer = |path: &str, token: &str| {
         let request = Request::get(path).header("authorization", format!("Bearer {token}"));
@@ -156,7 +156,7 @@ async fn the_token_of_prometheus_opens_the_targets_and_nothing_else() {
     assert_eq!(list[0]["targets"], json!(["192.0.2.60:9100"]));
     assert_eq!(list[0]["labels"]["guest"], "web101");
     assert_eq!(list.as_array().unwrap().len(), 1, "only what is monitored and ready: {list}");
-    for path in ["/api/guests", "/api/prometheus/token", "/api/jobs", "/guests"] {
+    for path in ["/api/guests", "/api/prometheus/token", "/api/jobs", "/guests", "/health"] {
         let answer = scene.send(bearer(path, &token)).await;
         assert!(!answer.status.is_success(), "{path}");
     }

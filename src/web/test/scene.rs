@@ -24,8 +24,9 @@ use crate::domain::mac::Mac;
 use crate::domain::server_type::{DiskSelection, ServerType};
 use crate::domain::sighting::Sighting;
 use crate::domain::time::Timestamp;
+use crate::limits::over::Overruns;
 use crate::store::{HostReads as _, HostWriteError, MasterKey, NewEvent, Session, Store, Tx};
-use crate::web::{GuestOperations, ServerTypeList, WebParts, WebState, router};
+use crate::web::{GuestOperations, ServerTypeList, Traffic, WebParts, WebState, router};
 
 /// The browser's session id and its form token.
 pub(crate) const SESSION: [u8; 64] = [b'a'; 64];
@@ -39,6 +40,7 @@ pub(crate) struct Scene {
     pub(crate) store: Store,
     pub(crate) router: Router,
     pub(crate) asked: Recorder,
+    pub(crate) traffic: Traffic,
     pub(crate) cancel: CancellationToken,
     clock: Arc<AtomicI64>,
     _types: watch::Sender<Arc<ServerTypeList>>,
@@ -92,6 +94,7 @@ impl Scene {
         let (sender, receiver) = watch::channel(Arc::new(types()));
         let asked = Recorder::default();
         let cancel = CancellationToken::new();
+        let traffic = Traffic::new(Overruns::new(Arc::new(|| NOW.0 - 90_000)));
         let state = WebState::new(WebParts {
             guests,
             operations: Arc::new(asked.clone()),
@@ -99,10 +102,20 @@ impl Scene {
             types: receiver,
             version: "0.0.0-test",
             public_url: "http://192.0.2.10:8080".into(),
+            traffic: traffic.clone(),
+            meters: Arc::new(super::limits::Still),
             cancel: cancel.clone(),
         });
-        let scene =
-            Self { store, router: router(state), asked, cancel, clock, _types: sender, _dir: dir };
+        let scene = Self {
+            store,
+            router: router(state),
+            asked,
+            traffic,
+            cancel,
+            clock,
+            _types: sender,
+            _dir: dir,
+        };
         scene.write(0, |tx| {
             let id = std::str::from_utf8(&SESSION).unwrap();
             let id_hash = crate::web::auth::token_hash(id);

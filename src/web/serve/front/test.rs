@@ -77,6 +77,10 @@ fn router(told: Told) -> Router {
         .layer(tower_http::catch_panic::CatchPanicLayer::new())
 }
 
+fn traffic() -> Traffic {
+    Traffic::new(crate::limits::over::Overruns::new(Arc::new(|| 0)))
+}
+
 /// Which way a server takes.
 #[derive(Debug, Clone, Copy)]
 enum Server {
@@ -96,7 +100,8 @@ async fn exchange(server: Server, bytes: &[u8], told: &Told) -> Vec<u8> {
         let socket = match server {
             Server::Front => {
                 let (sender, stop) = (Sender::new(), CancellationToken::new());
-                let front = Front { router: router.clone(), peer, sender, stop };
+                let front =
+                    Front { router: router.clone(), peer, sender, traffic: traffic(), stop };
                 front.run(socket).await
             }
             Server::Hyper => Some(Rewound::new(Bytes::new(), socket)),
@@ -224,7 +229,7 @@ async fn a_client_that_goes_away_ends_the_transfer() {
     let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (socket, peer) = listener.accept().await.unwrap();
     let (sender, stop) = (Sender::new(), CancellationToken::new());
-    let front = Front { router: router(Arc::clone(&told)), peer, sender, stop };
+    let front = Front { router: router(Arc::clone(&told)), peer, sender, traffic: traffic(), stop };
     let serving = tokio::spawn(front.run(socket));
     client.write_all(b"GET /boot/long HTTP/1.1\r\n\r\n").await.unwrap();
     client.read_exact(&mut [0; 1000]).await.unwrap();
@@ -245,7 +250,8 @@ async fn a_stop_ends_what_waits_and_lets_a_transfer_finish() {
         client.write_all(first).await.unwrap();
         let (socket, peer) = listener.accept().await.unwrap();
         let (sender, stop) = (sender.clone(), stop.clone());
-        let front = Front { router: router(Arc::clone(&told)), peer, sender, stop };
+        let front =
+            Front { router: router(Arc::clone(&told)), peer, sender, traffic: traffic(), stop };
         (client, tokio::spawn(front.run(socket)))
     };
     let (mut half, half_served) = start(b"GET /boot/lo").await;
@@ -331,7 +337,7 @@ async fn handed_over(bytes: &[u8]) -> Option<Vec<u8>> {
     client.write_all(bytes).await.unwrap();
     drop(client);
     let (sender, stop) = (Sender::new(), CancellationToken::new());
-    let front = Front { router: router(Told::default()), peer, sender, stop };
+    let front = Front { router: router(Told::default()), peer, sender, traffic: traffic(), stop };
     let mut rest = front.run(socket).await?;
     let mut got = Vec::new();
     rest.read_to_end(&mut got).await.unwrap();
