@@ -401,6 +401,10 @@ pub struct GpuNeed {
     pub notes: String,
     /// Runtime libraries that it brings or needs: `cuda`, `vaapi`, `rocm`.
     pub libraries: Vec<String>,
+    /// Who must be able to open the devices in the container: the user of its service.
+    pub user: String,
+    /// Programs that must succeed in the container for that user: `vainfo`, `nvidia-smi`, also with their whole path.
+    pub check: Vec<String>,
 }
 
 /// A volume beside the root disk.

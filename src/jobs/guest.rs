@@ -285,6 +285,7 @@ impl Working<'_> {
             step::CONFIGURE_CONTAINER => create::configure(self).await,
             step::RESIZE => change::resize(self).await,
             step::ATTACH_GPU => gpu::attach(self).await,
+            step::VERIFY_GPU => gpu::verify(self).await,
             step::START_CONTAINER => power::start(self).await,
             step::WAIT_FOR_NETWORK => install::wait_for_network(self).await,
             step::PUSH_ASSETS => provision::push(self).await,

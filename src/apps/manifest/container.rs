@@ -1,11 +1,12 @@
 //! `[lxc]`, `[gpu]` and `[[mounts]]`: the container that an app wants.
 
-use super::{Context, key, text, unique};
+use super::{Context, key, provision, text, unique};
 use crate::config::document::{Node, Value};
 use crate::config::read::{Located, Section, show};
 use crate::domain::app::{Feature, GpuNeed, LxcDefaults, Mount};
 use crate::domain::gpu::{GpuProfile, GpuVendor};
 use crate::domain::id::{BridgeName, StorageId};
+use crate::plan::guest::gpu::inside;
 
 const FEATURES: [(&str, Feature); 3] =
     [("nesting", Feature::Nesting), ("keyctl", Feature::Keyctl), ("fuse", Feature::Fuse)];
@@ -224,6 +225,8 @@ pub(super) fn gpu(root: &Section<'_>, cx: &Context<'_>) -> Option<GpuNeed> {
     let mut profiles = listed(&section, "profiles", &names, cx);
     let notes = text::optional(&section, "notes", 1000, cx).unwrap_or_default();
     let libraries = text::lines(&section, "libraries", 40, cx);
+    let user = provision::user(&section, cx);
+    let check = programs(&section, cx);
     let nvidia = supported.contains(&GpuVendor::Nvidia);
     let render = supported.iter().any(|v| *v != GpuVendor::Nvidia);
     if profiles.is_empty() {
@@ -256,7 +259,28 @@ pub(super) fn gpu(root: &Section<'_>, cx: &Context<'_>) -> Option<GpuNeed> {
     }
     section.finish();
     let required = required.is_some_and(|r| r.value);
-    Some(GpuNeed { supported, required, profiles, notes, libraries })
+    Some(GpuNeed { supported, required, profiles, notes, libraries, user, check })
+}
+
+/// Programs that look at GPUs. They get arguments of ours, so only those are taken whose arguments are known.
+fn programs(section: &Section<'_>, cx: &Context<'_>) -> Vec<String> {
+    let mut programs = Vec::new();
+    for given in text::located_lines(section, "check", 200, cx) {
+        let path = given.value.as_str();
+        let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/+".contains(&b));
+        let whole = !path.contains('/')
+            || (path.starts_with('/') && !path.contains("/../") && !path.contains("//"));
+        if inside::tool(path).is_some() && plain && whole {
+            programs.push(given.value);
+        } else {
+            let message = format!(
+                "\"{}\" is not vainfo or nvidia-smi, or an absolute path that ends with one of them",
+                show(path)
+            );
+            cx.findings.wrong_at(&given, message);
+        }
+    }
+    programs
 }
 
 pub(super) fn mounts(root: &Section<'_>, cx: &Context<'_>) -> Vec<Mount> {

@@ -270,7 +270,8 @@ fn assets(section: &Section<'_>, cx: &Context<'_>) -> Vec<String> {
     assets
 }
 
-fn user(section: &Section<'_>, cx: &Context<'_>) -> String {
+/// A user in the container; `root` when left out.
+pub(super) fn user(section: &Section<'_>, cx: &Context<'_>) -> String {
     let Some(given) = section.filled("user") else { return "root".to_owned() };
     let fits = given.value.len() <= 32
         && given.value.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')

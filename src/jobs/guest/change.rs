@@ -85,10 +85,14 @@ pub(super) async fn resize(working: &mut Working<'_>) -> Result<StepDone, StepFa
     Ok(StepDone::Done(format!("{wanted} GiB")))
 }
 
-/// Whether the job's change makes the app's script run again.
+/// Whether the job's change makes the app's script run again: for other inputs, and for another GPU when the app allows
+/// it, because the script brings the user land and puts the service's user into the devices' group.
 pub(super) fn provisions(working: &Working<'_>) -> bool {
     match &working.task {
-        GuestTask::Reconfigure(change) => change.inputs.is_some(),
+        GuestTask::Reconfigure(change) => {
+            let other_gpu = change.gpu.as_ref().is_some_and(|gpus| !gpus.is_empty());
+            change.inputs.is_some() || (other_gpu && working.retry_safe())
+        }
         _ => true,
     }
 }

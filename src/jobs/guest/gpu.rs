@@ -11,12 +11,15 @@ use crate::domain::refusal::Refusal;
 use crate::jobs::Engine;
 use crate::jobs::runner::{StepDone, StepFailure};
 use crate::node::channel::CallLimits;
-use crate::plan::guest::gpu as plan;
+use crate::plan::guest::gpu::{self as plan, inside};
 use crate::proto::pve::ContainerConfig;
-use crate::proto::verb::{Answer, DeviceEntry, FileMode, Request, Verb, is_gpu_device};
+use crate::proto::verb::{Answer, DeviceEntry, FileMode, Request, Stream, Verb, is_gpu_device};
 use crate::store::NodeReads as _;
 
 const HINT: &str = "correct it on the node, or reconfigure the guest without this GPU";
+
+const INSIDE_HINT: &str = "look into the guest: is the service's user in the group 'render', has its user land the version of the \
+                           node's driver? Then try again";
 
 /// The attachments that the guest shall have once its job is done.
 fn wanted(working: &Working<'_>) -> Vec<GpuAttachment> {
@@ -124,6 +127,70 @@ pub(super) async fn resolve(working: &mut Working<'_>) -> Result<(), StepFailure
         format!("its GPU has other device nodes since the last start: {}", changes.join("; "));
     working.log(Level::Warn, text).await?;
     set(working, entries).await
+}
+
+/// Looks in the running guest whether the nodes are there as they should be, and whether the service's user can open them.
+/// Only a look: what is wrong is told and left as it is.
+pub(super) async fn verify(working: &mut Working<'_>) -> Result<StepDone, StepFailure> {
+    let attachments = working.guest.spec.gpu.clone();
+    if attachments.is_empty() {
+        return Ok(StepDone::Skipped("it has none".to_owned()));
+    }
+    let entries = entries(&working.ours().await?);
+    let cluster = working.engine.cluster().await?;
+    if !power::is_running(&cluster, working).await? {
+        return Ok(StepDone::Skipped("the container does not run".to_owned()));
+    }
+    let wrong = |reason: String| StepFailure::for_good(reason, INSIDE_HINT);
+    let listing = inside::listing(&entries);
+    // `stat` tells of the nodes that are there also when it fails because of one that is not.
+    let (_, printed, _) = said(working, &listing).await?;
+    inside::compare(&entries, &printed).map_err(wrong)?;
+    let need = super::provision::folder(working)?.manifest.gpu.clone();
+    let looks = need.map(|need| inside::trials(&need, &attachments, &entries)).unwrap_or_default();
+    for look in &looks {
+        let (status, printed, complaint) = said(working, look).await?;
+        if status != 0 {
+            let told = if complaint.trim().is_empty() { printed } else { complaint };
+            return Err(wrong(inside::failure(look, status, &told)));
+        }
+    }
+    let programs = looks.len().saturating_sub(entries.len());
+    let by = match looks.first() {
+        Some(look) => format!(" and can be opened by {}", look.user),
+        None => String::new(),
+    };
+    let more =
+        if programs > 0 { format!("; {programs} programs succeeded") } else { String::new() };
+    Ok(StepDone::Done(format!("{} device nodes are there{by}{more}", entries.len())))
+}
+
+/// Runs a program in the guest: its status, output and complaints, both cut.
+async fn said(
+    working: &mut Working<'_>,
+    look: &inside::Look,
+) -> Result<(i32, String, String), StepFailure> {
+    const MOST: usize = 16 * 1024;
+    let request = Request::new(Verb::Exec {
+        vmid: working.guest.vmid,
+        argv: look.argv.clone(),
+        env: std::collections::BTreeMap::new(),
+        user: Some(look.user.clone()),
+        timeout_sec: inside::TIMEOUT_SEC,
+    });
+    let limits = CallLimits::for_verb(&request.verb);
+    let (mut printed, mut complaint) = (String::new(), String::new());
+    let channel = working.channel().await?;
+    let outcome = channel
+        .call(&request, &[], limits, &mut |stream, text| {
+            let kept = if stream == Stream::Stdout { &mut printed } else { &mut complaint };
+            if kept.len() < MOST {
+                kept.push_str(text);
+            }
+        })
+        .await
+        .map_err(refused)?;
+    Ok((outcome.status, printed, complaint))
 }
 
 async fn set(working: &mut Working<'_>, devices: Vec<DeviceEntry>) -> Result<(), StepFailure> {

@@ -4,6 +4,8 @@
 //! `renderD128` and `nvidia0` may be another card after the next boot. Device entries carry the *guest's* group number:
 //! the host's own is irrelevant.
 
+pub mod inside;
+
 use crate::domain::app::{AppId, GpuNeed};
 use crate::domain::boundary::GpuPolicy;
 use crate::domain::gpu::{Gpu, GpuProfile, GpuReport, GpuVendor, PciAddress};

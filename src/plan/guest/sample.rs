@@ -234,6 +234,8 @@ pub(crate) fn app() -> CatalogApp {
             profiles: vec![GpuProfile::DriRender],
             notes: String::new(),
             libraries: Vec::new(),
+            user: "root".into(),
+            check: Vec::new(),
         }),
         mounts: vec![mount("data", "/srv/data", 10, false), mount("media", "/srv/media", 20, true)],
         expose: Some(Expose { port: 80, public: false, health_path: Some("/".to_owned()) }),

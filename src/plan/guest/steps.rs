@@ -53,6 +53,8 @@ pub mod step {
     pub const CONFIGURE_CONTAINER: &str = "configure_container";
     /// Device entries.
     pub const ATTACH_GPU: &str = "attach_gpu";
+    /// Its service can open the devices.
+    pub const VERIFY_GPU: &str = "verify_gpu";
     /// It runs.
     pub const START_CONTAINER: &str = "start_container";
     /// It has an address and resolves names.
@@ -147,6 +149,9 @@ const RESTORE_POINT: StepRow = row(
 const GPU: StepRow =
     row(step::ATTACH_GPU, "Give it its GPU devices", SafeToRepeat, 5 * MINUTE, KEPT);
 
+const GPU_INSIDE: StepRow =
+    row(step::VERIFY_GPU, "Verify that its service can open the GPU", Pure, 5 * MINUTE, KEPT);
+
 /// An installation.
 pub const INSTALL: &[StepRow] = &[
     REQUEST,
@@ -180,6 +185,7 @@ pub const INSTALL: &[StepRow] = &[
     NETWORK,
     PUSH,
     row(step::PROVISION, "Install the app", Inspect, 45 * MINUTE, KEPT),
+    GPU_INSIDE,
     HEALTH,
     OUTPUTS,
     PUBLISH,
@@ -237,6 +243,7 @@ pub const RECONFIGURE: &[StepRow] = &[
     StepRow { leaves: POINT, ..NETWORK },
     row(step::PUSH_ASSETS, "Push the app's files", SafeToRepeat, 10 * MINUTE, POINT),
     row(step::PROVISION, "Apply the new inputs", Inspect, 30 * MINUTE, POINT),
+    StepRow { leaves: POINT, ..GPU_INSIDE },
     StepRow { leaves: POINT, ..HEALTH },
     StepRow { leaves: POINT, ..OUTPUTS },
 ];
@@ -259,6 +266,7 @@ pub const UPGRADE: &[StepRow] = &[
     StepRow { leaves: POINT, ..NETWORK },
     row(step::PUSH_ASSETS, "Push the new version's files", SafeToRepeat, 10 * MINUTE, POINT),
     row(step::UPGRADE, "Upgrade the app", Inspect, 45 * MINUTE, POINT),
+    StepRow { leaves: POINT, ..GPU_INSIDE },
     StepRow { leaves: POINT, ..HEALTH },
     StepRow { leaves: POINT, ..OUTPUTS },
 ];
@@ -273,6 +281,7 @@ pub const RETURN: &[StepRow] = &[
     row(step::ATTACH_GPU, "Give it its GPU devices", SafeToRepeat, 5 * MINUTE, STILL),
     row(step::START_CONTAINER, "Start the container", SafeToRepeat, 5 * MINUTE, STILL),
     StepRow { leaves: STILL, ..NETWORK },
+    StepRow { leaves: STILL, ..GPU_INSIDE },
     StepRow { leaves: STILL, ..HEALTH },
 ];
 
@@ -281,6 +290,7 @@ pub const POWER: &[StepRow] = &[
     REQUEST,
     row(step::ATTACH_GPU, "Look its GPU devices up again", SafeToRepeat, 5 * MINUTE, AS_IT_WAS),
     row(step::POWER, "Change its power state", SafeToRepeat, 10 * MINUTE, AS_IT_WAS),
+    StepRow { leaves: "the guest runs, and its service may lack the GPU", ..GPU_INSIDE },
 ];
 
 /// A backup.
@@ -314,6 +324,7 @@ pub const RESTORE: &[StepRow] = &[
     row(step::ATTACH_GPU, "Give it its GPU devices", SafeToRepeat, 5 * MINUTE, ARCHIVE),
     row(step::START_CONTAINER, "Start the container", SafeToRepeat, 5 * MINUTE, ARCHIVE),
     StepRow { leaves: ARCHIVE, ..NETWORK },
+    StepRow { leaves: ARCHIVE, ..GPU_INSIDE },
     StepRow { leaves: ARCHIVE, ..HEALTH },
     row(
         step::PUBLISH_SERVICE,

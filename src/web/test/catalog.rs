@@ -156,6 +156,8 @@ pub(crate) fn catalog() -> Catalog {
         profiles: vec![GpuProfile::DriRender],
         notes: "Transcodes in hardware.".into(),
         libraries: vec!["vaapi".into()],
+        user: "root".into(),
+        check: Vec::new(),
     });
     let source = |name: &str, location: &str, secs, problem: Option<&str>| SourceStatus {
         name: name.into(),

@@ -8,7 +8,8 @@ use super::world::{World, catalogs, order, prepare, section, serve};
 use crate::join::lab::{Node, story};
 use crate::rebuild::story::World as Rebuild;
 
-/// Puts one Intel GPU into a node: what the kernel shows of it, and its device node under this number.
+/// Puts one Intel GPU into a node: what the kernel shows of it, and its device node under this number. Behind it is what
+/// can be opened on every machine.
 fn plug_in(node: &Node, number: u32) {
     let done = node.sh(&format!(
         "pci=/run/sys/bus/pci/devices/0000:00:02.0; mkdir -p $pci /run/sys/bus/pci/drivers/i915 /run/sys/class/drm /run/dev/dri && \
@@ -16,11 +17,17 @@ fn plug_in(node: &Node, number: u32) {
          ln -sfn ../../drivers/i915 $pci/driver && rm -rf /run/sys/class/drm/* /run/dev/dri/* && \
          mkdir -p /run/sys/class/drm/renderD{number} && ln -s ../../../bus/pci/devices/0000:00:02.0 /run/sys/class/drm/renderD{number}/device && \
          for d in null zero random urandom tty; do [ -e /run/dev/$d ] || cp -a /dev/$d /run/dev/$d; done && \
-         mknod /run/dev/dri/renderD{number} c 226 {number} && \
+         mknod /run/dev/dri/renderD{number} c 1 3 && \
          {{ mountpoint -q /sys/bus 2>/dev/null || mount --bind /run/sys /sys; }} && \
          {{ [ -e /dev/dri/renderD{number} ] || mount --bind /run/dev /dev; }} && echo plugged"
     ));
     assert_eq!(done, "plugged\n");
+}
+
+/// The step that looks into the guest.
+fn inside(job: &serde_json::Value) -> serde_json::Value {
+    let steps = job["steps"].as_array().unwrap();
+    steps.iter().find(|s| s["id"] == "verify_gpu").unwrap().clone()
 }
 
 #[test]
@@ -37,7 +44,12 @@ fn a_gpu_is_attached_with_the_guests_own_group_and_found_again_under_another_num
         world.wait(&job, "succeeded");
         std::thread::sleep(std::time::Duration::from_secs(16));
         let job = world.ask_for("web1", &[("app", "gpu"), ("gpu", "best")]);
-        world.wait(&job, "succeeded");
+        let done = world.wait(&job, "succeeded");
+        assert_eq!(
+            inside(&done)["detail"],
+            "1 device nodes are there and can be opened by svc",
+            "{done:#}"
+        );
         let device = |world: &World| world.conf(0).unwrap().get("dev0").map(str::to_owned);
         let entry = device(&world).unwrap();
         assert!(entry.starts_with("/dev/dri/renderD128,"), "{entry}");
@@ -48,6 +60,14 @@ fn a_gpu_is_attached_with_the_guests_own_group_and_found_again_under_another_num
         world.act("web1", "power", &json!({ "action": "start" }), "succeeded");
         let entry = device(&world).unwrap();
         assert!(entry.starts_with("/dev/dri/renderD129,"), "{entry}");
+
+        // The service's user loses the group: the node is there, and is of no use.
+        world.node.sh("sed -i s/:1000:104:/:1000:1000:/ /var/lib/lxc-double/200/etc/passwd");
+        let done = world.act("web1", "power", &json!({ "action": "restart" }), "failed");
+        let reason = done["failure"]["reason"].as_str().unwrap();
+        assert!(reason.contains("opening /dev/dri/renderD129 as svc failed"), "{reason}");
+        assert!(reason.contains("Permission denied"), "{reason}");
+        assert_eq!(world.guest("web1")["state"], "ready");
         world.pve.assert_clean();
     });
 }
@@ -61,7 +81,7 @@ fn drive(node: &Node, version: &str) {
          ln -sfn ../../drivers/nvidia $pci/driver && printf 'Model: RTX\\nDevice Minor: 0\\n' >$about/information && \
          echo 'NVRM version: NVIDIA UNIX x86_64 Kernel Module  {version}  Thu' >/run/driver/nvidia/version && \
          for d in null zero random urandom tty; do [ -e /run/dev/$d ] || cp -a /dev/$d /run/dev/$d; done && \
-         for d in 'nvidia0 c 195 0' 'nvidiactl c 195 255' 'nvidia-uvm c 511 0'; do \
+         for d in 'nvidia0 c 1 3' 'nvidiactl c 1 3' 'nvidia-uvm c 1 3'; do \
            [ -e /run/dev/${{d%% *}} ] || mknod /run/dev/$d; done && \
          {{ [ -e /sys/bus/pci/drivers/nvidia ] || mount --bind /run/sys /sys; }} && \
          {{ [ -e /proc/driver/nvidia ] || mount --bind /run/driver /proc/driver; }} && \

@@ -239,7 +239,8 @@ fn rootfs(node: &Node, vmid: Vmid) {
         "mkdir -p {root}/bin {root}/sbin {root}/usr/bin {root}/usr/sbin {root}/etc {root}/tmp {root}/opt {root}/root {root}/srv {root}/dev && \
          cp /bin/busybox {root}/bin/busybox && chroot {root} /bin/busybox --install -s && \
          printf '#!/bin/sh\\nexec /bin/sh \"$@\"\\n' >{root}/bin/bash && chmod 755 {root}/bin/bash && \
-         mknod -m 666 {root}/dev/null c 1 3; \
+         printf '#!/bin/sh\\nuser=$2; shift 3; exec su -m -s /usr/bin/env \"$user\" \"$@\"\\n' >{root}/usr/sbin/runuser && \
+         chmod 755 {root}/usr/sbin/runuser && mknod -m 666 {root}/dev/null c 1 3; \
          echo 'root:x:0:0::/root:/bin/sh' >{root}/etc/passwd && \
          printf 'root:x:0:\\nrender:x:104:\\n' >{root}/etc/group && echo made"
     ));
@@ -288,10 +289,17 @@ fn catalog(dir: &Path, version: &str, page: &str) {
     let install = format!("{serve}echo 'made=by hand' >/opt/appstore/outputs.env\n");
     write("hello/provision/install.sh", &install);
     write("hello/provision/upgrade.sh", &serve);
-    let gpu = "upgrade = \"provision/upgrade.sh\"\n[gpu]\nsupported = [\"intel\", \"nvidia\"]\n\
-               profiles = [\"dri-render\", \"nvidia-basic\"]\n";
+    let gpu = "upgrade = \"provision/upgrade.sh\"
+[gpu]
+supported = [\"intel\", \"nvidia\"]
+\
+               profiles = [\"dri-render\", \"nvidia-basic\"]
+user = \"svc\"
+";
     write("gpu/app.toml", &manifest("gpu", gpu));
-    write("gpu/provision/install.sh", &install);
+    let user = "grep -q ^svc: /etc/passwd || echo 'svc:x:1000:104::/:/bin/sh' >>/etc/passwd
+";
+    write("gpu/provision/install.sh", &format!("{install}{user}"));
     write("gpu/provision/upgrade.sh", &serve);
     write("fails/app.toml", &manifest("fails", ""));
     write(

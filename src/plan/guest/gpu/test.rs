@@ -43,6 +43,8 @@ fn need() -> GpuNeed {
         profiles: vec![GpuProfile::NvidiaBasic, GpuProfile::DriRender],
         notes: String::new(),
         libraries: Vec::new(),
+        user: "root".into(),
+        check: Vec::new(),
     }
 }
 

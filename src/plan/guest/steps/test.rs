@@ -52,6 +52,7 @@ fn an_installation_has_the_steps_that_were_promised_in_their_order() {
             "wait_for_network",
             "push_assets",
             "provision",
+            "verify_gpu",
             "healthcheck",
             "collect_outputs",
             "publish_service",
