@@ -145,7 +145,10 @@ impl Publisher {
     /// [`PublishError::Git`].
     pub async fn taken_domains(&self) -> Result<BTreeMap<String, String>, PublishError> {
         let _one_at_a_time = self.0.changing.lock().await;
-        let base = self.0.fetch(&self.0.services.branch).await?;
+        // A repository that was just made holds nothing yet.
+        let Some(base) = self.0.fetch(&self.0.services.branch).await? else {
+            return Ok(BTreeMap::new());
+        };
         let existing = self.0.existing(&base).await?;
         Ok(taken(&existing))
     }
@@ -244,7 +247,16 @@ impl Inner {
         message: &str,
         branch: &str,
     ) -> Result<Try, PublishError> {
-        let base = self.fetch(&self.services.branch).await?;
+        let base = match self.fetch(&self.services.branch).await? {
+            Some(base) => base,
+            None => {
+                self.begin().await?;
+                let Some(base) = self.fetch(&self.services.branch).await? else {
+                    return Ok(Try::Again);
+                };
+                base
+            }
+        };
         let existing = self.existing(&base).await?;
         let current = existing.iter().find(|e| e.file == file);
         if let Some(current) = current.filter(|c| !service::is_ours(&c.text, name)) {
@@ -302,8 +314,27 @@ impl Inner {
         call
     }
 
-    /// Gets a branch and returns its commit.
-    async fn fetch(&self, branch: &str) -> Result<String, PublishError> {
+    /// Makes the configured branch in a repository that has none: one commit without files, so that the first definition is
+    /// a change like every other. Somebody who is faster wins.
+    async fn begin(&self) -> Result<(), PublishError> {
+        let tree = self.git.run(self.call(["mktree"])).await?.text();
+        let mut commit = self.call(["commit-tree", &tree, "-F", "-"]);
+        commit.input = b"Begin\n".to_vec();
+        commit.author = Some((&self.author.0, &self.author.1));
+        let commit = self.git.run(commit).await?.text();
+        self.push(&commit, &self.services.branch, None).await.map(drop)
+    }
+
+    /// Names of the server's branches, some of them.
+    async fn branches(&self) -> Result<Vec<String>, PublishError> {
+        let url = self.remote.url();
+        let listed = self.git.run(self.networked(&["ls-remote", "--heads", "--", url])).await?;
+        let name = |line: &str| Some(line.split_once("refs/heads/")?.1.to_owned());
+        Ok(listed.text().lines().filter_map(name).take(10).collect())
+    }
+
+    /// Gets a branch and returns its commit; `None`: the repository has no branch at all.
+    async fn fetch(&self, branch: &str) -> Result<Option<String>, PublishError> {
         if let Some(dir) = self.repository.parent() {
             tokio::fs::create_dir_all(dir)
                 .await
@@ -312,7 +343,8 @@ impl Inner {
         self.git.init(&self.repository).await?;
         let refspec = format!("+refs/heads/{branch}:{BASE}");
         let url = self.remote.url();
-        self.git
+        let fetched = self
+            .git
             .run(self.networked(&[
                 "fetch",
                 "--quiet",
@@ -323,9 +355,23 @@ impl Inner {
                 url,
                 &refspec,
             ]))
-            .await?;
+            .await;
+        if let Err(error) = fetched {
+            // Only a server that answers tells that the branch is what is missing.
+            let Ok(branches) = self.branches().await else { return Err(error.into()) };
+            if branches.is_empty() {
+                return Ok(None);
+            }
+            if !branches.iter().any(|b| b == branch) && branches.len() < 10 {
+                return Err(PublishError::Configuration(format!(
+                    "the repository has no branch \"{branch}\"; it has {}",
+                    branches.join(", ")
+                )));
+            }
+            return Err(error.into());
+        }
         let head = format!("{BASE}^{{commit}}");
-        Ok(self.git.run(self.call(["rev-parse", "--verify", &head])).await?.text())
+        Ok(Some(self.git.run(self.call(["rev-parse", "--verify", &head])).await?.text()))
     }
 
     /// The commit of a branch on the server; `None` when there is no such branch.

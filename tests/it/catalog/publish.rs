@@ -101,6 +101,42 @@ async fn a_definition_comes_and_goes_over_ssh() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repository_without_any_branch_gets_the_configured_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = Http::start(dir.path()).await;
+    for (mode, name) in [(CommitMode::Direct, "direct.git"), (CommitMode::Branch, "branch.git")] {
+        let repository = Repository::new(dir.path(), name);
+        let configured = services(server.remote(&repository), mode);
+        let publisher =
+            Publisher::new(&dir.path().join(format!("data-{name}")), &configured).unwrap();
+        assert!(publisher.taken_domains().await.unwrap().is_empty());
+        assert_eq!(repository.ask(&["for-each-ref"]), "", "looking makes nothing");
+
+        let wiki = definition("wiki", "wiki.example.net", 8080);
+        let published = publisher.publish(&wiki).await.unwrap();
+        assert_eq!(repository.show(&published.branch, "services/wiki.yaml").unwrap(), wiki.text);
+        assert_eq!(repository.ask(&["rev-parse", &published.branch]), published.commit);
+        let on_main = repository.show("main", "services/wiki.yaml").is_some();
+        assert_eq!(on_main, mode == CommitMode::Direct);
+        assert_eq!(
+            repository.ask(&["log", "--format=%s", "--reverse", "main"]).lines().next(),
+            Some("Begin")
+        );
+    }
+
+    // A branch that is missing among others is a mistake in the configuration, and nothing is made.
+    let repository = site(dir.path());
+    let mut configured = services(server.remote(&repository), CommitMode::Direct);
+    configured.branch = "live".to_owned();
+    let publisher = Publisher::new(&dir.path().join("data-other"), &configured).unwrap();
+    let error = publisher.publish(&definition("wiki", "wiki.example.net", 80)).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "apps.services: the repository has no branch \"live\"; it has main"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_push_that_lost_the_race_is_built_again() {
     let dir = tempfile::tempdir().unwrap();
     let repository = site(dir.path());
