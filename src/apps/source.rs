@@ -6,7 +6,7 @@
 //!                           state.json       which commit is in use, of which URL and reference, since when
 //! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -53,6 +53,17 @@ struct State {
     reference: String,
     commit: String,
     refreshed: Timestamp,
+    /// By folder: what it holds, and the time of the commit that brought that.
+    #[serde(default)]
+    changed: BTreeMap<String, Changed>,
+}
+
+/// An app's folder as it last changed. The copy has no history: a change is seen when it is fetched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Changed {
+    /// Git's id of the folder's tree.
+    tree: String,
+    at: Timestamp,
 }
 
 pub(super) enum Source {
@@ -194,13 +205,16 @@ impl Reading {
             self.broken.push(broken(vec![message.to_owned()]));
             return;
         }
+        let icon = app.icon().is_some();
         self.apps.push(CatalogApp {
             manifest: app.manifest,
             provenance: Provenance {
                 source: self.status.name.clone(),
                 commit: self.status.commit.clone(),
+                icon,
                 hash: app.hash,
                 exercised,
+                updated: None,
             },
             readme: app.readme,
         });
@@ -234,6 +248,38 @@ impl GitSource {
         if let Err(problem) = reading.folders(&self.tree(&state.commit), self.allow_privileged) {
             reading.status.problem = Some(problem);
         }
+        for app in &mut reading.apps {
+            let changed = state.changed.get(app.manifest.id.as_str());
+            app.provenance.updated = changed.map(|c| c.at);
+        }
+    }
+
+    /// When each app's folder last changed: the time of this commit for those that differ from what was in use, else what
+    /// was known.
+    async fn changed(
+        &self,
+        git: &Git,
+        repository: &Path,
+        commit: &str,
+    ) -> Result<BTreeMap<String, Changed>, SourceError> {
+        let before = self.state().map(|s| s.changed).unwrap_or_default();
+        let time = git.run(Call::new(repository, ["show", "--no-patch", "--format=%ct", commit]));
+        let seconds: i64 = time.await?.text().trim().parse().unwrap_or(0);
+        let at = Timestamp(seconds.saturating_mul(1000));
+        let apps = format!("{commit}:apps");
+        let mut list = Call::new(repository, ["ls-tree", "-d", "-z", &apps]);
+        list.most_output = SOURCE_LISTING;
+        let listing = git.run(list).await?.output;
+        let mut changed = BTreeMap::new();
+        for line in listing.split(|b| *b == 0) {
+            let Ok(line) = std::str::from_utf8(line) else { continue };
+            let Some((head, name)) = line.split_once('\t') else { continue };
+            let Some(tree) = head.split_ascii_whitespace().nth(2) else { continue };
+            let now = Changed { tree: tree.to_owned(), at };
+            let known = before.get(name).filter(|c| c.tree == tree).cloned();
+            changed.insert(name.to_owned(), known.unwrap_or(now));
+        }
+        Ok(changed)
     }
 
     /// Fetches the reference and puts its apps in place. What was there stays until the new one is complete.
@@ -268,11 +314,13 @@ impl GitSource {
         if self.state().is_none_or(|s| s.commit != commit) || !self.tree(&commit).is_dir() {
             self.check_out(git, &repository, &commit).await?;
         }
+        let changed = self.changed(git, &repository, &commit).await?;
         let state = State {
             url: self.url.clone(),
             reference: self.reference.clone(),
             commit: commit.clone(),
             refreshed: now,
+            changed,
         };
         let text = serde_json::to_vec(&state)
             .map_err(|e| SourceError::Content(format!("the state cannot be written: {e}")))?;

@@ -467,6 +467,10 @@ pub struct Provenance {
     pub hash: ContentHash,
     /// It was really provisioned by the tests of this version; `false` is shown as "not exercised in CI".
     pub exercised: bool,
+    /// Its folder has an icon.
+    pub icon: bool,
+    /// When its folder last changed, as its repository tells; `None` for what has no history.
+    pub updated: Option<super::time::Timestamp>,
 }
 
 /// An app that can be installed.

@@ -3,12 +3,13 @@
 //! A guest is changed only when all three hold: it is in our pool, it carries our tag, and it is in our database. The
 //! node checks pool and tag once more.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 
 use super::app::{AppId, Feature};
 use super::gpu::{Gpu, GpuVendor, PciAddress};
-use super::id::{BridgeName, NodeName, PoolId, StorageId};
+use super::id::{BridgeName, NodeName, PoolId, StorageId, ZoneId};
 use super::vmid::{Tag, Vmid};
 
 /// What the operator approved.
@@ -26,6 +27,8 @@ pub struct Boundary {
     pub template_storage: StorageId,
     /// Bridges. Never empty.
     pub bridges: Vec<BridgeName>,
+    /// Zones of the bridges that are VNets; the others are plain bridges.
+    pub zones: BTreeMap<BridgeName, ZoneId>,
     /// VLAN tags, the first one is proposed; 0 stands for untagged. Empty: guests are untagged.
     pub vlans: Vec<u16>,
     /// Most resources of one guest.

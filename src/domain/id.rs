@@ -196,6 +196,14 @@ pve_id!(
     "Names a bridge or VNet of a node (format pve-iface, PVE 9.2; 15 is the kernel's limit)."
 );
 pve_id!(
+    ZoneId,
+    "SDN zone",
+    8,
+    b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9',
+    "at most 8 letters and digits, beginning with a letter",
+    "Names a zone of a cluster's software-defined network (format pve-sdn-zone-id, PVE 9.2)."
+);
+pve_id!(
     PoolId,
     "pool",
     100,

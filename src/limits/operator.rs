@@ -14,6 +14,14 @@ super::limits! {
     DRAFTS: usize = 64, "drafts";
     /// How long a review can be carried out.
     DRAFT_TIME: Duration = Duration::from_mins(30), "time";
+    /// How long a node's password waits in memory while its host key is compared.
+    COMPARISON_TIME: Duration = Duration::from_mins(10), "time";
+    /// Journals of guests that are read at a time: each is a login at a node.
+    JOURNALS: usize = 8, "journals";
+    /// Lines of a guest's journal that can be asked for at a time.
+    JOURNAL_LINES: u32 = 5000, "lines";
+    /// What the lines of one reading add up to at most; older ones are left out.
+    JOURNAL_BYTES: usize = 1024 * 1024, "bytes";
     /// Largest body of a changing request: forms and JSON of operators are small.
     FORM_BYTES: usize = 256 * 1024, "bytes";
     /// A session ends after this time without use.

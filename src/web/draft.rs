@@ -4,17 +4,17 @@
 use std::sync::Mutex;
 
 use super::auth::random_token;
-use crate::domain::app::AppId;
 use crate::domain::form::Submitted;
 use crate::domain::time::Timestamp;
-use crate::limits::operator::{DRAFT_TIME, DRAFTS};
+use crate::limits::operator::DRAFTS;
 use crate::limits::over::{Over, Overruns};
 
 struct Draft {
     id: String,
     /// The form token of the session that typed it.
     owner: String,
-    app: AppId,
+    /// What it is about: an app, or a node.
+    about: String,
     form: Submitted,
     until: Timestamp,
 }
@@ -44,11 +44,17 @@ impl Drafts {
     }
 
     /// Keeps a form of a session and returns the draft's name.
-    pub(super) fn keep(&self, owner: &str, app: &AppId, form: Submitted, now: Timestamp) -> String {
+    pub(super) fn keep(
+        &self,
+        owner: &str,
+        about: &str,
+        form: Submitted,
+        until: Timestamp,
+        now: Timestamp,
+    ) -> String {
         let id = random_token();
-        let owner = owner.to_owned();
-        let draft =
-            Draft { id: id.clone(), owner, app: app.clone(), form, until: now.after(DRAFT_TIME) };
+        let (owner, about) = (owner.to_owned(), about.to_owned());
+        let draft = Draft { id: id.clone(), owner, about, form, until };
         self.with(now, |drafts| {
             if drafts.len() >= DRAFTS {
                 drafts.remove(0);
@@ -59,16 +65,16 @@ impl Drafts {
         id
     }
 
-    /// The form with this name, when this session typed it for this app.
+    /// The form with this name, when this session typed it about this.
     pub(super) fn get(
         &self,
         id: &str,
         owner: &str,
-        app: &AppId,
+        about: &str,
         now: Timestamp,
     ) -> Option<Submitted> {
         self.with(now, |drafts| {
-            let of = |d: &&Draft| d.id == id && d.owner == owner && d.app == *app;
+            let of = |d: &&Draft| d.id == id && d.owner == owner && d.about == about;
             drafts.iter().find(of).map(|d| d.form.clone())
         })
     }
@@ -78,10 +84,10 @@ impl Drafts {
         &self,
         id: &str,
         owner: &str,
-        app: &AppId,
+        about: &str,
         now: Timestamp,
     ) -> Option<Submitted> {
-        let form = self.get(id, owner, app, now)?;
+        let form = self.get(id, owner, about, now)?;
         self.with(now, |drafts| drafts.retain(|d| d.id != id));
         Some(form)
     }
@@ -90,32 +96,33 @@ impl Drafts {
 #[cfg(test)]
 mod test {
     use super::*;
+    use crate::limits::operator::DRAFT_TIME;
 
     #[test]
     fn a_draft_belongs_to_its_session_and_app_and_ends() {
         let drafts = Drafts::new(Overruns::new(std::sync::Arc::new(|| 0)));
-        let (app, other): (AppId, AppId) = ("redis".parse().unwrap(), "n8n".parse().unwrap());
+        let (app, other) = ("redis", "n8n");
         let mut form = Submitted::default();
         form.set("name", "cache1");
         let now = Timestamp(1_000);
-        let id = drafts.keep("me", &app, form, now);
-        assert!(drafts.get(&id, "me", &app, now).is_some());
-        assert!(drafts.get(&id, "you", &app, now).is_none());
-        assert!(drafts.get(&id, "me", &other, now).is_none());
-        assert!(drafts.get(&id, "me", &app, now.after(DRAFT_TIME)).is_none());
-        let id = drafts.keep("me", &app, Submitted::default(), now);
-        assert!(drafts.take(&id, "me", &app, now).is_some());
-        assert!(drafts.take(&id, "me", &app, now).is_none());
+        let id = drafts.keep("me", app, form, now.after(DRAFT_TIME), now);
+        assert!(drafts.get(&id, "me", app, now).is_some());
+        assert!(drafts.get(&id, "you", app, now).is_none());
+        assert!(drafts.get(&id, "me", other, now).is_none());
+        assert!(drafts.get(&id, "me", app, now.after(DRAFT_TIME)).is_none());
+        let id = drafts.keep("me", app, Submitted::default(), now.after(DRAFT_TIME), now);
+        assert!(drafts.take(&id, "me", app, now).is_some());
+        assert!(drafts.take(&id, "me", app, now).is_none());
     }
 
     #[test]
     fn the_oldest_draft_makes_room() {
         let drafts = Drafts::new(Overruns::new(std::sync::Arc::new(|| 0)));
-        let app: AppId = "redis".parse().unwrap();
+        let later = Timestamp(1);
         let ids: Vec<String> = (0..=DRAFTS)
-            .map(|_| drafts.keep("me", &app, Submitted::default(), Timestamp(0)))
+            .map(|_| drafts.keep("me", "redis", Submitted::default(), later, Timestamp(0)))
             .collect();
-        assert!(drafts.get(&ids[0], "me", &app, Timestamp(0)).is_none());
-        assert!(drafts.get(&ids[DRAFTS], "me", &app, Timestamp(0)).is_some());
+        assert!(drafts.get(&ids[0], "me", "redis", Timestamp(0)).is_none());
+        assert!(drafts.get(&ids[DRAFTS], "me", "redis", Timestamp(0)).is_some());
     }
 }

@@ -47,6 +47,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/apps", get(app::list))
         .route("/apps/refresh", post(app::refresh))
         .route("/apps/{id}", get(app::show))
+        .route("/apps/{id}/icon.png", get(app::icon))
         .route("/apps/{id}/install", get(install::show).post(install::install))
         .route("/apps/{id}/review", post(install::review))
         .route("/profiles", get(app::profiles))

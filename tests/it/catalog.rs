@@ -114,12 +114,25 @@ async fn a_repository_over_http_survives_its_server() {
     assert_eq!(alpha.provenance.commit.as_deref(), Some(commit.as_str()));
     assert!(!alpha.provenance.exercised);
     let first = alpha.provenance.hash.clone();
+    let since = alpha.provenance.updated.unwrap();
+    assert!(since.0 > 0 && !alpha.provenance.icon);
 
     // The version in use is kept; the repository moves on.
     assert_eq!(library.keep(&first).await.unwrap().manifest.version, "1.0.0");
-    write_app(&repository.work().join("apps"), "alpha", "1.1.0", "");
-    repository.commit("Alpha 1.1.0");
+    // A commit that does not concern the app does not make it newer; one that does, does.
+    write_app(&repository.work().join("apps"), "gamma", "1.0.0", "");
+    repository.commit_at("Gamma", since.0 / 1000 + 1000);
     library.refresh("forge").await.unwrap();
+    let catalog = library.catalog();
+    let updated = |id_: &str| catalog.get(&id(id_)).unwrap().provenance.updated.unwrap();
+    assert_eq!((updated("alpha"), updated("gamma").0), (since, since.0 + 1_000_000));
+    write_app(&repository.work().join("apps"), "alpha", "1.1.0", "");
+    fs::write(repository.work().join("apps/alpha/icon.png"), b"\x89PNG\r\n\x1a\n").unwrap();
+    repository.commit_at("Alpha 1.1.0", since.0 / 1000 + 2000);
+    library.refresh("forge").await.unwrap();
+    let alpha = library.catalog().get(&id("alpha")).unwrap().provenance.clone();
+    assert_eq!(alpha.updated.unwrap().0, since.0 + 2_000_000);
+    assert!(alpha.icon && library.files(&alpha.hash).await.unwrap().icon().is_some());
     let second = library.catalog().get(&id("alpha")).unwrap().provenance.hash.clone();
     assert_ne!(first, second);
     assert_eq!(library.files(&first).await.unwrap().manifest.version, "1.0.0");
@@ -132,18 +145,18 @@ async fn a_repository_over_http_survives_its_server() {
     let error = locked_out.refresh("forge").await.unwrap_err().to_string();
     assert!(error.contains("Authentication failed") || error.contains("401"), "{error}");
     assert!(!error.contains("other-planted"), "{error}");
-    assert_eq!(names(&locked_out.catalog()), ["alpha"]);
+    assert_eq!(names(&locked_out.catalog()), ["alpha", "gamma"]);
     assert!(locked_out.catalog().sources[0].problem.is_some());
 
     // The server is gone, and the appliance starts again.
     drop(server);
     let offline = open(&data, vec![git_source("forge", remote.clone(), "main")]).await;
-    assert_eq!(names(&offline.catalog()), ["alpha"]);
+    assert_eq!(names(&offline.catalog()), ["alpha", "gamma"]);
     assert!(matches!(offline.refresh("forge").await, Err(RefreshError::Failed { .. })));
     let status = offline.catalog().sources[0].clone();
     assert!(status.problem.unwrap().contains("git fetch failed"), "the reason is shown");
     assert!(status.refreshed.is_some());
-    assert_eq!(names(&offline.catalog()), ["alpha"]);
+    assert_eq!(names(&offline.catalog()), ["alpha", "gamma"]);
 
     // The source is taken out of the configuration: what is in use can still be upgraded and removed.
     let without = open(&data, Vec::new()).await;

@@ -85,6 +85,9 @@ fn boundary(page: &mut Page, boundary: &Boundary) {
     page.list("backup_storages", &texts(&boundary.backup_storages));
     page.text("template_storage", boundary.template_storage.as_str());
     page.list("bridges", &texts(&boundary.bridges));
+    let vnets: Vec<String> =
+        boundary.zones.iter().map(|(vnet, zone)| format!("{zone}/{vnet}")).collect();
+    page.list("vnets", &vnets);
     let tags = boundary.vlans.iter().map(|tag| i64::from(*tag).into()).collect();
     page.value("vlans", toml::Value::Array(tags));
     page.text("vmids", &format!("{}-{}", boundary.vmids.start(), boundary.vmids.end()));

@@ -4,6 +4,7 @@ mod gpu;
 mod services;
 mod source;
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::{Component, Path, PathBuf};
@@ -16,7 +17,7 @@ use super::super::read::{Located, Section, show};
 use super::Context;
 use crate::domain::app::{AppId, Feature};
 use crate::domain::boundary::{Boundary, Caps};
-use crate::domain::id::{InvalidId, PoolId, ServerTypeName, StorageId};
+use crate::domain::id::{BridgeName, InvalidId, PoolId, ServerTypeName, StorageId, ZoneId};
 use crate::domain::vmid::Vmid;
 use crate::plan::guest::order::domain_name;
 
@@ -83,6 +84,7 @@ fn boundary(section: &Section<'_>, on: bool, cx: &Context<'_>) -> Option<Boundar
     let backup_storages = list(section, "backup_storages", cx);
     let template_storage = one(section, "template_storage", DEFAULT_TEMPLATE_STORAGE, cx);
     let bridges = list(section, "bridges", cx);
+    let zones = zones(section, bridges.as_deref(), cx);
     let vlans = vlans(section, cx);
     let caps = section.section("caps").map_or(DEFAULT_CAPS, caps);
     let vmids = vmids(section, cx);
@@ -106,6 +108,7 @@ fn boundary(section: &Section<'_>, on: bool, cx: &Context<'_>) -> Option<Boundar
         backup_storages: backup_storages?,
         template_storage: template_storage?,
         bridges: bridges.filter(|b| !b.is_empty())?,
+        zones: zones?,
         vlans: vlans?,
         caps,
         vmids: vmids?,
@@ -115,6 +118,36 @@ fn boundary(section: &Section<'_>, on: bool, cx: &Context<'_>) -> Option<Boundar
         allow_privileged: privileged.is_some_and(|p| p.value),
         gpu: gpu.unwrap_or(Some(crate::domain::boundary::GpuPolicy::Nobody))?,
     })
+}
+
+/// `vnets`: which of the bridges are VNets, each as `ZONE/VNET`.
+fn zones(
+    section: &Section<'_>,
+    bridges: Option<&[BridgeName]>,
+    cx: &Context<'_>,
+) -> Option<BTreeMap<BridgeName, ZoneId>> {
+    let mut zones = Some(BTreeMap::new());
+    for given in section.strings("vnets").unwrap_or_default() {
+        let shown = show(&given.value);
+        let pair = given.value.split_once('/').and_then(|(zone, vnet)| {
+            Some((vnet.parse::<BridgeName>().ok()?, zone.parse::<ZoneId>().ok()?))
+        });
+        let Some((vnet, zone)) = pair else {
+            let message = format!("\"{shown}\" is not ZONE/VNET, as in \"lab/vnet0\"");
+            cx.findings.wrong_at(&given, message);
+            zones = None;
+            continue;
+        };
+        // A list of bridges that could not be read was reported already.
+        if bridges.is_some_and(|all| !all.contains(&vnet)) {
+            let message = format!("{vnet} is not in apps.bridges: list it there as well");
+            cx.findings.wrong_at(&given, message);
+            zones = None;
+        } else if let Some(zones) = &mut zones {
+            zones.insert(vnet, zone);
+        }
+    }
+    zones
 }
 
 /// Reports a list that must not be empty; one that could not be read was reported already.
@@ -465,7 +498,7 @@ fn stack(section: Section<'_>, cx: &Context<'_>) -> Option<StackEntry> {
     }
     let server_type = server_type.and_then(|at| parsed::<ServerTypeName>(&at, cx));
     let app = app.and_then(|at| parsed::<AppId>(&at, cx));
-    let mut fields = std::collections::BTreeMap::new();
+    let mut fields = BTreeMap::new();
     if let Some(table) = section.section("fields") {
         for entry in table.entries() {
             let value = match &entry.node.value {

@@ -21,6 +21,7 @@ use crate::domain::secret::Secret;
 use crate::jobs::engine::Engine;
 use crate::jobs::enroll::Waiting;
 use crate::jobs::runner::StepFailure;
+use crate::limits::operator::JOURNALS;
 use crate::node::EphemeralKey;
 use crate::node::channel::Channel;
 use crate::node::ssh::Target;
@@ -34,8 +35,6 @@ pub(in crate::jobs) const TOKEN_SECRET: &str = "api-token";
 /// Sealed secret of a node: the private key of its root channel.
 pub(in crate::jobs) const CHANNEL_SECRET: &str = "channel-key";
 
-/// Journals that are read at a time.
-const MOST_READINGS: usize = 8;
 const API_PORT: u16 = 8006;
 const SSH_PORT: u16 = 22;
 /// What a login on the LAN gets.
@@ -70,7 +69,7 @@ impl Layer {
             library,
             publisher,
             places,
-            readings: Semaphore::new(MOST_READINGS),
+            readings: Semaphore::new(JOURNALS),
             pasted: Waiting::default(),
             discovery: tokio::sync::Mutex::new(None),
             cluster: Mutex::new(None),
@@ -87,7 +86,7 @@ impl Layer {
         self.readings.try_acquire().map_err(|_| {
             Refusal::new(
                 RefusalKind::TooMany,
-                format!("{MOST_READINGS} journals are being read already."),
+                format!("{JOURNALS} journals are being read already."),
                 "Try again in some seconds.",
             )
         })

@@ -8,9 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Layer;
 use crate::apps::Library;
-use crate::domain::app::Catalog;
+use crate::domain::app::{AppId, Catalog};
 use crate::domain::boundary::Boundary;
 use crate::domain::id::{NodeName, StorageId};
+use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::domain::time::Timestamp;
 use crate::jobs::Engine;
 
@@ -63,6 +64,21 @@ impl Guests {
     #[must_use]
     pub fn catalog(&self) -> Arc<Catalog> {
         self.layer.library.catalog()
+    }
+}
+
+impl Guests {
+    /// The icon of an app of the catalog, a PNG; `None`: it has none.
+    ///
+    /// # Errors
+    /// Its files are gone since the catalog was read.
+    pub async fn app_icon(&self, id: &AppId) -> Result<Option<Vec<u8>>, Refusal> {
+        let catalog = self.catalog();
+        let Some(app) = catalog.get(id).filter(|app| app.provenance.icon) else { return Ok(None) };
+        let folder = self.layer.library.files(&app.provenance.hash).await.map_err(|error| {
+            Refusal::new(RefusalKind::NotFound, with_causes(&error), "refresh the catalog")
+        })?;
+        Ok(folder.icon().map(<[u8]>::to_vec))
     }
 }
 

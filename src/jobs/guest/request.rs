@@ -280,6 +280,8 @@ impl Engine {
                 commit: None,
                 hash: installed.hash.clone(),
                 exercised: false,
+                icon: false,
+                updated: None,
             },
             readme: String::new(),
         })

@@ -1,10 +1,10 @@
 //! The least rights with which guests of one pool can be managed (tested on Proxmox VE 9.2), and the commands that grant
 //! and withdraw them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::boundary::Boundary;
-use crate::domain::id::{BridgeName, NodeName, PoolId, StorageId};
+use crate::domain::id::{BridgeName, NodeName, PoolId, StorageId, ZoneId};
 
 use super::{USER, UserCfg};
 
@@ -47,6 +47,8 @@ pub struct Rights {
     pub template_storage: StorageId,
     /// Bridges.
     pub bridges: Vec<BridgeName>,
+    /// Zones of those that are VNets.
+    pub zones: BTreeMap<BridgeName, ZoneId>,
     /// VLAN tags on them.
     pub vlans: Vec<u16>,
 }
@@ -64,6 +66,7 @@ impl Rights {
             storages,
             template_storage: boundary.template_storage.clone(),
             bridges: boundary.bridges.clone(),
+            zones: boundary.zones.clone(),
             vlans: boundary.vlans.clone(),
         }
     }
@@ -82,7 +85,8 @@ impl Rights {
         grant("/nodes".to_owned(), NODE, true);
         for bridge in &self.bridges {
             // Plain bridges are in the pseudo zone; a tagged NIC is checked on a path below its bridge.
-            let path = format!("/sdn/zones/localnetwork/{bridge}");
+            let zone = self.zones.get(bridge).map_or("localnetwork", ZoneId::as_str);
+            let path = format!("/sdn/zones/{zone}/{bridge}");
             for vlan in &self.vlans {
                 grant(format!("{path}/{vlan}"), NETWORK, false);
             }

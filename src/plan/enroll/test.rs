@@ -10,6 +10,7 @@ fn rights() -> Rights {
         storages: vec!["local-zfs".parse().unwrap(), "backup".parse().unwrap()],
         template_storage: "local".parse().unwrap(),
         bridges: vec!["vmbr0".parse().unwrap()],
+        zones: Default::default(),
         vlans: vec![10, 20],
     }
 }
@@ -54,6 +55,20 @@ fn step_ids_are_slugs_and_come_back() {
         assert_eq!(EnrollStep::from_id(step.id().as_str()), Some(step));
         assert!(!step.title().is_empty());
     }
+}
+
+#[test]
+fn a_vnet_is_granted_in_its_own_zone() {
+    let mut rights = rights();
+    rights.bridges.push("vnet0".parse().unwrap());
+    rights.zones.insert("vnet0".parse().unwrap(), "lab".parse().unwrap());
+    let commands = lines(&grant(&rights, &UserCfg::parse(COMPLETE)));
+    assert_eq!(
+        commands,
+        ["/sdn/zones/lab/vnet0", "/sdn/zones/lab/vnet0/10", "/sdn/zones/lab/vnet0/20"].map(|path| {
+            format!("pveum acl modify {path} --users ironhatch@pve --roles IronhatchNetwork --propagate 0")
+        })
+    );
 }
 
 #[test]

@@ -6,16 +6,13 @@ use serde::Serialize;
 
 use crate::domain::id::Hostname;
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::limits::operator::{JOURNAL_BYTES, JOURNAL_LINES};
 use crate::plan::join::brief;
 
 /// Lines when nothing was said.
 pub const USUAL_LINES: u32 = 200;
-/// Lines that can be asked for at a time.
-pub const MOST_LINES: u32 = 5000;
 /// Seconds that the program in the guest gets.
 pub const TIMEOUT_SEC: u32 = 20;
-/// Bytes that are kept of all lines together: the newest.
-const MOST_BYTES: usize = 1024 * 1024;
 /// Characters that are kept of one line.
 const MOST_LINE: usize = 2000;
 /// Bytes of the program's complaints that are kept.
@@ -40,11 +37,11 @@ impl JournalAsk {
     pub fn parse(lines: &str, unit: &str) -> Result<Self, Refusal> {
         let (lines, unit) = (lines.trim(), unit.trim());
         let count = if lines.is_empty() { Some(USUAL_LINES) } else { lines.parse().ok() };
-        let Some(count) = count.filter(|n| (1..=MOST_LINES).contains(n)) else {
+        let Some(count) = count.filter(|n| (1..=JOURNAL_LINES).contains(n)) else {
             return Err(Refusal::new(
                 RefusalKind::Unprocessable,
                 format!("'{}' is no number of lines.", brief(lines)),
-                format!("It is a number from 1 to {MOST_LINES}."),
+                format!("It is a number from 1 to {JOURNAL_LINES}."),
             )
             .about("lines"));
         };
@@ -117,7 +114,7 @@ impl Gathered {
         let kept: String = line.chars().take(MOST_LINE).collect();
         self.bytes += kept.len();
         self.lines.push_back(kept);
-        while self.bytes > MOST_BYTES || self.lines.len() > MOST_LINES as usize * 4 {
+        while self.bytes > JOURNAL_BYTES || self.lines.len() > JOURNAL_LINES as usize * 4 {
             let Some(gone) = self.lines.pop_front() else { break };
             self.bytes -= gone.len();
             self.cut = true;
@@ -212,7 +209,7 @@ mod test {
         }
         let journal = gathered.end(&name(), &ask, 0).unwrap();
         assert!(journal.cut);
-        assert!(journal.lines.iter().map(String::len).sum::<usize>() <= MOST_BYTES);
+        assert!(journal.lines.iter().map(String::len).sum::<usize>() <= JOURNAL_BYTES);
         assert!(journal.lines.last().unwrap().starts_with("1999 "));
         assert_eq!(journal.lines.last().unwrap().chars().count(), MOST_LINE);
     }

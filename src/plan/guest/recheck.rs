@@ -109,6 +109,7 @@ mod test {
             backup_storages: Vec::new(),
             template_storage: "local".parse().unwrap(),
             bridges: vec!["vmbr0".parse().unwrap()],
+            zones: Default::default(),
             vlans: Vec::new(),
             caps: Caps { cores: 2, memory_mb: 1024, disk_gb: 8 },
             vmids: Vmid::MIN..=Vmid::MAX,

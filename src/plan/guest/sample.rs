@@ -46,6 +46,7 @@ pub(crate) fn place() -> Place {
             backup_storages: vec!["backup".parse().unwrap()],
             template_storage: "local".parse().unwrap(),
             bridges: vec!["vmbr0".parse().unwrap(), "vmbr1".parse().unwrap()],
+            zones: Default::default(),
             vlans: vec![20, 30],
             caps: Caps { cores: 4, memory_mb: 4096, disk_gb: 64 },
             vmids: Vmid::try_from(200).unwrap()..=Vmid::try_from(299).unwrap(),
@@ -249,6 +250,8 @@ pub(crate) fn app() -> CatalogApp {
             commit: None,
             hash: ContentHash("ab".repeat(32)),
             exercised: true,
+            icon: false,
+            updated: None,
         },
         readme: String::new(),
     }

@@ -30,6 +30,8 @@ pub trait GuestOperations: Send + Sync + 'static {
     fn site(&self) -> Site;
     /// All apps as last read.
     fn catalog(&self) -> Arc<Catalog>;
+    /// The icon of an app of the catalog, a PNG.
+    fn icon(&self, app: AppId) -> Answer<'_, Option<Vec<u8>>>;
     /// Reads the sources again; `None`: all of them.
     fn refresh_catalog(&self, source: Option<String>) -> Answer<'_, Vec<JobId>>;
     /// Looks at the cluster; not older than some seconds.
@@ -94,6 +96,9 @@ impl GuestOperations for Guests {
     }
     fn catalog(&self) -> Arc<Catalog> {
         Self::catalog(self)
+    }
+    fn icon(&self, app: AppId) -> Answer<'_, Option<Vec<u8>>> {
+        Box::pin(async move { self.app_icon(&app).await })
     }
     fn refresh_catalog(&self, source: Option<String>) -> Answer<'_, Vec<JobId>> {
         Box::pin(self.engine().refresh_catalog(source))

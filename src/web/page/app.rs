@@ -1,11 +1,11 @@
 //! The catalog: all apps with search and filters, its sources and what is broken in them, and one app.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use askama::Template;
 use axum::extract::{Form, Path, Query, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect};
 use serde::Deserialize;
 
@@ -15,14 +15,13 @@ use crate::domain::app::{AppId, BrokenApp, Catalog, CatalogApp, ProvisionKind};
 use crate::domain::guest::Guest;
 use crate::domain::id::JobId;
 use crate::domain::refusal::Refusal;
-use crate::domain::time::Timestamp;
 use crate::store::{GuestReads as _, NodeReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::markdown;
 use crate::web::problem::PageProblem;
 use crate::web::view::When;
-use crate::web::view::app::{facts, gpu_banner, hue, initial, short_hash, web_link};
+use crate::web::view::app::{Mark, facts, gpu_banner, short_hash, web_link};
 
 /// One app in the grid.
 struct Card {
@@ -30,8 +29,7 @@ struct Card {
     name: String,
     version: String,
     description: String,
-    initial: String,
-    hue: u8,
+    mark: Mark,
     categories: Vec<String>,
     tags: Vec<String>,
     featured: bool,
@@ -48,8 +46,7 @@ impl Card {
             name: manifest.name.clone(),
             version: manifest.version.clone(),
             description: manifest.description.clone(),
-            initial: initial(&manifest.name),
-            hue: hue(manifest.id.as_str()),
+            mark: Mark::new(app),
             categories: manifest.categories.clone(),
             tags: manifest.tags.clone(),
             featured: manifest.featured,
@@ -114,14 +111,11 @@ impl ListQuery {
 /// The wanted apps in the wanted order.
 fn chosen<'a>(catalog: &'a Catalog, query: &ListQuery) -> Vec<&'a CatalogApp> {
     let mut apps: Vec<&CatalogApp> = catalog.apps.iter().filter(|a| query.wants(a)).collect();
-    let refreshed: BTreeMap<&str, Option<Timestamp>> =
-        catalog.sources.iter().map(|s| (s.name.as_str(), s.refreshed)).collect();
     apps.sort_by_key(|app| app.manifest.name.to_lowercase());
     match query.sort.as_str() {
         "name" => {}
-        "updated" => apps.sort_by_key(|app| {
-            Reverse(refreshed.get(app.provenance.source.as_str()).copied().flatten())
-        }),
+        // What has no history comes last.
+        "updated" => apps.sort_by_key(|app| Reverse(app.provenance.updated)),
         _ => apps.sort_by_key(|app| !app.manifest.featured),
     }
     apps
@@ -241,8 +235,7 @@ struct AppPage {
     name: String,
     version: String,
     description: String,
-    initial: String,
-    hue: u8,
+    mark: Mark,
     categories: Vec<String>,
     tags: Vec<String>,
     exercised: bool,
@@ -272,8 +265,7 @@ pub(crate) async fn show(
             name: manifest.name.clone(),
             version: manifest.version.clone(),
             description: manifest.description.clone(),
-            initial: initial(&manifest.name),
-            hue: hue(manifest.id.as_str()),
+            mark: Mark::new(&app),
             categories: manifest.categories.clone(),
             tags: manifest.tags.clone(),
             exercised: app.provenance.exercised,
@@ -285,6 +277,16 @@ pub(crate) async fn show(
         })
     });
     render(&page.await?)
+}
+
+/// An app's icon. Only PNG files get through the linter; the answer's headers forbid everything but showing it.
+pub(crate) async fn icon(State(web): State<WebState>, Path(id): Path<String>, _: Operator) -> Page {
+    let guests = web.guests()?;
+    let id = find(&guests.catalog(), &id)?.manifest.id.clone();
+    let icon = guests.icon(id).await?.ok_or_else(|| missing("icon"))?;
+    let headers =
+        [(header::CONTENT_TYPE, "image/png"), (header::CACHE_CONTROL, "private, max-age=86400")];
+    Ok((headers, icon).into_response())
 }
 
 /// One profile: an app of packages in the category `profile`.
@@ -331,6 +333,7 @@ pub(crate) async fn profiles(State(web): State<WebState>, operator: Operator) ->
 #[cfg(test)]
 mod test {
     use super::*;
+    use crate::domain::time::Timestamp;
     use crate::web::test::catalog::catalog;
 
     fn names(query: &ListQuery) -> Vec<String> {
@@ -359,6 +362,17 @@ mod test {
             |sort: &str| names(&ListQuery { sort: sort.into(), ..ListQuery::default() }).remove(0);
         assert_eq!(first(""), "static-website");
         assert_eq!(first("name"), "jellyfin");
+        // What is built in was read last, and has no history.
         assert_eq!(first("updated"), "redis");
+        let mut other = catalog();
+        for (n, app) in other.apps.iter_mut().enumerate() {
+            app.provenance.updated = Some(Timestamp(i64::try_from(n).unwrap()));
+        }
+        let query = ListQuery { sort: "updated".into(), ..ListQuery::default() };
+        let ids: Vec<&str> =
+            chosen(&other, &query).iter().map(|a| a.manifest.id.as_str()).collect();
+        let mut last_first: Vec<&str> = other.apps.iter().map(|a| a.manifest.id.as_str()).collect();
+        last_first.reverse();
+        assert_eq!(ids, last_first);
     }
 }

@@ -2,18 +2,22 @@
 
 use super::field::{Field, Group, input_groups};
 use super::host_view::JobRow;
+use super::wizard::gpu_fields;
 use crate::domain::app::{Catalog, CatalogApp, OutputKind};
 use crate::domain::form::{FieldError, Submitted};
+use crate::domain::gpu::{Gpu, PciAddress};
 use crate::domain::guest::{Guest, GuestState, OutputValue};
 use crate::domain::id::GuestId;
 use crate::domain::job::Job;
+use crate::domain::node::EnrolledNode;
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::plan::guest::order::reorder::present;
 use crate::store::{
-    GuestReads as _, JobReads as _, SHOWN_ONCE, SecretReads as _, Snapshot, StoreError, of_guest,
+    GuestReads as _, JobReads as _, NodeReads as _, SHOWN_ONCE, SecretReads as _, Snapshot,
+    StoreError, of_guest,
 };
-use crate::web::view::app::{short_hash, web_link};
+use crate::web::view::app::{gpu_name, gpu_obstacle, short_hash, web_link};
 use crate::web::view::guest::{Gauge, gauges, power_tone};
 use crate::web::view::story::{Line, from_log};
 use crate::web::view::{When, size};
@@ -207,8 +211,43 @@ fn upgrade(guest: &Guest, app: Option<&CatalogApp>) -> Option<Upgrade> {
     })
 }
 
+/// The GPUs of a guest's node. What the guest has stays a choice, whatever became of it: a box that cannot be ticked would
+/// take it away behind the operator's back.
+fn devices(
+    guest: &Guest,
+    app: &CatalogApp,
+    site: &Site,
+    node: Option<&EnrolledNode>,
+) -> Vec<(String, String, String)> {
+    let has = |address: &PciAddress| guest.spec.gpu.iter().any(|g| g.address == *address);
+    let report = node.map(|n| &n.gpu);
+    let gpus = || report.into_iter().flat_map(|r| &r.gpus);
+    let offer = |gpu: &Gpu| {
+        let policy = &site.boundary.gpu;
+        let refused = report.and_then(|r| gpu_obstacle(&app.manifest, policy, &guest.node, r, gpu));
+        let text = gpu_name(gpu);
+        match refused {
+            Some(reason) if has(&gpu.address) => {
+                (gpu.address.to_string(), format!("{text} (not usable: {reason})"), String::new())
+            }
+            refused => (gpu.address.to_string(), text, refused.unwrap_or_default()),
+        }
+    };
+    let gone = guest.spec.gpu.iter().filter(|had| !gpus().any(|g| g.address == had.address));
+    let gone = gone.map(|had| {
+        let address = had.address.to_string();
+        (address.clone(), format!("{address} (not in the node any more)"), String::new())
+    });
+    gpus().map(offer).chain(gone).collect()
+}
+
 /// The fields of a reconfiguration.
-fn reconfiguration(guest: &Guest, app: Option<&CatalogApp>, site: &Site) -> Vec<Group> {
+fn reconfiguration(
+    guest: &Guest,
+    app: Option<&CatalogApp>,
+    site: &Site,
+    node: Option<&EnrolledNode>,
+) -> Vec<Group> {
     let caps = site.boundary.caps;
     let mut fields = vec![
         Field::number("cores", "Cores", 1, caps.cores),
@@ -218,16 +257,12 @@ fn reconfiguration(guest: &Guest, app: Option<&CatalogApp>, site: &Site) -> Vec<
         Field::text("description", "Description", 200),
         Field::tick("onboot", "Start it when its node starts"),
     ];
-    if app.is_some_and(|a| a.manifest.gpu.is_some()) {
-        let modes = [("none", "none"), ("best", "the best that fits"), ("pick", "these")];
-        let modes = modes.map(|(v, t)| (v.to_owned(), t.to_owned()));
-        fields.push(Field::select("gpu", "GPU", modes.into()));
-        fields.push(
-            Field::text("gpu_devices", "PCI addresses of GPUs", 200)
-                .mono("0000:01:00.0")
-                .help("Several are separated by commas; the node's page lists them.")
-                .when("gpu", &["pick"], "Counts when devices are named"),
-        );
+    if let Some(app) = app
+        && let Some(need) = &app.manifest.gpu
+    {
+        let devices = devices(guest, app, site, node);
+        let help = "Those of its node. When others are chosen, the app's installation runs again where it allows that.";
+        fields.extend(gpu_fields(need, devices, help));
     }
     let mut groups = vec![Group::new("Container", "", fields)];
     if let Some(app) = app {
@@ -272,7 +307,8 @@ impl GuestView {
             None => Vec::new(),
         };
         let surplus = log.len().saturating_sub(LOG_LINES);
-        let groups = reconfiguration(guest, app, site);
+        let node = read.enrolled_node(&guest.node)?;
+        let groups = reconfiguration(guest, app, site, node.as_ref());
         let (groups, stray) = match asked {
             Some((form, errors)) => Group::filled(groups, form, errors),
             None => Group::filled(groups, &present(app, guest), &[]),
@@ -317,6 +353,27 @@ mod test {
         let told = upgrade(&guest, Some(app)).unwrap();
         assert!(told.changes[0].contains("its version did not"));
         assert!(upgrade(&guest, None).is_none());
+    }
+
+    #[test]
+    fn gpus_of_the_node_are_offered_and_one_that_is_gone_stays_a_choice() {
+        let catalog = catalog();
+        let app = catalog.get(&"jellyfin".parse().unwrap()).unwrap();
+        let mut guest = sample::guest(101);
+        guest.spec.gpu = vec![crate::domain::guest::GpuAttachment {
+            address: "0000:09:00.0".parse().unwrap(),
+            profile: crate::domain::gpu::GpuProfile::DriRender,
+            driver_version: None,
+        }];
+        let node = crate::web::test::catalog::enrolled(1, "");
+        let site = crate::web::test::catalog::site();
+        let groups = reconfiguration(&guest, Some(app), &site, Some(&node));
+        let (groups, _) = Group::filled(groups, &present(Some(app), &guest), &[]);
+        let boxes = groups[0].fields.iter().find(|f| f.name == "gpu_devices").unwrap();
+        let told: Vec<_> = boxes.options.iter().map(|o| (o.text.as_str(), o.selected)).collect();
+        assert_eq!(told.len(), node.gpu.gpus.len() + 1, "{told:?}");
+        assert_eq!(told.last(), Some(&("0000:09:00.0 (not in the node any more)", true)));
+        assert!(told[..told.len() - 1].iter().all(|(_, selected)| !selected));
     }
 
     #[test]

@@ -21,11 +21,12 @@ use crate::domain::app::CatalogApp;
 use crate::domain::discovery::Review;
 use crate::domain::form::{FieldError, Submitted};
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::limits::operator::DRAFT_TIME;
 use crate::store::StoreError;
 use crate::web::auth::Operator;
 use crate::web::entry;
 use crate::web::problem::fields_to_correct;
-use crate::web::view::app::{GpuBanner, gpu_banner, hue, initial};
+use crate::web::view::app::{GpuBanner, Mark, gpu_banner};
 use crate::web::{GuestOperations, WebState};
 
 #[derive(Template)]
@@ -35,8 +36,7 @@ struct InstallPage {
     id: String,
     name: String,
     version: String,
-    initial: String,
-    hue: u8,
+    mark: Mark,
     exercised: bool,
     banner: Option<GpuBanner>,
     draft: String,
@@ -89,7 +89,7 @@ async fn form_page(
     let (groups, stray) = Group::filled(groups, &form, &wrong.errors);
     let draft = if typed {
         let now = web.store().now();
-        web.drafts.keep(&operator.csrf, &app.manifest.id, form, now)
+        web.drafts.keep(&operator.csrf, app.manifest.id.as_str(), form, now.after(DRAFT_TIME), now)
     } else {
         String::new()
     };
@@ -106,8 +106,7 @@ async fn form_page(
             id: manifest.id.to_string(),
             name: manifest.name.clone(),
             version: manifest.version.clone(),
-            initial: initial(&manifest.name),
-            hue: hue(manifest.id.as_str()),
+            mark: Mark::new(&app),
             exercised: app.provenance.exercised,
             banner: gpu_banner(manifest, &read.enrolled_nodes()?),
             draft,
@@ -137,7 +136,8 @@ pub(crate) async fn show(
     let Ok(guests) = state.guests() else { return switched_off(web, operator, "apps").await };
     let app = find(&guests.catalog(), &id)?.clone();
     let now = web.store().now();
-    if let Some(form) = web.drafts.get(&query.draft, &operator.csrf, &app.manifest.id, now) {
+    if let Some(form) = web.drafts.get(&query.draft, &operator.csrf, app.manifest.id.as_str(), now)
+    {
         return form_page(web, operator, guests, app, form, true, Wrong::default()).await;
     }
     let (form, refusal) = match guests.defaults(app.manifest.id.clone()).await {
@@ -168,7 +168,7 @@ fn read_form(
 ) -> Submitted {
     let now = web.store().now();
     let draft = entry::field(&pairs, "draft");
-    let before = web.drafts.get(draft, &operator.csrf, &app.manifest.id, now);
+    let before = web.drafts.get(draft, &operator.csrf, app.manifest.id.as_str(), now);
     let mut form = entry::from_form(pairs);
     if let Some(before) = before {
         entry::keep_secrets(&mut form, &before, &app.manifest);
@@ -189,7 +189,13 @@ pub(crate) async fn review(
     match guests.review(app.manifest.id.clone(), form.clone()).await {
         Ok(review) => {
             let now = web.store().now();
-            let draft = web.drafts.keep(&operator.csrf, &app.manifest.id, form, now);
+            let draft = web.drafts.keep(
+                &operator.csrf,
+                app.manifest.id.as_str(),
+                form,
+                now.after(DRAFT_TIME),
+                now,
+            );
             let state = web.clone();
             let page = web.store().read(move |read| {
                 let manifest = &app.manifest;
@@ -232,7 +238,7 @@ pub(crate) async fn install(
     let now = web.store().now();
     let draft = entry::field(&pairs, "draft");
     // Taken, not read: a button that is pressed twice installs once.
-    let Some(form) = web.drafts.take(draft, &operator.csrf, &app.manifest.id, now) else {
+    let Some(form) = web.drafts.take(draft, &operator.csrf, app.manifest.id.as_str(), now) else {
         let form = guests.defaults(app.manifest.id.clone()).await.unwrap_or_default();
         let wrong = Wrong { refusal: Some(too_old()), ..Wrong::default() };
         return form_page(web, operator, guests, app, form, false, wrong).await;

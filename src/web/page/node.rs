@@ -9,6 +9,7 @@ use axum::response::{IntoResponse as _, Redirect};
 use serde::Deserialize;
 
 use super::{Frame, Page, SecretPage, missing, render, render_with, switched_off};
+use crate::domain::form::Submitted;
 use crate::domain::guest::Guest;
 use crate::domain::id::NodeName;
 use crate::domain::node::EnrolledNode;
@@ -16,6 +17,7 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::jobs::EnrollRequest;
+use crate::limits::operator::COMPARISON_TIME;
 use crate::store::{GuestReads as _, NodeReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::{Operator, new_reader_token};
@@ -68,6 +70,8 @@ struct NodesPage {
     frame: Frame,
     nodes: Vec<NodeRow>,
     address: String,
+    /// The password that was typed before the host key was to be compared waits under this name.
+    draft: Option<String>,
     refused: Option<Refusal>,
     public_url: String,
 }
@@ -88,6 +92,7 @@ async fn answer(
     web: WebState,
     operator: Operator,
     address: String,
+    draft: Option<String>,
     refused: Option<Refusal>,
 ) -> Page {
     let status = refused.as_ref().map_or(StatusCode::OK, |r| crate::web::problem::status(r.kind));
@@ -100,6 +105,7 @@ async fn answer(
             frame: Frame::new(&state, read, &operator, "nodes", "Nodes")?,
             nodes: nodes.iter().map(|n| NodeRow::new(n, &guests, now)).collect(),
             address,
+            draft,
             refused,
             public_url: state.parts.public_url.trim_end_matches('/').to_owned(),
         })
@@ -111,7 +117,7 @@ pub(crate) async fn list(State(web): State<WebState>, operator: Operator) -> Pag
     if web.guests().is_err() {
         return switched_off(web, operator, "nodes").await;
     }
-    answer(web, operator, String::new(), None).await
+    answer(web, operator, String::new(), None, None).await
 }
 
 #[derive(Deserialize, Default)]
@@ -120,6 +126,13 @@ pub(crate) struct EnrollForm {
     address: String,
     password: String,
     fingerprint: String,
+    /// Names the password that was typed before.
+    draft: String,
+}
+
+/// What a waiting password is kept for.
+fn about(address: &str) -> String {
+    format!("node {}", address.trim())
 }
 
 /// An address as it was entered; the same words for page and API.
@@ -152,13 +165,30 @@ pub(crate) async fn enroll(
 ) -> Page {
     let state = web.clone();
     let Ok(guests) = state.guests() else { return switched_off(web, operator, "nodes").await };
-    let queued = match enroll_request(&form.address, form.password, form.fingerprint) {
+    let EnrollForm { address, mut password, fingerprint, draft } = form;
+    let now = web.store().now();
+    // It is taken and kept anew, so that it never waits longer than the last comparison.
+    let waiting = web.drafts.take(&draft, &operator.csrf, &about(&address), now);
+    if password.is_empty() {
+        password = waiting.and_then(|f| f.get("password").map(str::to_owned)).unwrap_or_default();
+    }
+    let mut kept = Submitted::default();
+    kept.set("password", &password);
+    let typed = !password.is_empty();
+    let queued = match enroll_request(&address, password, fingerprint) {
         Ok(request) => guests.enroll_node(request).await,
         Err(refusal) => Err(refusal),
     };
     match queued {
         Ok(job) => Ok(Redirect::to(&format!("/jobs/{job}")).into_response()),
-        Err(refusal) => answer(web, operator, form.address, Some(refusal)).await,
+        Err(refusal) => {
+            // Nothing was sent to the node yet: its key is to be compared first.
+            let waits = typed && refusal.field == Some("fingerprint");
+            let until = now.after(COMPARISON_TIME);
+            let keep = || web.drafts.keep(&operator.csrf, &about(&address), kept, until, now);
+            let draft = waits.then(keep);
+            answer(web.clone(), operator.clone(), address, draft, Some(refusal)).await
+        }
     }
 }
 
@@ -177,7 +207,7 @@ pub(crate) async fn command(State(web): State<WebState>, operator: Operator) -> 
             let page = web.store().read(move |read| page.framed(&state, read, &operator, "nodes"));
             render(&page.await?)
         }
-        Err(refusal) => answer(web, operator, String::new(), Some(refusal)).await,
+        Err(refusal) => answer(web, operator, String::new(), None, Some(refusal)).await,
     }
 }
 
@@ -191,7 +221,7 @@ pub(crate) async fn revoke(
     let name: NodeName = name.parse().map_err(|_| missing("node"))?;
     match guests.revoke_node(name).await {
         Ok(job) => Ok(Redirect::to(&format!("/jobs/{job}")).into_response()),
-        Err(refusal) => answer(web, operator, String::new(), Some(refusal)).await,
+        Err(refusal) => answer(web, operator, String::new(), None, Some(refusal)).await,
     }
 }
 

@@ -2,7 +2,7 @@
 //! and the app's own questions. Pure: from the app, what the site approves and what was found in the cluster.
 
 use super::field::{Field, Group, input_groups};
-use crate::domain::app::{CatalogApp, NodeExporter};
+use crate::domain::app::{CatalogApp, GpuNeed, NodeExporter};
 use crate::domain::boundary::Boundary;
 use crate::domain::discovery::{Discovery, NodeFacts, StorageFacts};
 use crate::domain::form::Submitted;
@@ -186,8 +186,9 @@ fn gpu(app: &CatalogApp, boundary: &Boundary, found: Option<&Discovery>) -> Grou
     let device = |node: &NodeFacts| {
         let name = node.name.clone();
         let offer = |gpu: &crate::domain::gpu::Gpu| {
-            let refused = gpu_obstacle(&app.manifest, &boundary.gpu, node, gpu).unwrap_or_default();
-            (gpu.address.to_string(), format!("{name}: {}", gpu_name(gpu)), refused)
+            let refused = gpu_obstacle(&app.manifest, &boundary.gpu, &node.name, &node.gpu, gpu);
+            let text = format!("{name}: {}", gpu_name(gpu));
+            (gpu.address.to_string(), text, refused.unwrap_or_default())
         };
         let offers: Vec<_> = node.gpu.gpus.iter().map(offer).collect();
         offers
@@ -195,6 +196,22 @@ fn gpu(app: &CatalogApp, boundary: &Boundary, found: Option<&Discovery>) -> Grou
     let devices: Vec<(String, String, String)> =
         found.into_iter().flat_map(|found| nodes(boundary, found)).flat_map(device).collect();
     let fitting = devices.iter().filter(|(.., refused)| refused.is_empty()).count();
+    let fields = gpu_fields(need, devices, "All of one node.");
+    let note = match (need.required, fitting) {
+        (true, 0) => "This app needs a GPU, and no node has one that fits: it cannot be installed.",
+        (false, 0) => "No node has a GPU that fits; the app works without one.",
+        (true, _) => "This app needs a GPU.",
+        (false, _) => "This app can use a GPU.",
+    };
+    Group::new("GPU", format!("{note} {}", need.notes).trim(), fields)
+}
+
+/// None, the best, or some of these devices: address, text, and why one cannot be had.
+pub(super) fn gpu_fields(
+    need: &GpuNeed,
+    devices: Vec<(String, String, String)>,
+    help: &str,
+) -> Vec<Field> {
     let mut modes =
         vec![("best", "the best that fits"), ("pick", "the ones that are picked below")];
     if !need.required {
@@ -203,19 +220,13 @@ fn gpu(app: &CatalogApp, boundary: &Boundary, found: Option<&Discovery>) -> Grou
     let modes = modes.into_iter().map(|(v, t)| (v.to_owned(), t.to_owned())).collect();
     let mut fields = vec![Field::select("gpu", "GPU", modes)];
     if !devices.is_empty() {
-        fields.push(Field::boxes("gpu_devices", "Devices", devices).help("All of one node.").when(
+        fields.push(Field::boxes("gpu_devices", "Devices", devices).help(help).when(
             "gpu",
             &["pick"],
             "Counts when devices are picked",
         ));
     }
-    let note = match (need.required, fitting) {
-        (true, 0) => "This app needs a GPU, and no node has one that fits: it cannot be installed.",
-        (false, 0) => "No node has a GPU that fits; the app works without one.",
-        (true, _) => "This app needs a GPU.",
-        (false, _) => "This app can use a GPU.",
-    };
-    Group::new("GPU", format!("{note} {}", need.notes).trim(), fields)
+    fields
 }
 
 #[cfg(test)]

@@ -82,7 +82,9 @@ fn manifest(id: &str, name: &str, description: &str, category: &str, tag: &str) 
 fn entry(manifest: Manifest, source: &str, exercised: bool, readme: &str) -> CatalogApp {
     let hash = ContentHash(format!("{:0<64}", manifest.id.as_str().len()));
     let commit = (source != "built-in").then(|| "4f1c".repeat(10));
-    let provenance = Provenance { source: source.into(), commit, hash, exercised };
+    let icon = manifest.id.as_str() == "jellyfin";
+    let updated = (source != "built-in").then(|| ago(86_400));
+    let provenance = Provenance { source: source.into(), commit, hash, exercised, icon, updated };
     CatalogApp { manifest, provenance, readme: readme.into() }
 }
 
@@ -271,6 +273,7 @@ pub(crate) fn site() -> Site {
             backup_storages: vec!["backup".parse().unwrap()],
             template_storage: "local".parse().unwrap(),
             bridges: vec!["vmbr0".parse().unwrap()],
+            zones: Default::default(),
             vlans: vec![0, 20],
             caps: Caps { cores: 8, memory_mb: 16_384, disk_gb: 200 },
             vmids: Vmid::MIN..=Vmid::try_from(999).unwrap(),

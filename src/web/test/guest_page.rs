@@ -185,6 +185,23 @@ async fn a_journal_is_read_when_somebody_asks_and_not_before() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_apps_icon_is_shown_where_it_has_one_and_a_letter_where_it_has_none() {
+    let scene = GuestScene::fleet();
+    let page = scene.get("/apps/jellyfin").await.body;
+    let (_, rest) = page.split_once("<img class=\"letter\" src=\"").unwrap();
+    let address = rest.split_once('"').unwrap().0.to_owned();
+    assert!(address.starts_with("/apps/jellyfin/icon.png?v="), "{address}");
+    let icon = scene.get(&address).await;
+    assert_eq!(icon.header("content-type"), "image/png");
+    assert_eq!(icon.header("x-content-type-options"), "nosniff");
+    assert!(icon.header("content-security-policy").contains("default-src 'none'"));
+    assert!(scene.get("/apps/redis").await.body.contains("<svg class=\"letter"));
+    for none in ["/apps/redis/icon.png", "/apps/nobody/icon.png"] {
+        assert_eq!(scene.get(none).await.status, StatusCode::NOT_FOUND, "{none}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lists_are_filtered_and_hostile_links_stay_text() {
     let scene = GuestScene::fleet();
     let failed = scene.get("/guests?state=failed").await.body;
@@ -221,6 +238,20 @@ async fn nodes_are_enrolled_and_revoked_and_the_password_comes_back_on_no_page()
     // Without a password the appliance's own key is tried.
     let none = scene.post("/nodes/enroll", &format!("csrf={CSRF}&address=192.0.2.23")).await;
     assert_eq!(none.status, StatusCode::SEE_OTHER);
+    // When the host key is to be compared first, the password waits: it is typed once and stands in no page.
+    let compare = Refusal::new(RefusalKind::Unprocessable, "it shows the key SHA256:x", "compare");
+    *scene.guests.refusal.lock().unwrap() = Some(compare.about("fingerprint").into());
+    let form = format!("csrf={CSRF}&address=192.0.2.24&password={TYPED}");
+    let compare = scene.post("/nodes/enroll", &form).await;
+    assert!(compare.body.contains("kept as it was typed") && !compare.body.contains(TYPED));
+    *scene.guests.refusal.lock().unwrap() = None;
+    let waiting = draft(&compare.body).to_owned();
+    let other = format!("csrf={CSRF}&address=192.0.2.99&draft={waiting}&fingerprint=SHA256:x");
+    assert_eq!(scene.post("/nodes/enroll", &other).await.status, StatusCode::SEE_OTHER);
+    for _ in 0..2 {
+        let form = format!("csrf={CSRF}&address=192.0.2.24&draft={waiting}&fingerprint=SHA256:x");
+        assert_eq!(scene.post("/nodes/enroll", &form).await.status, StatusCode::SEE_OTHER);
+    }
     let command = scene.post("/nodes/enroll-command", &format!("csrf={CSRF}")).await;
     assert!(command.body.contains("enroll/once | sh"));
     let revoked = scene.post("/nodes/pve1/revoke", &format!("csrf={CSRF}")).await;
@@ -236,6 +267,10 @@ async fn nodes_are_enrolled_and_revoked_and_the_password_comes_back_on_no_page()
         [
             format!("enroll 192.0.2.23 {}", TYPED.len()),
             "enroll 192.0.2.23 0".to_owned(),
+            format!("enroll 192.0.2.24 {}", TYPED.len()),
+            "enroll 192.0.2.99 0".to_owned(),
+            format!("enroll 192.0.2.24 {}", TYPED.len()),
+            "enroll 192.0.2.24 0".to_owned(),
             "enroll command".to_owned(),
             "revoke pve1".to_owned(),
             "observe pve1 105".to_owned(),

@@ -4,19 +4,19 @@ use crate::domain::app::{
     CatalogApp, Expose, GpuNeed, HealthKind, Manifest, NodeExporter, ProvisionKind,
 };
 use crate::domain::boundary::GpuPolicy;
-use crate::domain::discovery::NodeFacts;
-use crate::domain::gpu::Gpu;
+use crate::domain::gpu::{Gpu, GpuReport};
+use crate::domain::id::NodeName;
 use crate::domain::node::EnrolledNode;
 use crate::plan::guest::gpu::{GpuRefusal, Wish, choose};
 
 /// The letter that stands for an app.
-pub(crate) fn initial(name: &str) -> String {
+fn initial(name: &str) -> String {
     let first = name.chars().find(|c| c.is_alphanumeric());
     first.map_or_else(|| "?".to_owned(), |c| c.to_uppercase().collect())
 }
 
 /// One of six colours, always the same for an app.
-pub(crate) fn hue(id: &str) -> u8 {
+fn hue(id: &str) -> u8 {
     id.bytes().fold(0u8, |sum, b| sum.wrapping_mul(31).wrapping_add(b)) % 6
 }
 
@@ -77,11 +77,12 @@ pub(crate) fn gpu_banner(manifest: &Manifest, nodes: &[EnrolledNode]) -> Option<
 pub(crate) fn gpu_obstacle(
     app: &Manifest,
     policy: &GpuPolicy,
-    node: &NodeFacts,
+    node: &NodeName,
+    report: &GpuReport,
     gpu: &Gpu,
 ) -> Option<String> {
     let wish = Wish::Pick(vec![gpu.address.clone()]);
-    let chosen = choose(app.gpu.as_ref(), policy, &app.id, &node.name, &node.gpu, &wish);
+    let chosen = choose(app.gpu.as_ref(), policy, &app.id, node, report, &wish);
     match chosen.err()? {
         GpuRefusal::Unusable { reason, .. } => Some(reason),
         other => Some(other.to_string()),
@@ -97,6 +98,28 @@ fn exposure(expose: Option<&Expose>) -> String {
         None => "none".to_owned(),
         Some(e) if e.public => format!("port {}, internal or public", e.port),
         Some(e) => format!("port {}, internal only", e.port),
+    }
+}
+
+/// What stands for an app beside its name.
+#[derive(Debug, Clone)]
+pub(crate) struct Mark {
+    /// Address of its icon.
+    pub(crate) icon: Option<String>,
+    pub(crate) initial: String,
+    pub(crate) hue: u8,
+}
+
+impl Mark {
+    pub(crate) fn new(app: &CatalogApp) -> Self {
+        let id = &app.manifest.id;
+        // The content's hash makes another icon another address.
+        let address = || format!("/apps/{id}/icon.png?v={}", short_hash(&app.provenance.hash.0));
+        Self {
+            icon: app.provenance.icon.then(address),
+            initial: initial(&app.manifest.name),
+            hue: hue(id.as_str()),
+        }
     }
 }
 

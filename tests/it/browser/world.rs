@@ -23,6 +23,9 @@ use ironhatch::web::{Archives, GuestOperations, Site, Vitals};
 
 use super::{now, refused};
 
+/// One orange pixel, a PNG.
+const ICON: &[u8] = b"\x89\x50\x4e\x47\x0d\x0a\x1a\x0a\x00\x00\x00\x0d\x49\x48\x44\x52\x00\x00\x00\x01\x00\x00\x00\x01\x08\x02\x00\x00\x00\x90\x77\x53\xde\x00\x00\x00\x0c\x49\x44\x41\x54\x78\x9c\x63\xb8\x90\xa0\x00\x00\x03\x54\x01\x51\x66\xc7\xb1\x5e\x00\x00\x00\x00\x49\x45\x4e\x44\xae\x42\x60\x82";
+
 /// The one guest of the walk.
 pub(super) fn guest_id() -> GuestId {
     GuestId(uuid::Uuid::from_u128(0x61))
@@ -282,6 +285,8 @@ fn app(id: &str, name: &str, description: &str, category: &str) -> CatalogApp {
             commit: None,
             hash: ContentHash("a".repeat(64)),
             exercised: true,
+            icon: id == "static-website",
+            updated: None,
         },
         readme: format!("# {name}\n\nServes **files** from `/srv/site`.\n\n* quick\n* small\n"),
     }
@@ -297,6 +302,7 @@ impl GuestOperations for World {
                 backup_storages: vec!["backup".parse().unwrap()],
                 template_storage: "local".parse().unwrap(),
                 bridges: vec!["vmbr0".parse().unwrap()],
+                zones: Default::default(),
                 vlans: vec![],
                 caps: Caps { cores: 8, memory_mb: 16_384, disk_gb: 200 },
                 vmids: Vmid::MIN..=Vmid::MAX,
@@ -320,6 +326,10 @@ impl GuestOperations for World {
             broken: vec![],
             sources: vec![],
         })
+    }
+    fn icon(&self, app: AppId) -> BoxFuture<'_, Result<Option<Vec<u8>>, Refusal>> {
+        let icon = (app.as_str() == "static-website").then(|| ICON.to_vec());
+        Box::pin(async { Ok(icon) })
     }
     fn refresh_catalog(&self, _: Option<String>) -> BoxFuture<'_, Result<Vec<JobId>, Refusal>> {
         refused()

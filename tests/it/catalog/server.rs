@@ -18,7 +18,11 @@ use ironhatch::domain::secret::Secret;
 
 /// Runs git as a person would, and returns what it printed.
 pub(crate) fn git(dir: &Path, arguments: &[&str]) -> String {
-    let output = Command::new("git")
+    run_git(Command::new("git"), dir, arguments)
+}
+
+fn run_git(mut command: Command, dir: &Path, arguments: &[&str]) -> String {
+    let output = command
         .args(["-c", "user.name=A Person", "-c", "user.email=person@example.net"])
         .args(["-c", "init.defaultBranch=main", "-c", "commit.gpgSign=false"])
         .args(arguments)
@@ -63,6 +67,15 @@ impl Repository {
     pub(crate) fn commit(&self, message: &str) -> String {
         git(&self.work, &["add", "-A"]);
         git(&self.work, &["commit", "-q", "-m", message]);
+        self.rebase_and_push()
+    }
+
+    /// The same at another time, in seconds since 1970.
+    pub(crate) fn commit_at(&self, message: &str, seconds: i64) -> String {
+        git(&self.work, &["add", "-A"]);
+        let mut command = Command::new("git");
+        command.env("GIT_COMMITTER_DATE", format!("{seconds} +0000"));
+        run_git(command, &self.work, &["commit", "-q", "-m", message]);
         self.rebase_and_push()
     }
 

@@ -36,6 +36,7 @@ fn rights() -> Rights {
         storages: vec!["local-zfs".parse().unwrap()],
         template_storage: "local".parse().unwrap(),
         bridges: vec!["vmbr0".parse().unwrap()],
+        zones: Default::default(),
         vlans: vec![10],
     }
 }

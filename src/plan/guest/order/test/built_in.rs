@@ -70,6 +70,8 @@ fn every_app_that_comes_with_the_program_can_be_ordered_and_planned() {
                 commit: None,
                 hash: ContentHash("0".repeat(64)),
                 exercised: false,
+                icon: false,
+                updated: None,
             },
             readme: String::new(),
         };
