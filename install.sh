@@ -38,6 +38,13 @@ else
     done
     say "config   $config (fill in interface, subnet and public_url)"
 fi
+if ! command -v git >/dev/null; then
+    if grep -Eq '^[[:space:]]*repository[[:space:]]*=' "$config"; then
+        say "WARNING  $config names Git repositories, and git is not installed: install the package git"
+    else
+        say "note     git is not installed; app catalogs in Git and published services need it"
+    fi
+fi
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload
     say "next     edit $config, run 'ironhatch check', then 'systemctl enable --now ironhatch'"

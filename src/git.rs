@@ -19,6 +19,12 @@ use crate::limits::work::{GIT_OUTPUT, GIT_TIME};
 pub use remote::Remote;
 pub use run::Git;
 
+/// Whether the executable is where [`Git`] looks for it.
+#[must_use]
+pub fn is_installed() -> bool {
+    run::PATH.split(':').any(|dir| Path::new(dir).join("git").is_file())
+}
+
 /// Something that is asked of `git`.
 #[derive(Debug)]
 pub struct Call<'a> {

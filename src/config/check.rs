@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
+use super::apps::{CatalogSource, SourceLocation};
 use super::reload::ServerTypesView;
 use super::{Config, Problem, SecretSource, Warning, effective};
 use crate::domain::boot::BootProfile;
@@ -52,6 +53,17 @@ pub fn check(path: &Path, secrets: &dyn SecretSource) -> Report {
             message: "no server type is there yet; hosts need one".to_owned(),
         });
     }
+    if needs_git(&config) && !crate::git::is_installed() {
+        report.warnings.push(Problem {
+            file: path.to_owned(),
+            line: 0,
+            column: 0,
+            key: "apps".to_owned(),
+            message: "git is not installed, and repositories are configured: catalogs in Git are not read and services \
+                      not published; install the package git"
+                .to_owned(),
+        });
+    }
     let boot_files = config.pxe.as_ref().and_then(|pxe| pxe.boot_files_dir.as_ref());
     if let Some(dir) = boot_files.filter(|dir| !dir.is_dir()) {
         report.errors.push(Problem {
@@ -69,6 +81,14 @@ pub fn check(path: &Path, secrets: &dyn SecretSource) -> Report {
         check_answers(&config, &subject, &mut report);
     }
     report
+}
+
+/// Whether a repository is configured, of a catalog or for services.
+fn needs_git(config: &Config) -> bool {
+    config.apps.as_ref().is_some_and(|apps| {
+        let is_git = |s: &CatalogSource| matches!(s.location, SourceLocation::Git { .. });
+        apps.services.is_some() || apps.sources.iter().any(is_git)
+    })
 }
 
 /// One server type with what its answers are made of.

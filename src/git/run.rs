@@ -24,7 +24,7 @@ pub struct Git {
 }
 
 /// Found by their names only; nothing of the process's own environment decides what is run.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// How the site reaches the outside is the only thing that is taken from the process's environment.
 const PASSED_ON: [&str; 8] = [
     "http_proxy",
