@@ -70,7 +70,7 @@ const PARTS: &[Part] = &[
         title: "Preparing the ISO of a rebuild",
         notes: iso::NOTES,
         run: iso::run,
-        limit: Duration::from_secs(120),
+        limit: Duration::from_secs(180),
     },
     Part {
         name: "idle",

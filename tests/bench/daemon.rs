@@ -26,7 +26,7 @@ impl Daemon {
     /// Starts it with network boot on and its state below `dir`. `pxe` and `more` are added to its configuration.
     pub fn start(namespace: &Namespace, dir: &Path, pxe: &str, more: &str) -> anyhow::Result<Self> {
         let mut daemon = Self::start_unready(namespace, dir, pxe, more)?;
-        daemon.wait_for_socket()?;
+        daemon.wait_until_up()?;
         Ok(daemon)
     }
 
@@ -42,9 +42,11 @@ impl Daemon {
         Ok(Self { dir: dir.to_owned(), program })
     }
 
-    fn wait_for_socket(&mut self) -> anyhow::Result<()> {
-        let socket = self.socket();
-        self.program.wait_until(|| UnixStream::connect(&socket).is_ok()).context("ironhatch")
+    /// In full mode it listens for other DHCP servers for five seconds before it is up.
+    fn wait_until_up(&mut self) -> anyhow::Result<()> {
+        let log = self.dir.join("daemon.log");
+        let is_up = || fs::read_to_string(&log).unwrap_or_default().contains("ironhatch is up");
+        self.program.wait_until(is_up).context("ironhatch")
     }
 
     pub fn socket(&self) -> PathBuf {
@@ -142,10 +144,13 @@ fn configure(dir: &Path, pxe: &str, more: &str) -> anyhow::Result<()> {
 }
 
 fn spawn(namespace: &Namespace, dir: &Path) -> anyhow::Result<Program> {
+    let log = dir.join("daemon.log");
+    // What an earlier start wrote would pass for this one's.
+    fs::write(&log, "")?;
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(built()?.join("ironhatch"));
     command.arg("--config").arg(dir.join("ironhatch.toml")).arg("serve");
-    Program::start(namespace, command, &dir.join("daemon.log"))
+    Program::start(namespace, command, &log)
 }
 
 /// A small installer ISO with the vendor's layout, padded to at least `size` bytes.

@@ -62,7 +62,7 @@ fn cells() -> Vec<Cell> {
             all.push(Cell { clients, block, window, trouble: Trouble::None, length, target });
         }
     }
-    let length = Duration::from_secs(3);
+    let length = Duration::from_secs(2);
     for (clients, block, window) in [(1, 1468, 1), (50, 1468, 1), (50, 1468, 4), (50, 512, 16)] {
         let (trouble, target) = (Trouble::OnePercentLost, Target::RatioAtLeast(10.0));
         all.push(Cell { clients, block, window, trouble, length, target });

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use super::super::dhcp::{mac, mac_text};
 use super::super::place::{SERVER, machine};
+use super::Goal;
 use super::node::Cluster;
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -38,9 +39,16 @@ impl Machine {
     }
 
     /// Boots, installs and calls back.
-    pub async fn live(&self, cluster: &Cluster, program: &Arc<[u8]>) -> anyhow::Result<()> {
+    pub async fn live(
+        &self,
+        cluster: &Cluster,
+        program: &Arc<[u8]>,
+        goal: Goal,
+    ) -> anyhow::Result<()> {
         self.ask_boot_server().await.context("boot server")?;
-        self.fetch_program(program).await.context("TFTP")?;
+        if goal == Goal::Ready {
+            self.fetch_program(program).await.context("TFTP")?;
+        }
         let path = format!(
             "/ipxe/{}?uuid={}&serial=S1&vendor=QEMU&product=Lab%20PC&memory=16384&platform=efi",
             self.mac().replace(':', "-"),
@@ -51,8 +59,8 @@ impl Machine {
         let iso = script.split_whitespace().find(|w| w.ends_with("/proxmox.iso"));
         let iso = iso.with_context(|| format!("no ISO in the script: {script}"))?;
         let base = iso.trim_end_matches("proxmox.iso");
-        for file in ["linux26", "initrd.img"] {
-            self.get(&format!("{base}{file}")).await.context(file)?;
+        for file in ["linux26", "initrd.img"].iter().filter(|_| goal == Goal::Ready) {
+            self.get(&format!("{base}{file}")).await.context(*file)?;
         }
         let image = self.get(iso).await.context("ISO")?;
         let answer_url =
