@@ -8,6 +8,7 @@
 //!  stop:  one token: listeners close, streams end, drivers reach a safe point, the store is flushed
 //! ```
 
+mod leases;
 mod meters;
 mod recorder;
 
@@ -501,7 +502,7 @@ async fn bind_boot(
             dhcp::Mode::Full {
                 pool,
                 leases,
-                store: Arc::new(Leases(store.clone())),
+                store: Arc::new(leases::Leases(store.clone())),
                 rival: dhcp::RivalPolicy::Refuse,
             }
         }
@@ -523,30 +524,6 @@ fn addresses_of(interfaces: &[String]) -> Vec<Ipv4Addr> {
         .filter(|i| interfaces.contains(&i.interface_name))
         .filter_map(|i| i.address.as_ref()?.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip))
         .collect()
-}
-
-/// Leases, durable before the acknowledgement leaves.
-struct Leases(Store);
-
-impl dhcp::LeaseStore for Leases {
-    fn persist<'a>(
-        &'a self,
-        leases: &'a [Lease],
-    ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), dhcp::LeaseStoreError>> + Send + 'a>>
-    {
-        let leases = leases.to_vec();
-        Box::pin(async move {
-            self.0
-                .write::<_, StoreError, _>(move |tx| {
-                    for lease in &leases {
-                        tx.save_lease(lease.address, lease)?;
-                    }
-                    Ok(())
-                })
-                .await
-                .map_err(|e| dhcp::LeaseStoreError(Box::new(e)))
-        })
-    }
 }
 
 fn list_of(view: &ServerTypesView) -> ServerTypeList {
