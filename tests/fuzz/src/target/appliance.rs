@@ -21,10 +21,12 @@ use ironhatch::domain::secret::InstallToken;
 use ironhatch::domain::time::Timestamp;
 use ironhatch::image::{ImageStore, ImportLimits};
 use ironhatch::jobs::{CallbackBase, Context, Engine, ImportRequest, NewHost, RebuildRequest};
+use ironhatch::limits::over::Overruns;
 use ironhatch::proto::iso9660::sample;
 use ironhatch::store::{HostReads as _, HostWriteError, JobReads as _, MasterKey, Store, of_job};
 use ironhatch::web::machine::MachineState;
-use ironhatch::web::{self, ServerTypeList, WebParts, WebState};
+use ironhatch::web::metrics::{Family, Meters};
+use ironhatch::web::{self, ServerTypeList, Traffic, WebParts, WebState};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -85,6 +87,8 @@ impl Appliance {
             types,
             version: "0.0.0",
             public_url: URL.to_owned(),
+            traffic: Traffic::new(overruns()),
+            meters: Arc::new(NoMeters),
             cancel: CancellationToken::new(),
         }))
     }
@@ -213,6 +217,20 @@ fn engine(dir: &Path, store: &Store, stop: CancellationToken) -> Engine {
         appliance: Default::default(),
         callbacks: CallbackBase { url: URL.to_owned(), certificate: None },
         apps: None,
+        over: overruns(),
     };
     Engine::new(store.clone(), context, stop)
+}
+
+fn overruns() -> Overruns {
+    Overruns::new(Arc::new(|| 0))
+}
+
+/// There is no DHCP or TFTP service beside this router.
+struct NoMeters;
+
+impl Meters for NoMeters {
+    fn read(&self) -> Vec<Family> {
+        Vec::new()
+    }
 }
