@@ -1,9 +1,12 @@
 //! Templates in manifests and in the services' definition: what they may name, and how they are filled in.
 //!
-//! A template is text with `{{ guest.ip }}` and the rest of Jinja's expressions. An undefined name is an error, the work
-//! is limited, nothing is escaped here: what the result is put into decides about that. Pure.
+//! A template is text with `{{ guest.ip }}`, with as much of Jinja as cannot grow ([`language`]). An undefined name is an
+//! error, work and result are limited, nothing is escaped here: what the result is put into decides about that. Pure.
+
+mod language;
 
 use std::collections::BTreeSet;
+use std::io;
 
 use minijinja::value::{Serde, ValueKind};
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, escape_formatter};
@@ -15,7 +18,8 @@ use crate::limits::work::TEMPLATE_FUEL;
 /// An environment in which templates are filled in: no files, no includes, strict, limited.
 #[must_use]
 pub fn environment() -> Environment<'static> {
-    let mut environment = Environment::new();
+    let mut environment = Environment::empty();
+    language::add_filters(&mut environment);
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_fuel(Some(TEMPLATE_FUEL));
@@ -42,6 +46,7 @@ pub fn names(text: &str) -> Result<BTreeSet<String>, String> {
     if text.len() > MOST_BYTES {
         return Err(format!("a template has at most {MOST_BYTES} bytes"));
     }
+    language::check(text)?;
     let environment = environment();
     let template = environment.template_from_str(text).map_err(|error| reason(&error))?;
     Ok(template.undeclared_variables(true).into_iter().collect())
@@ -68,8 +73,14 @@ pub fn render_in(
     if text.len() > MOST_BYTES {
         return Err(format!("a template has at most {MOST_BYTES} bytes"));
     }
+    language::check(text)?;
     let template = environment.template_from_str(text).map_err(|error| reason(&error))?;
-    let rendered = template.render(Serde(context)).map_err(|error| match error.kind() {
+    let mut rendered = Rendered::default();
+    let outcome = template.render_captured_to(Serde(context), &mut rendered).map(|_| ());
+    if rendered.is_too_long {
+        return Err(format!("the result is longer than {MOST_BYTES} bytes"));
+    }
+    outcome.map_err(|error| match error.kind() {
         minijinja::ErrorKind::UndefinedError => format!(
             "the template names something that is not known; it uses {}",
             list(template.undeclared_variables(true))
@@ -77,10 +88,29 @@ pub fn render_in(
         // The details of other errors may quote values.
         kind => format!("the template cannot be filled in: {kind}"),
     })?;
-    if rendered.len() > MOST_BYTES {
-        return Err(format!("the result is longer than {MOST_BYTES} bytes"));
+    String::from_utf8(rendered.bytes).map_err(|_| "the result is no text".to_owned())
+}
+
+/// Takes the result as it is made, and no more of it than is allowed.
+#[derive(Default)]
+struct Rendered {
+    bytes: Vec<u8>,
+    is_too_long: bool,
+}
+
+impl io::Write for Rendered {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        if self.bytes.len() + piece.len() > MOST_BYTES {
+            self.is_too_long = true;
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        self.bytes.extend_from_slice(piece);
+        Ok(piece.len())
     }
-    Ok(rendered)
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn list(names: std::collections::HashSet<String>) -> String {
@@ -126,6 +156,12 @@ mod test {
         let error = render("{{ guest.ipp }}", &context).unwrap_err();
         assert_eq!(error, "the template names something that is not known; it uses guest.ipp");
         assert!(render("{% for a in range(100000) %}x{% endfor %}", &context).is_err());
+        assert!(render("{{ 'x' | indent(99999999) }}", &context).is_err());
+        let long = format!("{{% for a in [1, 2, 3] %}}{}{{% endfor %}}", "x".repeat(6000));
+        let error = render(&long, &context).unwrap_err();
+        assert_eq!(error, format!("the result is longer than {MOST_BYTES} bytes"));
+        let text = "{{ [guest.ip, 1] | join(', ') }} {% if a is defined %}x{% endif %}";
+        assert_eq!(render(text, &context).unwrap(), "192.0.2.7, 1 ");
         assert!(render(&"x".repeat(MOST_BYTES + 1), &context).is_err());
     }
 }
