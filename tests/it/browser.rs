@@ -290,7 +290,8 @@ async fn on_a_phone_nothing_is_wider_than_the_screen() {
     see(&client, "form button").await.click().await.unwrap();
     see(&client, ".tile.bad").await;
     let host = format!("/hosts/{}", host(1).id);
-    for path in ["/", "/hosts/new", "/jobs", "/sightings", "/images", "/health", &host, "/nowhere"] {
+    for path in ["/", "/hosts/new", "/jobs", "/sightings", "/images", "/health", &host, "/nowhere"]
+    {
         client.goto(&format!("http://{address}{path}")).await.unwrap();
         let script = "return document.documentElement.scrollWidth;";
         let width = client.execute(script, vec![]).await.unwrap();
