@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::io;
 
 use minijinja::value::{Serde, ValueKind};
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, escape_formatter};
+use minijinja::{AutoEscape, Environment, Template, UndefinedBehavior, escape_formatter};
 use serde::Serialize;
 
 pub use crate::limits::work::MOST_BYTES;
@@ -43,12 +43,8 @@ pub fn environment() -> Environment<'static> {
 /// # Errors
 /// What is wrong with it as a template.
 pub fn names(text: &str) -> Result<BTreeSet<String>, String> {
-    if text.len() > MOST_BYTES {
-        return Err(format!("a template has at most {MOST_BYTES} bytes"));
-    }
-    language::check(text)?;
     let environment = environment();
-    let template = environment.template_from_str(text).map_err(|error| reason(&error))?;
+    let template = parse(&environment, text)?;
     Ok(template.undeclared_variables(true).into_iter().collect())
 }
 
@@ -70,11 +66,7 @@ pub fn render_in(
     text: &str,
     context: &impl Serialize,
 ) -> Result<String, String> {
-    if text.len() > MOST_BYTES {
-        return Err(format!("a template has at most {MOST_BYTES} bytes"));
-    }
-    language::check(text)?;
-    let template = environment.template_from_str(text).map_err(|error| reason(&error))?;
+    let template = parse(environment, text)?;
     let mut rendered = Rendered::default();
     let outcome = template.render_captured_to(Serde(context), &mut rendered).map(|_| ());
     if rendered.is_too_long {
@@ -89,6 +81,15 @@ pub fn render_in(
         kind => format!("the template cannot be filled in: {kind}"),
     })?;
     String::from_utf8(rendered.bytes).map_err(|_| "the result is no text".to_owned())
+}
+
+/// The one way from text to a template: bounded, in the bounded language.
+fn parse<'e>(environment: &'e Environment<'e>, text: &'e str) -> Result<Template<'e, 'e>, String> {
+    if text.len() > MOST_BYTES {
+        return Err(format!("a template has at most {MOST_BYTES} bytes"));
+    }
+    language::check(text)?;
+    environment.template_from_str(text).map_err(|error| reason(&error))
 }
 
 /// Takes the result as it is made, and no more of it than is allowed.
