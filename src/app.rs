@@ -3,11 +3,12 @@
 //!
 //! ```text
 //!  build: master key -> store -> server types -> images -> engine -> bind HTTP, control socket, DHCP, TFTP
-//!  run:   engine · recorder · reporter · server-type reload · HTTP · control socket · DHCP · TFTP · housekeeping
+//!  run:   engine · recorder · reporter · server-type reload · HTTP · control socket · DHCP · TFTP · housekeeping · backups
 //!         with apps: catalog refresh · schedule of guests
 //!  stop:  one token: listeners close, streams end, drivers reach a safe point, the store is flushed
 //! ```
 
+mod database;
 mod leases;
 mod meters;
 mod recorder;
@@ -16,7 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -34,7 +35,6 @@ use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, ImportLimits};
 use crate::jobs::{Appliance, CallbackBase, Context, Engine, Layer, PinnedCertificate};
 use crate::limits::over::Overruns;
-use crate::limits::record::EVENTS_KEPT;
 use crate::limits::work::GRACE;
 use crate::plan::lease::{Lease, PoolConfig};
 use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
@@ -174,9 +174,7 @@ impl App {
             .mode(0o750)
             .create(&data_dir)
             .map_err(|source| StartError::DataDir { path: data_dir.clone(), source })?;
-        lost_database(&data_dir)?;
-        let store =
-            Store::open(&data_dir.join(DATABASE), master_key(&data_dir)?, Arc::new(wall_clock))?;
+        let store = database::open(&data_dir)?;
         let (types, view) = Reloader::new(
             config.server_types.clone(),
             config.answer_templates_dir.clone(),
@@ -207,7 +205,7 @@ impl App {
             apps,
         };
         let engine = Engine::new(store.clone(), context, stop.clone());
-        engine.disarm_after_restore().await.map_err(|e| StartError::Config(e.to_string()))?;
+        engine.settle_after_restore().await.map_err(|e| StartError::Config(e.to_string()))?;
         let keeps_strangers =
             config.pxe.as_ref().is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
         let (sink, recorder) = recorder::recorder(store.clone(), keeps_strangers, over.clone());
@@ -348,7 +346,8 @@ impl App {
         if let Some(tftp) = self.tftp {
             tasks.spawn(tftp.run(stop.clone()));
         }
-        tasks.spawn(housekeeping(self.store.clone(), stop.clone()));
+        tasks.spawn(database::housekeeping(self.store.clone(), stop.clone()));
+        tasks.spawn(database::backups(self.store.clone(), stop.clone()));
 
         let mut defect = false;
         loop {
@@ -374,24 +373,6 @@ impl App {
             Ok(())
         }
     }
-}
-
-/// A missing or empty database is a new one, unless this appliance was at work here before: then everything would be lost
-/// without a word.
-fn lost_database(data_dir: &Path) -> Result<(), StartError> {
-    let database = data_dir.join(DATABASE);
-    let is_empty = std::fs::metadata(&database).map_or(true, |file| file.len() == 0);
-    let images = data_dir.join("images");
-    let was_used = std::fs::read_dir(&images).is_ok_and(|mut files| files.next().is_some());
-    if is_empty && was_used {
-        return Err(StartError::Config(format!(
-            "the database {} is missing or empty, but there are images in {}: put a backup in its place (`ironhatch db \
-             restore FILE`), or remove that folder to begin anew",
-            database.display(),
-            images.display()
-        )));
-    }
-    Ok(())
 }
 
 fn publisher(data_dir: &Path, apps: &Apps) -> Result<Option<Publisher>, StartError> {
@@ -545,28 +526,6 @@ async fn follow_types(
         }
         let now = list_of(&view.borrow_and_update());
         list.send_replace(Arc::new(now));
-    }
-}
-
-/// Drops the oldest events beyond what is kept, a few at a time.
-async fn housekeeping(store: Store, stop: CancellationToken) {
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(600)) => {}
-            () = stop.cancelled() => return,
-        }
-        loop {
-            let pruned =
-                store.write::<_, StoreError, _>(|tx| tx.prune_events(EVENTS_KEPT, 2_000)).await;
-            match pruned {
-                Ok(2_000..) if !stop.is_cancelled() => {}
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::error!(%error, "old events could not be removed");
-                    break;
-                }
-            }
-        }
     }
 }
 

@@ -363,6 +363,8 @@ pub enum DbCommand {
         /// Where to
         path: PathBuf,
     },
+    /// List the backups that the appliance makes by itself, and check each
+    List,
     /// Put a backup in place; the appliance must not run
     Restore {
         /// The backup
@@ -387,7 +389,12 @@ impl Command {
                 | Self::Check { .. }
                 | Self::App(AppCommand::Lint { .. } | AppCommand::Schema)
                 | Self::Node(NodeCommand::Serve(_))
-                | Self::Db(DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. })
+                | Self::Db(
+                    DbCommand::List
+                        | DbCommand::Restore { .. }
+                        | DbCommand::Dump
+                        | DbCommand::Verify { .. }
+                )
         )
     }
 }

@@ -19,7 +19,10 @@ fn main() -> ExitCode {
         Command::Node(NodeCommand::Serve(config)) => ExitCode::from(agent::serve(config)),
         Command::Check { quiet } => run_check(&cli, *quiet),
         Command::Db(
-            command @ (DbCommand::Restore { .. } | DbCommand::Dump | DbCommand::Verify { .. }),
+            command @ (DbCommand::List
+            | DbCommand::Restore { .. }
+            | DbCommand::Dump
+            | DbCommand::Verify { .. }),
         ) => offline(&cli, command),
         Command::App(AppCommand::Lint { dirs }) => lint(dirs, cli.reach.json),
         Command::App(AppCommand::Schema) => {
@@ -134,6 +137,13 @@ fn offline(cli: &Cli, command: &DbCommand) -> ExitCode {
                 found.records, found.schema, found.digest
             ));
         }),
+        DbCommand::List => {
+            let config = match load(cli) {
+                Ok(config) => config,
+                Err(code) => return code,
+            };
+            backups(&config.data_dir.join(app::DATABASE), cli.reach.json)
+        }
         DbCommand::Restore { path } => {
             let config = match load(cli) {
                 Ok(config) => config,
@@ -156,6 +166,42 @@ fn offline(cli: &Cli, command: &DbCommand) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(exit::FAILED, &app::chain(&error)),
     }
+}
+
+/// The regular backups, newest first, each read from end to end.
+fn backups(database: &std::path::Path, json: bool) -> Result<(), store::StoreError> {
+    let checked: Vec<_> = store::regular_backups(database)?
+        .into_iter()
+        .map(|backup| {
+            let found = store::verify(&backup.path);
+            let state = found.map_or_else(|error| error.to_string(), |_| "whole".to_owned());
+            (backup, state)
+        })
+        .collect();
+    if json {
+        let rows: Vec<_> = checked
+            .iter()
+            .map(|(b, state)| {
+                serde_json::json!({
+                    "path": b.path,
+                    "made": b.made.to_string(),
+                    "bytes": b.bytes,
+                    "schema_left": b.before_migration,
+                    "state": state,
+                })
+            })
+            .collect();
+        say(&serde_json::json!({ "backups": rows }).to_string());
+        return Ok(());
+    }
+    if checked.is_empty() {
+        say(&format!("there is none yet in {}", store::backup_folder(database).display()));
+    }
+    for (backup, state) in checked {
+        let kib = backup.bytes.div_ceil(1024);
+        say(&format!("{}  {kib:>8} KiB  {}  {state}", backup.made, backup.path.display()));
+    }
+    Ok(())
 }
 
 fn client(cli: &Cli, command: &Command) -> ExitCode {

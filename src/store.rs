@@ -15,6 +15,7 @@
 //! Only this module knows redb. Records are JSON inside the tables, so that a support case can read them.
 
 mod backup;
+mod backups;
 mod boot_log;
 mod directory;
 mod error;
@@ -27,6 +28,7 @@ mod lease;
 mod migrate;
 mod outbox;
 mod read;
+mod recover;
 mod schema;
 mod seal;
 mod secret;
@@ -39,7 +41,10 @@ mod writer;
 #[cfg(test)]
 mod test;
 
-pub use backup::{RESTORED, dump, dump_file, restore, verify};
+pub use backup::{dump, dump_file, verify};
+pub use backups::{
+    BackupState, RegularBackup, folder_of as backup_folder, list as regular_backups,
+};
 pub use boot_log::{BootLogEntry, BootLogReads};
 pub use error::StoreError;
 pub use event::{EventReads, NewEvent};
@@ -52,6 +57,7 @@ pub use job::JobReads;
 pub use lease::LeaseReads;
 pub use outbox::{OutboxReads, Report};
 pub use read::{Read, Snapshot};
+pub use recover::{LAST_RESTORE, LastRestore, RESTORED, Restored, recover, restore};
 pub use schema::SCHEMA_VERSION;
 pub use seal::{MasterKey, MasterKeyError};
 pub use secret::{SecretReads, of_job};

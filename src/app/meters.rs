@@ -47,6 +47,36 @@ fn of_store(store: &Store) -> Vec<Family> {
             commits.slowest.as_secs_f64(),
         ),
     ]
+    .into_iter()
+    .chain(of_backups(store))
+    .collect()
+}
+
+/// Nothing when the folder cannot be read: a missing number is what alerts look for.
+fn of_backups(store: &Store) -> Vec<Family> {
+    let Ok(state) = store.backup_state() else { return Vec::new() };
+    let gauge = |name, help, value| Family::single(name, help, Kind::Gauge, value);
+    let mut families = vec![
+        gauge(
+            "ironhatch_store_backups",
+            "Regular backups of the database that are kept",
+            float(u64::try_from(state.kept.len()).unwrap_or(u64::MAX)),
+        ),
+        Family::single(
+            "ironhatch_store_backup_failures",
+            "Regular backups that could not be made since the start",
+            Kind::Counter,
+            float(state.failures),
+        ),
+    ];
+    if let Some(newest) = state.kept.first() {
+        families.push(gauge(
+            "ironhatch_store_newest_backup_timestamp_seconds",
+            "When the newest regular backup was made",
+            float(u64::try_from(newest.made.0 / 1000).unwrap_or(0)),
+        ));
+    }
+    families
 }
 
 fn of_dhcp(counters: &dhcp::DhcpCounters) -> Vec<Family> {

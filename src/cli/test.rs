@@ -67,7 +67,7 @@ fn an_edit_tells_removal_from_leaving() {
 
 #[test]
 fn offline_commands_are_not_the_clients() {
-    for line in ["serve", "check", "db restore x", "db dump", "db verify x"] {
+    for line in ["serve", "check", "db restore x", "db dump", "db list", "db verify x"] {
         assert!(!parse(&format!("ironhatch {line}")).command.is_client(), "{line}");
     }
     assert!(parse("ironhatch db backup x").command.is_client());

@@ -10,7 +10,10 @@ use crate::domain::job::{Job, JobStatus, StepStatus, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::secret::TokenHash;
 use crate::report;
-use crate::store::{HostReads as _, JobReads as _, NewEvent, RESTORED, SettingReads as _, Tx};
+use crate::store::{
+    HostReads as _, JobReads as _, LAST_RESTORE, LastRestore, NewEvent, RESTORED, Restored,
+    SettingReads as _, Tx,
+};
 
 /// Ends a job. For a rebuild: the token opens nothing any more, the sealed key and token are destroyed, and the host's
 /// lock is released.
@@ -98,37 +101,73 @@ fn release(
 }
 
 impl Engine {
-    /// After a restore: ends the rebuilds whose answer had not left when the backup was made. It may have left since, and a
-    /// machine that is wiped twice by one click is worse than one that has to be rebuilt by hand.
+    /// After a restore: ends everything that was under way when the backup was made, so that nothing is armed and no step
+    /// runs a second time. What was waiting then may be done by now: a machine that is wiped twice by one click, or a guest
+    /// that returns to yesterday's restore point again, is worse than work that is asked for once more. Logins end too: some
+    /// may have been ended since.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn disarm_after_restore(&self) -> Result<(), Refusal> {
+    pub async fn settle_after_restore(&self) -> Result<(), Refusal> {
         let config = self.context().config.clone();
         self.store()
             .write(move |tx| {
-                if tx.setting::<bool>(RESTORED)? != Some(true) {
-                    return Ok(());
-                }
-                for mut job in tx.active_jobs()? {
-                    let Work::Rebuild(work) = &job.work else { continue };
-                    if work.answer_served.is_some() {
-                        continue;
-                    }
+                // The value is told, not trusted: an older program wrote `true`.
+                let Some(note) = tx.setting::<serde_json::Value>(RESTORED)? else { return Ok(()) };
+                let what: Restored = serde_json::from_value(note).unwrap_or_default();
+                let unfinished = tx.active_jobs()?;
+                let ended = unfinished.len();
+                for mut job in unfinished {
                     let failure = Failure {
                         from: None,
-                        reason: "the database was restored from a backup made while this rebuild waited for its machine"
-                            .to_owned(),
-                        hint: "the machine may have been installed since; look at it, then rebuild it again"
-                            .to_owned(),
+                        reason:
+                            "the database was restored from a backup made while this was under way"
+                                .to_owned(),
+                        hint: after_restore(&job.work).to_owned(),
                     };
                     end_job(tx, &config, &mut job, JobStatus::Failed, Some(failure))?;
                 }
+                tx.delete_all_sessions()?;
+                tx.emit(NewEvent {
+                    level: Level::Error,
+                    subject: Subject::default(),
+                    kind: EventKind::System,
+                    message: told(&what, ended),
+                })?;
+                let last = LastRestore { at: tx.now(), ended, what };
+                tx.save_setting(LAST_RESTORE, &last)?;
                 tx.delete_setting(RESTORED);
                 Ok(())
             })
             .await
     }
+}
+
+/// What an operator does about a job that a restore has ended.
+fn after_restore(work: &Work) -> &'static str {
+    match work {
+        Work::Rebuild(rebuild) if rebuild.answer_served.is_none() => {
+            "the machine may have been installed since; look at it, then rebuild it again"
+        }
+        Work::Rebuild(_) => {
+            "the machine may have become a node since; look at it, then enrol it as a node or rebuild it again"
+        }
+        _ => "it may have been done since; look, and ask for it again",
+    }
+}
+
+/// A restore in one sentence for the event log.
+fn told(what: &Restored, ended: usize) -> String {
+    let of = what.made.map_or_else(String::new, |made| format!(" of {made}"));
+    let why = match &what.damage {
+        Some(damage) => {
+            format!("The database was damaged ({damage}): the backup{of} was put in its place.")
+        }
+        None => format!("The database was restored from the backup {}.", what.backup),
+    };
+    format!(
+        "{why} What happened after that backup is not known here; nothing is armed, {ended} unfinished jobs were ended."
+    )
 }
 
 /// Ends a job in a write of its own, unless it is over.

@@ -1,4 +1,6 @@
-//! What is written down. Boot log, sightings, events, and the queue before the database.
+//! What is written down. Boot log, sightings, events, the queue before the database, and its backups.
+
+use std::time::Duration;
 
 super::limits! {
     /// Observations that may wait: a second of a busy segment.
@@ -21,6 +23,22 @@ super::limits! {
     WRITES_PER_COMMIT: usize = 256, "writes";
     /// Pages redb may keep; its default of 1 GiB would be most of a small appliance.
     CACHE_BYTES: usize = 16 << 20, "bytes";
+    /// Biggest database whose pages are all compared with their checksums at each start: 32 MiB take some 50 ms.
+    CHECKED_AT_START: u64 = 32 << 20, "bytes";
+    /// Age of the newest regular backup at which the next one is made: so much can be lost when the disk damages the
+    /// database.
+    BACKUP_EVERY: Duration = Duration::from_secs(6 * 3600), "time";
+    /// Regular backups that are kept: a week.
+    BACKUPS_KEPT: usize = 28, "backups";
+    /// Bytes of them together; the oldest go first. A database of a home lab has a few MiB.
+    BACKUPS_BYTES: u64 = 1 << 30, "bytes";
+    /// So many are kept whatever their size: the newest may be damaged too.
+    BACKUPS_LEAST: usize = 3, "backups";
+    /// Backups made before a migration that are kept: the way back to the program before.
+    BACKUPS_BEFORE_MIGRATION: usize = 2, "backups";
+    /// Damaged databases beside the one in use. When there are so many, the next one is not replaced by a backup by itself:
+    /// the disk has to be looked at.
+    DAMAGED_KEPT: usize = 3, "files";
     /// Events a slow reader may fall behind before it re-reads from the log.
     EVENT_BACKLOG: usize = 1024, "events";
     /// After this many tries (about three days) a report is given up, with a warning in the job's log.

@@ -9,8 +9,10 @@ use sha2::{Digest as _, Sha256};
 use super::error::StoreError;
 use super::read::Snapshot;
 use super::schema::{SCHEMA_VERSION, Table};
+use super::writer::whole_or_damaged;
+use crate::limits::record::CACHE_BYTES;
 
-const DIGEST_KEY: &[u8] = b"backup_digest";
+pub(super) const DIGEST_KEY: &[u8] = b"backup_digest";
 
 /// What a verified backup holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,7 +25,10 @@ pub struct Verified {
     pub digest: String,
 }
 
-fn file_error(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreError {
+pub(super) fn file_error(
+    action: &'static str,
+    path: &Path,
+) -> impl FnOnce(std::io::Error) -> StoreError + use<> {
     let path = path.to_owned();
     move |source| StoreError::File { action, path, source }
 }
@@ -36,6 +41,7 @@ pub(super) fn backup(snapshot: &Snapshot, to: &Path) -> Result<Verified, StoreEr
     match written {
         Ok(verified) => {
             fs::rename(&part, to).map_err(file_error("rename the backup to", to))?;
+            flush_folder_of(to)?;
             Ok(verified)
         }
         Err(error) => {
@@ -45,10 +51,21 @@ pub(super) fn backup(snapshot: &Snapshot, to: &Path) -> Result<Verified, StoreEr
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
+}
+
+/// Makes a new name of a file durable.
+pub(super) fn flush_folder_of(file: &Path) -> Result<(), StoreError> {
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::File::open(folder)
+        .and_then(|f| f.sync_all())
+        .map_err(file_error("flush the folder", folder))
 }
 
 fn write_copy(snapshot: &Snapshot, to: &Path) -> Result<(), StoreError> {
@@ -94,11 +111,21 @@ fn add_to_digest(digest: &mut Sha256, table: Table, key: &[u8], value: &[u8]) {
 /// # Errors
 /// [`StoreError::Backup`] with the reason when it is not.
 pub fn verify(path: &Path) -> Result<Verified, StoreError> {
-    let refuse = |reason: String| StoreError::Backup { path: path.to_owned(), reason };
     if !path.is_file() {
-        return Err(refuse("there is no such file".to_owned()));
+        let reason = "there is no such file".to_owned();
+        return Err(StoreError::Backup { path: path.to_owned(), reason });
     }
+    // A page that is not what was written is a panic of redb.
+    match whole_or_damaged(path, || verify_records(path)) {
+        Err(StoreError::Damaged { path, reason }) => Err(StoreError::Backup { path, reason }),
+        verified => verified,
+    }
+}
+
+fn verify_records(path: &Path) -> Result<Verified, StoreError> {
+    let refuse = |reason: String| StoreError::Backup { path: path.to_owned(), reason };
     let database = redb::Builder::new()
+        .set_cache_size(CACHE_BYTES)
         .open_read_only(path)
         .map_err(|e| refuse(format!("it is not a complete database file ({e})")))?;
     let txn = database.begin_read()?;
@@ -141,46 +168,6 @@ pub fn verify(path: &Path) -> Result<Verified, StoreError> {
         }
     }
 }
-
-/// Puts a verified backup in the place of the database. The daemon must not run; the file that was there is kept as
-/// `.before-restore`.
-///
-/// # Errors
-/// When the backup does not verify, the database is in use, or a file cannot be written; then nothing changed.
-pub fn restore(from: &Path, database: &Path) -> Result<Verified, StoreError> {
-    let verified = verify(from)?;
-    if database.exists() {
-        // Opening takes redb's lock: a running daemon is found out here. A damaged file is what a backup is for.
-        match super::writer::open_offline(database) {
-            Err(StoreError::Damaged { .. }) => {}
-            opened => drop(opened?),
-        }
-    }
-    let part = with_suffix(database, ".restore");
-    fs::copy(from, &part).map_err(file_error("copy the backup to", &part))?;
-    fs::File::open(&part).and_then(|f| f.sync_all()).map_err(file_error("flush", &part))?;
-    verify(&part)?;
-    mark_restored(&part)?;
-    if database.exists() {
-        let kept = with_suffix(database, ".before-restore");
-        fs::rename(database, &kept).map_err(file_error("keep the old database as", &kept))?;
-    }
-    fs::rename(&part, database).map_err(file_error("move the backup to", database))?;
-    Ok(verified)
-}
-
-/// Notes in the file that it is a backup put back in place: what it shows armed may have been wiped since it was made.
-fn mark_restored(part: &Path) -> Result<(), StoreError> {
-    let copy = super::writer::open_offline(part)?;
-    let txn = copy.begin_write()?;
-    txn.open_table(Table::Settings.definition())?
-        .insert(RESTORED.as_bytes(), b"true".as_slice())?;
-    txn.commit()?;
-    Ok(())
-}
-
-/// The setting that a restore leaves until the next start has acted on it; its value is `true`.
-pub const RESTORED: &str = "restored";
 
 /// As [`dump`], from the database of a daemon that does not run.
 ///

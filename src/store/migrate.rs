@@ -4,9 +4,11 @@ use std::path::Path;
 
 use redb::{Database, WriteTransaction};
 
+use super::backups;
 use super::error::StoreError;
 use super::schema::{SCHEMA_VERSION, Table};
 use super::writer::create_tables;
+use crate::domain::time::Timestamp;
 
 const VERSION_KEY: &[u8] = b"schema_version";
 
@@ -20,14 +22,15 @@ pub(super) type Migration = fn(&WriteTransaction) -> Result<(), StoreError>;
 const MIGRATIONS: &[Migration] = &[|_| Ok(())];
 
 /// Brings a database to [`SCHEMA_VERSION`].
-pub(super) fn migrate(database: &Database, path: &Path) -> Result<(), StoreError> {
-    migrate_with(database, path, MIGRATIONS, SCHEMA_VERSION)
+pub(super) fn migrate(database: &Database, path: &Path, now: Timestamp) -> Result<(), StoreError> {
+    migrate_with(database, path, now, MIGRATIONS, SCHEMA_VERSION)
 }
 
-/// As [`migrate`], with the list given. The old file is kept beside the new one before anything is changed.
+/// As [`migrate`], with the list given. A backup is made before anything is changed.
 pub(super) fn migrate_with(
     database: &Database,
     path: &Path,
+    now: Timestamp,
     migrations: &[Migration],
     target: u32,
 ) -> Result<(), StoreError> {
@@ -51,7 +54,7 @@ pub(super) fn migrate_with(
         return Ok(());
     }
     drop(txn);
-    keep_copy(database, path, found)?;
+    keep_copy(database, path, now, found)?;
     let mut txn = database.begin_write()?;
     txn.set_quick_repair(true);
     for version in found..target {
@@ -69,14 +72,19 @@ pub(super) fn migrate_with(
     Ok(())
 }
 
-fn keep_copy(database: &Database, path: &Path, version: u32) -> Result<(), StoreError> {
+/// Once per version: a migration that fails is tried again at each start.
+fn keep_copy(
+    database: &Database,
+    path: &Path,
+    now: Timestamp,
+    version: u32,
+) -> Result<(), StoreError> {
     use redb::ReadableDatabase as _;
-    let copy = path.with_extension(format!("v{version}.bak"));
-    if copy.exists() {
+    if backups::list(path)?.iter().any(|b| b.before_migration == Some(version)) {
         return Ok(());
     }
     let snapshot = super::read::Snapshot { txn: database.begin_read()? };
-    super::backup::backup(&snapshot, &copy).map(drop)
+    backups::make(&snapshot, path, now, Some(version)).map(drop)
 }
 
 /// The version a file carries; `None` for a new one.

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::read::{Order, Read, record, records};
+use super::read::{Order, Read, end_of, record, records};
 use super::schema::Table;
 use super::tx::Tx;
 use crate::domain::time::Timestamp;
@@ -46,6 +46,19 @@ impl Tx<'_, '_> {
             self.delete_session(&old.id_hash);
         }
         self.put_record(Table::Sessions, session.id_hash.as_bytes().to_vec(), session)
+    }
+
+    /// Ends all sessions.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn delete_all_sessions(&mut self) -> Result<(), StoreError> {
+        for (key, _) in
+            self.range(Table::Sessions, &[], &end_of(&[]), Order::Ascending, usize::MAX)?
+        {
+            self.remove(Table::Sessions, key);
+        }
+        Ok(())
     }
 
     /// Ends a session.

@@ -1,3 +1,5 @@
+mod recover;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -329,19 +331,22 @@ fn an_older_schema_is_migrated_once_with_a_copy_kept_and_a_newer_one_is_refused(
     };
     {
         let db = writer::open_offline(&path).unwrap();
-        migrate::migrate_with(&db, &path, &[], 1).unwrap();
-        assert!(migrate::migrate_with(&db, &path, &[broken], 2).is_err());
+        migrate::migrate_with(&db, &path, Timestamp(0), &[], 1).unwrap();
+        assert!(migrate::migrate_with(&db, &path, Timestamp(0), &[broken], 2).is_err());
     }
     assert!(!setting(b"half"), "a migration that fails leaves the old version");
     {
         let db = writer::open_offline(&path).unwrap();
-        migrate::migrate_with(&db, &path, &[rename_setting], 2).unwrap();
-        migrate::migrate_with(&db, &path, &[rename_setting], 2).unwrap();
-        let newer = migrate::migrate_with(&db, &path, &[], 1);
+        migrate::migrate_with(&db, &path, Timestamp(0), &[rename_setting], 2).unwrap();
+        migrate::migrate_with(&db, &path, Timestamp(0), &[rename_setting], 2).unwrap();
+        let newer = migrate::migrate_with(&db, &path, Timestamp(0), &[], 1);
         assert!(matches!(newer, Err(StoreError::Schema { found: 2, supported: 1, .. })));
     }
     assert!(setting(b"migrated"));
-    assert_eq!(verify(&dir.path().join("db.v1.bak")).unwrap().schema, 1);
+    let kept = regular_backups(&path).unwrap();
+    assert_eq!(kept.len(), 1, "one, although it was tried twice");
+    assert_eq!(kept[0].before_migration, Some(1));
+    assert_eq!(verify(&kept[0].path).unwrap().schema, 1);
 }
 
 #[test]

@@ -13,12 +13,14 @@ use super::read::Snapshot;
 use super::schema::Table;
 use super::seal::MasterKey;
 use super::tx::{OpenTables, Tx};
-use super::{backup, migrate};
+use super::{backup, backups, migrate};
 use crate::domain::boot::{BootDirectory, Standing};
 use crate::domain::event::Event;
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
-use crate::limits::record::{CACHE_BYTES, EVENT_BACKLOG, WRITES_PER_COMMIT, WRITES_WAITING};
+use crate::limits::record::{
+    CACHE_BYTES, CHECKED_AT_START, EVENT_BACKLOG, WRITES_PER_COMMIT, WRITES_WAITING,
+};
 
 /// What commits cost since the start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -70,6 +72,7 @@ pub struct Store {
 
 struct Shared {
     commits: CommitTimes,
+    attempts: backups::Attempts,
     database: RwLock<Option<Arc<Database>>>,
     queue: mpsc::SyncSender<Request>,
     writer: std::sync::Mutex<Option<JoinHandle<()>>>,
@@ -137,9 +140,10 @@ impl Store {
     /// # Errors
     /// When the file cannot be opened (another daemon holds it, no permission, corrupt) or is newer than this program.
     pub fn open(path: &Path, key: MasterKey, clock: Clock) -> Result<Self, StoreError> {
-        let database = open_database(path)?;
+        let mut database = open_database(path)?;
         let (database, directory) = whole_or_damaged(path, || {
-            migrate::migrate(&database, path)?;
+            check_pages(&mut database, path)?;
+            migrate::migrate(&database, path, clock())?;
             let directory = Arc::new(Directory::default());
             directory.load(&Snapshot { txn: database.begin_read()? })?;
             Ok((Arc::new(database), directory))
@@ -148,6 +152,7 @@ impl Store {
         let (queue, requests) = mpsc::sync_channel(WRITES_WAITING);
         let shared = Arc::new(Shared {
             commits: CommitTimes::default(),
+            attempts: backups::Attempts::default(),
             database: RwLock::new(Some(database)),
             queue,
             writer: std::sync::Mutex::new(None),
@@ -282,6 +287,11 @@ impl Store {
         backup::backup(&self.snapshot()?, to)
     }
 
+    /// What became of the regular backups.
+    pub(super) fn attempts(&self) -> &backups::Attempts {
+        &self.shared.attempts
+    }
+
     /// What a failed commit and a failed reopen leave: no open database. The writer is woken by a request it cannot keep.
     #[cfg(test)]
     pub(super) fn lose_handle(&self) {
@@ -333,8 +343,21 @@ fn open_database(path: &Path) -> Result<Database, StoreError> {
     })
 }
 
+/// Compares every page with its checksum, unless the file is so big that a start would wait for it.
+fn check_pages(database: &mut Database, path: &Path) -> Result<(), StoreError> {
+    let size = std::fs::metadata(path).map_or(0, |file| file.len());
+    if size > CHECKED_AT_START {
+        tracing::debug!(path = %path.display(), size, "the database is too big to be checked at each start");
+        return Ok(());
+    }
+    if !database.check_integrity()? {
+        tracing::warn!(path = %path.display(), "the list of free pages in the database was made anew");
+    }
+    Ok(())
+}
+
 /// Runs a first look at a file. redb 4 asserts what it reads: a page that it did not write is a panic, not an error.
-fn whole_or_damaged<T>(
+pub(super) fn whole_or_damaged<T>(
     path: &Path,
     look: impl FnOnce() -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {

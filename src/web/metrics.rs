@@ -2,6 +2,7 @@
 //! `docs/operations.md` and never renamed. Each scrape reads the counters and one snapshot of the store.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::header;
@@ -82,7 +83,9 @@ pub fn float(count: u64) -> f64 {
 pub(super) async fn show(State(web): State<WebState>) -> Result<Response, Problem> {
     let mut families = of_store(&web).await?;
     families.extend(of_traffic(&web));
-    families.extend(web.parts.meters.read());
+    // One of them looks into a folder.
+    let meters = Arc::clone(&web.parts.meters);
+    families.extend(tokio::task::spawn_blocking(move || meters.read()).await.unwrap_or_default());
     let mut registry = Registry::default();
     registry.register_collector(Box::new(Families(families)));
     let mut text = String::new();

@@ -241,7 +241,9 @@ pub(crate) async fn collect(daemon: &Daemon, place: &Place) -> Evidence {
     daemon.terminate().await;
     let log = daemon.log();
     let mut written = log.clone().into_bytes();
-    for file in [place.data().join("ironhatch.redb"), backup] {
+    let regular = fs::read_dir(place.data().join("backups")).into_iter().flatten().flatten();
+    let regular = regular.map(|entry| entry.path());
+    for file in regular.chain([place.data().join("ironhatch.redb"), backup]) {
         written.push(b'\n');
         written.extend(fs::read(file).unwrap_or_default());
     }

@@ -1,7 +1,7 @@
 //! Scenarios that are too dear for each life: floods, thousands of connections, damaged files. Each has one daemon and a seed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -310,117 +310,249 @@ async fn arm(world: &World, n: u8) -> Option<String> {
     None
 }
 
-/// The database is cut, zeroed or flipped while the daemon is down. It refuses to start and says why, or it has everything.
+/// The database is cut, zeroed or flipped while the daemon is down. It has everything, or the newest whole backup takes the
+/// place of the damaged file: then nothing that the backup shows armed may be armed, and the judge finds every rule kept.
 async fn damage(world: &World, seed: u64) -> (Vec<String>, String) {
     const TRIES: usize = 16;
     let mut dice = Dice::new(seed);
     let expected = fill(world).await;
-    let backup = world.place.path().join("good.redb");
-    world.daemon().ask("POST", "/api/db/backup", Some(&json!({ "path": backup }))).await;
+    // A backup with an armed host, whose answer leaves afterwards.
+    let regular = regular_backup(world).await;
+    let machine = Armed::new(100).await;
+    if machine.ask().await != 200 {
+        world.daemon().complain("the machine does not get its answer".to_owned());
+    }
     world.daemon().terminate().await;
     let database = world.place.data().join("ironhatch.redb");
     let good = fs::read(&database).unwrap();
-    let (mut refused, mut whole) = (0, 0);
+    let (mut restored, mut whole) = (0, 0);
     for attempt in 0..TRIES {
-        let mut bytes = good.clone();
-        let what = match attempt % 4 {
-            0 => {
-                let length = if attempt == 0 { 0 } else { dice.below(bytes.len()) };
-                bytes.truncate(length);
-                format!("cut to {length} bytes")
-            }
-            1 => {
-                let at = dice.below(bytes.len() / 4096) * 4096;
-                bytes[at..at + 4096].fill(0);
-                format!("zeros at {at}")
-            }
-            2 => {
-                let at = dice.below(64);
-                bytes[at] ^= 1 << dice.below(8);
-                format!("a flipped bit in the head at {at}")
-            }
-            _ => {
-                let used = bytes.iter().rposition(|b| *b != 0).unwrap_or(4096) + 1;
-                for _ in 0..64 {
-                    let at = dice.below(used);
-                    bytes[at] ^= 0xFF;
-                }
-                "64 flipped bytes".to_owned()
-            }
-        };
+        let (bytes, what) = damaged(&good, attempt, &mut dice);
         fs::write(&database, &bytes).unwrap();
         let log_before = world.daemon().log().len();
-        if world.daemon().start().await {
+        if !world.daemon().start().await {
+            world.daemon().complain(format!("after {what}:\n{}", world.daemon().log_end()));
+            continue;
+        }
+        let log = world.daemon().log();
+        if log[log_before.min(log.len())..].contains("the database was damaged") {
+            restored += 1;
+            disarmed(world, &machine, &what, &mut dice).await;
+            let kept = aside(world);
+            let is_kept = kept.len() == 1
+                && fs::metadata(&kept[0]).is_ok_and(|file| file.len() == bytes.len() as u64);
+            if !is_kept {
+                world
+                    .daemon()
+                    .complain(format!("after {what} the damaged file is not kept: {kept:?}"));
+            }
+            for file in kept {
+                fs::remove_file(file).unwrap();
+            }
+        } else {
             whole += 1;
             let hosts = world.daemon().ask("GET", "/api/hosts", None).await;
-            // What it answers is everything, or an error: never less without a word.
-            if hosts.is_some_and(|r| r.status == 200) && names(world).await != expected {
-                world.daemon().complain(format!("after {what} it starts and hosts are missing"));
-            }
-            world.daemon().kill();
-        } else {
-            refused += 1;
-            let log = world.daemon().log();
-            let said = &log[log_before.min(log.len())..];
-            // The library's own complaint may come before it; the last line is for the operator.
-            let last = said.trim_end().lines().next_back().unwrap_or_default();
-            if !last.contains("ironhatch: not started") || !last.contains("db restore") {
-                world.daemon().complain(format!("after {what} it says: {said}"));
-            }
-            if attempt % 4 < 2 && fs::read(&database).unwrap() != bytes {
-                world.daemon().complain(format!("after {what} the damaged file was changed"));
+            let state = world.daemon().get("/api/hosts/pve100").await["state"].clone();
+            if hosts.is_some_and(|r| r.status == 200) && state != "installing" {
+                world.daemon().complain(format!("after {what} it starts with pve100 {state}"));
             }
         }
+        // What it answers is everything, or an error: never less without a word.
+        if names(world).await != expected {
+            world.daemon().complain(format!("after {what} it starts and hosts are missing"));
+        }
+        if attempt % 4 == 0 {
+            let mut evidence = collect(world.daemon(), &world.place).await;
+            // The database library may panic over a page that it did not write; that is caught.
+            evidence.log.clear();
+            for wrong in judge(&evidence, &[]) {
+                world.daemon().complain(format!("after {what}: {wrong}"));
+            }
+        }
+        world.daemon().kill();
     }
-    // What is on the disk now is damaged: that is what a backup is for.
-    fs::write(&database, &good[..good.len() / 3]).unwrap();
-    let done = world.daemon().offline(&["db", "restore", backup.to_str().unwrap()]);
-    if let Err(said) = done {
-        world
-            .daemon()
-            .complain(format!("a damaged database cannot be replaced by a backup: {said}"));
-    }
-    if !world.daemon().start().await {
-        world
-            .daemon()
-            .complain(format!("it does not start from a backup:\n{}", world.daemon().log_end()));
-    } else if names(world).await != expected {
-        world.daemon().complain("hosts are missing after the restore".to_owned());
-    }
-    world.daemon().terminate().await;
+    older_and_none(world, &regular, &good, &expected).await;
     (
         Vec::new(),
-        format!("{refused} damaged files were refused, {whole} opened, a backup was put back"),
+        format!(
+            "{restored} damaged files were replaced by the newest backup with nothing armed, {whole} opened whole; an older \
+             backup was taken when the newest was damaged, and nothing when all were"
+        ),
     )
+}
+
+/// One way of damaging a file, with its name.
+fn damaged(good: &[u8], attempt: usize, dice: &mut Dice) -> (Vec<u8>, String) {
+    let mut bytes = good.to_vec();
+    let what = match attempt % 4 {
+        0 => {
+            let length = if attempt == 0 { 0 } else { dice.below(bytes.len()) };
+            bytes.truncate(length);
+            format!("a cut to {length} bytes")
+        }
+        1 => {
+            let at = dice.below(bytes.len() / 4096) * 4096;
+            bytes[at..at + 4096].fill(0);
+            format!("zeros at {at}")
+        }
+        2 => {
+            let at = dice.below(64);
+            bytes[at] ^= 1 << dice.below(8);
+            format!("a flipped bit in the head at {at}")
+        }
+        _ => {
+            let used = bytes.iter().rposition(|b| *b != 0).unwrap_or(4096) + 1;
+            for _ in 0..64 {
+                let at = dice.below(used);
+                bytes[at] ^= 0xFF;
+            }
+            "64 flipped bytes".to_owned()
+        }
+    };
+    (bytes, what)
+}
+
+/// The newest backup that the daemon made by itself; its first look comes some seconds after a start.
+async fn regular_backup(world: &World) -> PathBuf {
+    world.daemon().terminate().await;
+    if !world.daemon().start().await {
+        world.daemon().complain(format!("it does not start again:\n{}", world.daemon().log_end()));
+    }
+    let folder = world.place.data().join("backups");
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(60) {
+        let files = fs::read_dir(&folder).into_iter().flatten().flatten().map(|e| e.path());
+        let mut files: Vec<PathBuf> =
+            files.filter(|f| f.extension().is_some_and(|e| e == "redb")).collect();
+        files.sort();
+        if let Some(newest) = files.pop() {
+            return newest;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    world.daemon().complain("no regular backup is made".to_owned());
+    folder.join("none")
+}
+
+/// Damaged databases that were put aside.
+fn aside(world: &World) -> Vec<PathBuf> {
+    let files = fs::read_dir(world.place.data()).unwrap().flatten().map(|e| e.path());
+    files.filter(|f| f.to_string_lossy().contains(".redb.damaged")).collect()
+}
+
+/// The newest backup is damaged as well; then all of them are.
+async fn older_and_none(world: &World, regular: &Path, good: &[u8], expected: &[String]) {
+    let daemon = world.daemon();
+    let database = world.place.data().join("ironhatch.redb");
+    let backup = world.place.path().join("good.redb");
+    fs::copy(regular, &backup).unwrap();
+    let half = |path: &Path, bytes: &[u8]| fs::write(path, &bytes[..bytes.len() / 3]).unwrap();
+    let content = fs::read(regular).unwrap();
+    let name = regular.file_name().unwrap().to_string_lossy().into_owned();
+    let newer = regular.with_file_name(format!("999999{}", &name[6..]));
+    half(&newer, &content);
+    half(&database, good);
+    if !daemon.start().await {
+        daemon.complain(format!("an older backup is not taken:\n{}", daemon.log_end()));
+    } else if names(world).await != *expected
+        || !daemon.log().contains("the next older one is tried")
+    {
+        daemon.complain("an older backup does not bring everything back".to_owned());
+    }
+    daemon.kill();
+    for file in fs::read_dir(regular.parent().unwrap()).unwrap().flatten() {
+        half(&file.path(), &content);
+    }
+    half(&database, good);
+    let before = fs::read(&database).unwrap();
+    if daemon.start().await {
+        daemon.complain("it starts without a whole backup".to_owned());
+    }
+    let log = daemon.log();
+    // The library's own complaint may come before it; the last line is for the operator.
+    let last = log.trim_end().lines().next_back().unwrap_or_default();
+    if !last.contains("ironhatch: not started") || !last.contains("db restore") {
+        daemon.complain(format!("without a whole backup it says: {}", daemon.log_end()));
+    }
+    if fs::read(&database).unwrap() != before {
+        daemon.complain("without a whole backup the damaged file was changed".to_owned());
+    }
+    // That is what a backup in another place is for.
+    if let Err(said) = daemon.offline(&["db", "restore", backup.to_str().unwrap()]) {
+        daemon.complain(format!("a damaged database cannot be replaced by a backup: {said}"));
+    }
+    if !daemon.start().await {
+        daemon.complain(format!("it does not start from a backup:\n{}", daemon.log_end()));
+    } else if names(world).await != *expected {
+        daemon.complain("hosts are missing after the restore".to_owned());
+    }
+    daemon.terminate().await;
+}
+
+/// A machine that was armed, with what it needs for its answer.
+struct Armed {
+    machine: Machine,
+    script: String,
+    url: String,
+}
+
+impl Armed {
+    async fn new(n: u8) -> Self {
+        let machine = Machine::new(n);
+        let script =
+            format!("/ipxe/{}?uuid={}&memory=16384", machine.mac.replace(':', "-"), machine.uuid);
+        let mut armed = Self { machine, script, url: String::new() };
+        let text = armed.script().await;
+        let token = text
+            .split_whitespace()
+            .find_map(|w| w.strip_suffix("/proxmox.iso"))
+            .and_then(|b| b.rsplit('/').next());
+        armed.url = format!("/api/boot/answer/{}", token.unwrap_or_default());
+        armed
+    }
+
+    async fn script(&self) -> String {
+        let request = Request { method: "GET", path: &self.script, headers: &[], body: b"" };
+        request.send(Trouble::None).await.got.map(|r| r.text()).unwrap_or_default()
+    }
+
+    /// Asks for the answer with the token of its first arming; the status.
+    async fn ask(&self) -> u16 {
+        let facts = self.machine.facts().to_string();
+        let headers = [("content-type", "application/json"), ("accept", "application/toml")];
+        let request =
+            Request { method: "POST", path: &self.url, headers: &headers, body: facts.as_bytes() };
+        request.send(Trouble::None).await.got.map_or(0, |r| r.status)
+    }
+}
+
+/// Rule 1: what a backup shows armed is not armed any more.
+async fn disarmed(world: &World, machine: &Armed, after: &str, dice: &mut Dice) {
+    let daemon = world.daemon();
+    if machine.script().await.contains(INSTALLER) || machine.ask().await == 200 {
+        daemon.complain(format!(
+            "rule 1: one click would wipe the machine a second time after {after}"
+        ));
+    }
+    let mac = [0x52, 0x54, 0, 0, 0, 100];
+    if world.stage.air.is_answered(mac, [0x52, 0x54, 0, 0, 0, 203], dice).await {
+        daemon.complain(format!("rule 1: the machine is offered a boot after {after}"));
+    }
+    let host = daemon.get("/api/hosts/pve100").await;
+    if host["state"] != "failed" || host["job"] != Value::Null {
+        daemon.complain(format!("after {after} the host is {}", host["state"]));
+    }
 }
 
 /// Rule 1 across a restore: the backup shows a host armed whose answer has left since.
 async fn restore(world: &World, seed: u64) -> (Vec<String>, String) {
     let mut wrong = Vec::new();
+    let mut dice = Dice::new(seed);
     fill(world).await;
     let backup = world.place.path().join("armed.redb");
     world.daemon().ask("POST", "/api/db/backup", Some(&json!({ "path": backup }))).await;
-    let machine = Machine::new(100);
-    let path =
-        format!("/ipxe/{}?uuid={}&memory=16384", machine.mac.replace(':', "-"), machine.uuid);
-    let script = async || {
-        let request = Request { method: "GET", path: &path, headers: &[], body: b"" };
-        request.send(Trouble::None).await.got.map(|r| r.text()).unwrap_or_default()
-    };
-    let text = script().await;
-    let token = text
-        .split_whitespace()
-        .find_map(|w| w.strip_suffix("/proxmox.iso"))
-        .and_then(|b| b.rsplit('/').next());
-    let url = format!("/api/boot/answer/{}", token.unwrap_or_default());
-    let facts = machine.facts().to_string();
-    let ask = async || {
-        let headers = [("content-type", "application/json"), ("accept", "application/toml")];
-        let request =
-            Request { method: "POST", path: &url, headers: &headers, body: facts.as_bytes() };
-        request.send(Trouble::None).await.got.map_or(0, |r| r.status)
-    };
-    if ask().await != 200 {
+    let machine = Armed::new(100).await;
+    if machine.ask().await != 200 {
         wrong.push("the machine does not get its answer".to_owned());
     }
     world.daemon().terminate().await;
@@ -430,21 +562,9 @@ async fn restore(world: &World, seed: u64) -> (Vec<String>, String) {
     if !world.daemon().start().await {
         wrong.push(format!("it does not start from a backup:\n{}", world.daemon().log_end()));
     }
-    if script().await.contains(INSTALLER) || ask().await == 200 {
-        wrong.push(
-            "rule 1: one click would wipe the machine a second time after a restore".to_owned(),
-        );
-    }
-    let mut dice = Dice::new(seed);
-    let mac = [0x52, 0x54, 0, 0, 0, 100];
-    if world.stage.air.is_answered(mac, [0x52, 0x54, 0, 0, 0, 203], &mut dice).await {
-        wrong.push("rule 1: the machine is offered a boot after a restore".to_owned());
-    }
-    let host = world.daemon().get("/api/hosts/pve100").await;
-    if host["state"] != "failed" || host["job"] != Value::Null {
-        wrong.push(format!("after the restore the host is {}", host["state"]));
-    }
+    disarmed(world, &machine, "a restore", &mut dice).await;
     // And an operator can rebuild it again.
+    let mac = [0x52, 0x54, 0, 0, 0, 100];
     if arm(world, 100).await.is_none()
         || !world.stage.air.is_offered(mac, Link::GOOD, &mut dice).await
     {

@@ -3,6 +3,7 @@
 mod cancel;
 mod crash;
 mod hostile;
+mod restored;
 mod secrets;
 
 use std::fs;

@@ -4,6 +4,7 @@
 mod change;
 mod removal;
 mod restore;
+mod settle;
 mod stack;
 mod task;
 

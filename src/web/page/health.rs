@@ -1,4 +1,6 @@
-//! How the appliance itself stands: limits that were met, what is in use, and all limits with their reasons.
+//! How the appliance itself stands: its database, limits that were met, what is in use, and all limits with their reasons.
+
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
@@ -10,10 +12,15 @@ use crate::limits::operator::MOST_STREAMS;
 use crate::limits::over::Over;
 use crate::limits::record::SIGHTINGS;
 use crate::limits::{self, Part};
-use crate::store::{SightingReads as _, StoreError};
+use crate::store::{
+    BackupState, LAST_RESTORE, LastRestore, SettingReads as _, SightingReads as _, StoreError,
+};
 use crate::web::WebState;
 use crate::web::auth::Operator;
-use crate::web::view::When;
+use crate::web::view::{When, size};
+
+/// How long the page tells of a restore.
+const RESTORE_SHOWN: Duration = Duration::from_secs(30 * 86_400);
 
 /// A limit that was met.
 struct MetRow {
@@ -31,10 +38,42 @@ struct UseRow {
     of: usize,
 }
 
+/// The last restore of the database.
+struct RestoreRow {
+    at: When,
+    /// When the backup was made, if the program made it.
+    made: Option<When>,
+    backup: String,
+    damage: Option<String>,
+    aside: Option<String>,
+    ended: usize,
+}
+
+/// The backups that the appliance makes by itself.
+struct BackupRow {
+    newest: Option<When>,
+    kept: usize,
+    size: String,
+    failure: Option<String>,
+}
+
+impl BackupRow {
+    fn new(state: &BackupState, now: Timestamp) -> Self {
+        Self {
+            newest: state.kept.first().map(|newest| When::new(newest.made, now)),
+            kept: state.kept.len(),
+            size: size(state.kept.iter().map(|b| b.bytes).sum()),
+            failure: state.failure.clone(),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "health.html")]
 struct HealthPage {
     frame: Frame,
+    restored: Option<RestoreRow>,
+    backups: BackupRow,
     met: Vec<MetRow>,
     uses: Vec<UseRow>,
     version: &'static str,
@@ -43,14 +82,25 @@ struct HealthPage {
 
 pub(super) async fn show(State(web): State<WebState>, operator: Operator) -> Page {
     let state = web.clone();
-    let (frame, sightings) = web
+    let now = web.store().now();
+    let (frame, sightings, last, backups) = web
         .store()
         .read(move |read| {
             let frame = Frame::new(&state, read, &operator, "health", "Health")?;
-            Ok::<_, StoreError>((frame, read.sightings()?.len()))
+            let last: Option<LastRestore> = read.setting(LAST_RESTORE)?;
+            let backups = state.store().backup_state()?;
+            Ok::<_, StoreError>((frame, read.sightings()?.len(), last, backups))
         })
         .await?;
-    let (traffic, now) = (&web.parts.traffic, web.store().now());
+    let traffic = &web.parts.traffic;
+    let restored = last.filter(|last| now.since(last.at) < RESTORE_SHOWN).map(|last| RestoreRow {
+        at: When::new(last.at, now),
+        made: last.what.made.map(|made| When::new(made, now)),
+        backup: last.what.backup,
+        damage: last.what.damage,
+        aside: last.what.aside,
+        ended: last.ended,
+    });
     let met = Over::ALL.iter().filter_map(|over| {
         let met = traffic.over().of(*over);
         Some(MetRow {
@@ -69,6 +119,8 @@ pub(super) async fn show(State(web): State<WebState>, operator: Operator) -> Pag
     ];
     render(&HealthPage {
         frame,
+        restored,
+        backups: BackupRow::new(&backups, now),
         met: met.collect(),
         uses,
         version: web.parts.version,
