@@ -17,5 +17,5 @@ pub use channel::{CallLimits, Channel, ChannelError, Outcome};
 pub use enroll::{EnrollContext, EnrollError, EnrollLimits, Enrolled, Enrolment, Login};
 pub use join::{Join, JoinContext, JoinError, JoinLimits, JoinLog, StepOutcome};
 pub use key::EphemeralKey;
-pub use lock::{ClusterGuard, ClusterLocks};
+pub use lock::{Behind, ClusterGuard, ClusterLocks};
 pub use ssh::{ConnectError, ErrorClass, ExecError, Limits, Output, Session, Target};

@@ -1,7 +1,7 @@
 //! The join as part of a rebuild: who is the member, which key opens it, and one join at a time.
 
-use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -13,15 +13,15 @@ use super::record::{cancel_requested, log};
 use super::runner::{StepDone, StepFailure};
 use crate::domain::event::Level;
 use crate::domain::host::{Host, HostEvent, HostState};
-use crate::domain::id::{HostId, JobId, StepId};
+use crate::domain::id::{HostId, Hostname, JobId, StepId};
 use crate::domain::job::{Job, StepClass, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::domain::secret::Secret;
-use crate::node::ClusterGuard;
-use crate::node::join::{Join, JoinContext, JoinLimits, JoinLog, StepOutcome};
+use crate::node::join::{Join, JoinContext, JoinError, JoinLimits, JoinLog, StepOutcome};
 use crate::node::key::EphemeralKey;
 use crate::node::ssh::{ErrorClass, Limits, Session, Target};
-use crate::plan::join::{JoinStep, Kind, pvecm};
+use crate::node::{Behind, ClusterGuard};
+use crate::plan::join::{Facts, JoinStep, Kind, MemberLook, Verdict, ahead, script};
 use crate::plan::rebuild as plan;
 use crate::store::{HostReads as _, JobReads as _, SecretReads as _, of_job};
 
@@ -32,6 +32,8 @@ const SSH_PORT: u16 = 22;
 pub(super) struct Running {
     join: Option<Join>,
     lock: Option<ClusterGuard>,
+    /// Another host was left half joined and goes first.
+    behind: Option<Behind>,
 }
 
 /// The steps of a kind of join, as a job stores them.
@@ -118,45 +120,54 @@ pub(super) async fn look_ahead(
         hint: hint.to_owned(),
         is_transient,
     };
+    let facts = Facts {
+        node: host.hostname.clone(),
+        address: host.address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4),
+        member: Some(address.ip()),
+        cluster: String::new(),
+        replace_node: work.replace_node,
+        join_started: work.join_started,
+        others: others(engine, host.id).await?,
+    };
     let hint = "put Ironhatch's public key (ironhatch cluster key) into root's authorized_keys of the member, and its \
                 SSH host key into proxmox.member_host_key";
     let session = Session::connect(&member, &key, timeout)
         .await
         .map_err(|e| failed(with_causes(&e), hint, e.class() == ErrorClass::Transient))?;
     let limits = Limits { timeout, ..Limits::default() };
-    let status = session
-        .exec(&["pvecm", "status"], None, limits)
-        .await
-        .map_err(|e| failed(with_causes(&e), "read its journal", true))?;
-    let Some(state) = pvecm::status(&status.text()) else {
-        let hint = "name a member of the cluster in proxmox.existing_node, or leave it empty to found a new one";
-        return Err(failed("is in no cluster".to_owned(), hint, false));
-    };
-    if !state.quorate {
-        return Err(failed(
-            "has no quorum".to_owned(),
-            "bring the cluster's other nodes back first",
-            true,
-        ));
-    }
-    let known = session
-        .exec(&["cat", "/etc/pve/corosync.conf"], None, limits)
+    let program = script::LOOK_MEMBER;
+    let seen = session
+        .exec(&["sh", "-c", program.text, program.name], None, limits)
         .await
         .map_err(|e| failed(with_causes(&e), "read its journal", true))?;
     session.close().await;
-    let known = pvecm::corosync_conf(&known.text());
-    if known.node(host.hostname.as_str()).is_some() && !work.replace_node && !work.join_started {
-        return Err(failed(
-            format!("knows a node '{}' already", host.hostname),
-            "if that node is this machine or is dead for good, rebuild again and confirm that it is replaced",
-            false,
-        ));
+    match ahead(&MemberLook::parse(&seen.text(), ""), &facts) {
+        Verdict::Next { detail } => Ok(detail),
+        Verdict::Wait { reason, hint } | Verdict::Behind { reason, hint, .. } => {
+            Err(failed(reason, &hint, true))
+        }
+        Verdict::Fail { reason, hint } => Err(failed(reason, &hint, false)),
+        // Nothing is repaired before the machine is there.
+        Verdict::GoTo { .. } | Verdict::Repair(_) => Ok(String::new()),
     }
-    Ok(format!("cluster '{}' is quorate and takes {}", state.name, host.hostname))
+}
+
+/// Names of the other hosts.
+async fn others(engine: &Engine, me: HostId) -> Result<Vec<Hostname>, Refusal> {
+    engine
+        .store()
+        .read(move |r| {
+            let hosts = r.hosts()?.into_iter().filter(|h| h.id != me);
+            Ok(hosts.map(|h| h.hostname).collect())
+        })
+        .await
 }
 
 impl Running {
     /// Runs one step of the join. The first one waits for the cluster's lock and moves the host to `joining`.
+    ///
+    /// A host of ours that was left half joined can be put right by its own rebuild only, and that needs the lock: it is let
+    /// go between two looks, so that the rebuild goes first when there is one.
     pub(super) async fn run_step(
         &mut self,
         engine: &Engine,
@@ -164,14 +175,47 @@ impl Running {
         host: &Host,
         step: &StepId,
     ) -> Result<StepDone, StepFailure> {
+        let begun = Instant::now();
+        loop {
+            match self.try_step(engine, job, host, step).await? {
+                Ok(done) => return Ok(done),
+                Err(JoinError::Behind { host: first, reason, .. })
+                    if begun.elapsed() < JoinLimits::default().settle =>
+                {
+                    if self.behind.is_none() {
+                        let text = format!("waiting: {reason}; a rebuild of {first} goes first");
+                        log(engine, job.id, Some(step.clone()), Level::Warn, text).await?;
+                    }
+                    self.behind = Some(engine.inner.cluster_locks.stand_behind(host.id, first));
+                    self.lock = None;
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(error) => {
+                    // While it waits for the next try somebody else may go.
+                    if matches!(error, JoinError::Behind { .. }) {
+                        self.lock = None;
+                    }
+                    return Err(StepFailure::of(error.class(), error.reason(), error.hint()));
+                }
+            }
+        }
+    }
+
+    async fn try_step(
+        &mut self,
+        engine: &Engine,
+        job: &Job,
+        host: &Host,
+        step: &StepId,
+    ) -> Result<Result<StepDone, JoinError>, StepFailure> {
         if self.lock.is_none() {
             self.take_turn(engine, job).await?;
             let Some(settled) = settle_steps(engine, job.id, host.id).await? else {
-                return Ok(StepDone::Recorded);
+                return Ok(Ok(StepDone::Recorded));
             };
             if settled {
                 // The list of steps changed under this one: look again.
-                return Ok(StepDone::Recorded);
+                return Ok(Ok(StepDone::Recorded));
             }
         }
         let Some(step) = JoinStep::from_id(step.as_str()) else {
@@ -184,7 +228,7 @@ impl Running {
         if self.join.is_none() {
             self.join = Some(Join::new(context(engine, job, host).await?, JoinLimits::default()));
         }
-        let Some(join) = &mut self.join else { return Ok(StepDone::Recorded) };
+        let Some(join) = &mut self.join else { return Ok(Ok(StepDone::Recorded)) };
         if matches!(step, JoinStep::Add | JoinStep::Create) {
             note_started(engine, job.id).await?;
             join.mark_started();
@@ -192,18 +236,21 @@ impl Running {
         let outcome = logged(engine, job.id, join, step).await?;
         match outcome {
             Ok(StepOutcome::Done { detail }) => {
+                if step == JoinStep::LookMember {
+                    self.behind = None;
+                }
                 if step == JoinStep::Proof {
                     self.end().await;
                 }
-                Ok(StepDone::Done(detail))
+                Ok(Ok(StepDone::Done(detail)))
             }
-            Ok(StepOutcome::GoTo { step, detail }) => Ok(StepDone::GoTo(step.id(), detail)),
+            Ok(StepOutcome::GoTo { step, detail }) => Ok(Ok(StepDone::GoTo(step.id(), detail))),
             Err(error) => {
                 // The next try begins with fresh sessions.
                 if let Some(mut join) = self.join.take() {
                     join.close().await;
                 }
-                Err(StepFailure::of(error.class(), error.reason(), error.hint()))
+                Ok(Err(error))
             }
         }
     }
@@ -213,6 +260,7 @@ impl Running {
             join.close().await;
         }
         self.lock = None;
+        self.behind = None;
     }
 
     /// Waits until this join may run: joins that were under way before a restart go first.
@@ -345,6 +393,9 @@ pub(super) fn changes_cluster(step: &StepId) -> bool {
     matches!(JoinStep::from_id(step.as_str()), Some(JoinStep::Add | JoinStep::Create))
 }
 
+/// Between two looks at a cluster in which another host is half joined.
+const LOOK_AGAIN: Duration = Duration::from_secs(3);
+
 /// The lock's name: one appliance serves one cluster.
 const CLUSTER: &str = "cluster";
 
@@ -352,14 +403,23 @@ fn stopping() -> StepFailure {
     StepFailure { reason: "stopping".to_owned(), hint: String::new(), is_transient: true }
 }
 
+/// Whether a join that began before this one goes first. One that waits for this very host does not.
 async fn others_first(engine: &Engine, job: &Job) -> Result<bool, Refusal> {
     let me = job.host();
+    let locks = engine.inner.cluster_locks.clone();
     engine
         .store()
         .read(move |r| {
             let hosts = r.hosts()?;
-            let mine = hosts.iter().any(|h| Some(h.id) == me && h.state == HostState::Joining);
-            Ok(!mine && hosts.iter().any(|h| Some(h.id) != me && h.state == HostState::Joining))
+            let mine = hosts.iter().find(|h| Some(h.id) == me);
+            let (name, begun) =
+                mine.map_or(("", false), |h| (h.hostname.as_str(), h.state == HostState::Joining));
+            Ok(!begun
+                && hosts.iter().any(|h| {
+                    Some(h.id) != me
+                        && h.state == HostState::Joining
+                        && !locks.is_behind(h.id, name)
+                }))
         })
         .await
 }
@@ -442,6 +502,7 @@ async fn context(engine: &Engine, job: &Job, host: &Host) -> Result<JoinContext,
         EphemeralKey::from_pem(&Secret::new(pem.to_string())).map_err(|e| broken(e.to_string()))?;
     let lasting = member_key::open(engine).await?;
     let member = member(engine, Some(host.id)).await?;
+    let others = others(engine, host.id).await?;
     let proxmox = &engine.context().config.proxmox;
     Ok(JoinContext {
         node: target(IpAddr::V4(address), host.ssh_host_keys.clone()),
@@ -455,6 +516,7 @@ async fn context(engine: &Engine, job: &Job, host: &Host) -> Result<JoinContext,
         cluster_name: proxmox.cluster_name.clone(),
         replace_node: work.replace_node,
         join_started: work.join_started,
+        others,
     })
 }
 
@@ -477,7 +539,7 @@ async fn logged(
     id: JobId,
     join: &mut Join,
     step: JoinStep,
-) -> Result<Result<StepOutcome, crate::node::join::JoinError>, Refusal> {
+) -> Result<Result<StepOutcome, JoinError>, Refusal> {
     // Unbounded, because the sender cannot wait; the step's own limits on output bound it.
     let (sender, mut lines) = mpsc::unbounded_channel();
     let sink = Lines(sender);

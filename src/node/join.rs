@@ -47,6 +47,8 @@ pub struct JoinContext {
     pub replace_node: bool,
     /// This very job began `join.add` before.
     pub join_started: bool,
+    /// Names of the other hosts.
+    pub others: Vec<Hostname>,
 }
 
 impl JoinContext {
@@ -64,6 +66,7 @@ impl JoinContext {
             cluster: self.cluster_name.clone(),
             replace_node: self.replace_node,
             join_started: self.join_started,
+            others: self.others.clone(),
         }
     }
 }
@@ -209,6 +212,16 @@ pub enum JoinError {
         /// How long was waited.
         seconds: u64,
     },
+    /// Another host of ours stands in the way, half joined. Nothing was changed; the caller lets its rebuild go first.
+    #[error("{reason}")]
+    Behind {
+        /// Which.
+        host: Hostname,
+        /// What is missing.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
     /// The context lacks what this step needs.
     #[error("the join needs {what}")]
     Context {
@@ -224,7 +237,9 @@ impl JoinError {
         match self {
             Self::Connect { source, .. } => source.class(),
             Self::Exec { source, .. } => source.class(),
-            Self::Program { .. } | Self::TimedOut { .. } => ErrorClass::Transient,
+            Self::Program { .. } | Self::TimedOut { .. } | Self::Behind { .. } => {
+                ErrorClass::Transient
+            }
             Self::Refused { .. } => ErrorClass::Denied,
             Self::Context { .. } => ErrorClass::Broken,
         }
@@ -240,7 +255,9 @@ impl JoinError {
     #[must_use]
     pub fn hint(&self) -> String {
         let text = match self {
-            Self::Refused { hint, .. } | Self::TimedOut { hint, .. } => hint,
+            Self::Refused { hint, .. }
+            | Self::TimedOut { hint, .. }
+            | Self::Behind { hint, .. } => hint,
             Self::Connect { machine, source } => match (source.as_ref(), machine) {
                 (ConnectError::HostKey { .. } | ConnectError::NoHostKey { .. }, _) => {
                     "another machine may answer at this address; if the host keys were changed on purpose, update the pinned ones"

@@ -29,7 +29,7 @@ use crate::domain::job::StepClass;
 
 pub use attempt::{Attempt, AttemptState};
 pub use closing::{CleanUpLook, ProofLook, VerifyLook};
-pub use look::{MemberLook, NodeLook};
+pub use look::{MemberLook, NodeLook, ahead};
 pub use prepare::{KnownHostsLook, OwnKeyLook};
 
 /// One step of a join. The ids are stored in jobs: their meaning never changes.
@@ -187,6 +187,8 @@ pub struct Facts {
     pub replace_node: bool,
     /// `join.add` was begun by this very job: an entry of that name in the cluster is our own.
     pub join_started: bool,
+    /// Names of the other hosts. What one of them left half joined is taken away by its own rebuild only.
+    pub others: Vec<Hostname>,
 }
 
 impl Facts {
@@ -237,6 +239,15 @@ pub enum Verdict {
     Repair(Repair),
     /// Not yet: observe again until the step's time is over, then fail with this.
     Wait {
+        /// What is missing.
+        reason: String,
+        /// What the operator can do.
+        hint: String,
+    },
+    /// Another host of ours stands in the way, half joined: its own rebuild has to go first.
+    Behind {
+        /// Which.
+        host: Hostname,
         /// What is missing.
         reason: String,
         /// What the operator can do.

@@ -137,12 +137,7 @@ impl Run {
         self.moment(Moment::Rebuild);
         self.installed = None;
         self.joining_seen = false;
-        {
-            let mut world = self.stage.sshd.world();
-            world.power_off(&self.address);
-            // As the failure's hint says: what a dead attempt left in the cluster is removed on a member.
-            world.forget_unfinished(&self.address);
-        }
+        self.stage.sshd.world().power_off(&self.address);
         let body = json!({ "confirm": self.ledger.name, "replace_node": true });
         let path = format!("{}/rebuild", self.host_path());
         let begun = Instant::now();

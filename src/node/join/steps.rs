@@ -68,6 +68,7 @@ impl Join {
             Verdict::Next { detail } => Ok(Some(StepOutcome::Done { detail })),
             Verdict::GoTo { step, detail } => Ok(Some(StepOutcome::GoTo { step, detail })),
             Verdict::Fail { reason, hint } => Err(JoinError::Refused { reason, hint }),
+            Verdict::Behind { host, reason, hint } => Err(JoinError::Behind { host, reason, hint }),
             Verdict::Wait { reason, hint } if begun.elapsed() >= self.limits.settle => {
                 Err(JoinError::TimedOut { reason, hint, seconds: begun.elapsed().as_secs() })
             }
@@ -336,7 +337,7 @@ impl Join {
                     return Err(JoinError::Refused { reason, hint });
                 }
                 Verdict::Wait { reason, hint } => missing = Some((reason, hint)),
-                Verdict::GoTo { .. } | Verdict::Repair(_) => {}
+                Verdict::GoTo { .. } | Verdict::Repair(_) | Verdict::Behind { .. } => {}
             }
             sleep(self.limits.poll).await;
         }

@@ -237,12 +237,16 @@ pub(super) fn member(look: &MemberLook, facts: &Facts) -> Verdict {
         if let Some(votes) = votes_without_us(look, state, view, facts) {
             return Verdict::Repair(Repair::LowerExpectedVotes { votes });
         }
+        // Its vote may be the one that is missing, and its own rebuild is allowed to do without it.
+        if let Some(verdict @ Verdict::Behind { .. }) = join_in_flight(look, view, facts) {
+            return verdict;
+        }
         return Verdict::wait(
             "the cluster has no quorum, so it cannot take a new member",
             "bring its missing nodes back; `pvecm status` on the member shows the votes",
         );
     }
-    if let Some(verdict) = join_in_flight(look, view, name) {
+    if let Some(verdict) = join_in_flight(look, view, facts) {
         return verdict;
     }
     if let Some(other) = look.conf.node_at(facts.address).filter(|n| n.name != name) {
@@ -278,6 +282,40 @@ pub(super) fn member(look: &MemberLook, facts: &Facts) -> Verdict {
     }
 }
 
+/// Whether the cluster could take the node once it is installed, seen before the machine is touched. `facts.address` is the
+/// one of its last life: a dead entry at another address may be another machine.
+#[must_use]
+pub fn ahead(look: &MemberLook, facts: &Facts) -> Verdict {
+    let name = facts.node.as_str();
+    let Some(state) = &look.state else {
+        return Verdict::fail(
+            "is in no cluster",
+            "name a member of the cluster in proxmox.existing_node, or leave it empty to found a new one",
+        );
+    };
+    let view = look.view.clone().unwrap_or_default();
+    if !state.quorate {
+        // The join takes the missing vote out of the count, once the machine is installed anew.
+        if votes_without_us(look, state, &view, facts).is_some() {
+            return Verdict::next(format!(
+                "cluster '{}' lacks nothing but the vote of {name}, which is replaced",
+                state.name
+            ));
+        }
+        if let Some(Verdict::Behind { host, reason, hint }) = join_in_flight(look, &view, facts) {
+            return Verdict::Behind { host, reason: format!("has no quorum: {reason}"), hint };
+        }
+        return Verdict::wait("has no quorum", "bring the cluster's other nodes back first");
+    }
+    if look.conf.node(name).is_some() && !facts.replace_node && !facts.join_started {
+        return Verdict::fail(
+            format!("knows a node '{name}' already"),
+            "if that node is this machine or is dead for good, rebuild again and confirm that it is replaced",
+        );
+    }
+    Verdict::next(format!("cluster '{}' is quorate and takes {name}", state.name))
+}
+
 /// The votes that are present, when nothing but this node is missing: its vote is expected and not there, which takes the
 /// quorum of a small cluster at once (13.7).
 ///
@@ -305,13 +343,26 @@ fn votes_without_us(
 }
 
 /// Joins are serialised: two at once leave one hanging for ever (13.7). A node that is configured, offline and never
-/// got a certificate is either being added at this moment or was left half joined.
-fn join_in_flight(look: &MemberLook, view: &ClusterView, name: &str) -> Option<Verdict> {
+/// got a certificate is either being added at this moment or was left half joined. When it is a host of ours it was left: who
+/// looks here has the right to join, so that no job joins another one.
+fn join_in_flight(look: &MemberLook, view: &ClusterView, facts: &Facts) -> Option<Verdict> {
+    let name = facts.node.as_str();
     let unfinished = look.conf.nodes.iter().find(|n| {
         n.name != name
             && !look.finished.contains(&n.name)
             && !view.node(&n.name).is_some_and(|v| v.online)
     });
+    if let Some(host) =
+        facts.others.iter().find(|o| unfinished.is_some_and(|n| n.name == o.as_str()))
+    {
+        return Some(Verdict::Behind {
+            host: host.clone(),
+            reason: format!("'{host}' was left half joined by its last rebuild"),
+            hint: format!(
+                "rebuild {host}: that goes first and puts it right; or remove it with `pvecm delnode {host}` on a member"
+            ),
+        });
+    }
     let who = match unfinished {
         Some(node) => format!("'{}'", brief(&node.name)),
         None if look.adding => "another node".to_owned(),

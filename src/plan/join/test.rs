@@ -19,6 +19,7 @@ fn facts() -> Facts {
         cluster: "lab".to_owned(),
         replace_node: false,
         join_started: false,
+        others: vec![],
     }
 }
 
@@ -86,6 +87,10 @@ fn word(verdict: &Verdict) -> String {
         Verdict::Wait { reason, hint } => {
             assert!(!hint.is_empty());
             format!("wait: {reason}")
+        }
+        Verdict::Behind { host, hint, .. } => {
+            assert!(hint.contains(host.as_str()));
+            format!("behind {host}")
         }
         Verdict::Fail { reason, hint } => {
             assert!(!hint.is_empty());
@@ -228,6 +233,10 @@ fn the_cluster_takes_a_node_only_when_name_address_and_quorum_allow_it() {
         finished: vec!["pve1".to_owned(), "pve3".to_owned()],
         ..cluster(&[("pve3", 13, true), ("pve4", 14, false)])
     };
+    let with_pve4 =
+        Facts { others: vec!["pve3".parse().unwrap(), "pve4".parse().unwrap()], ..facts() };
+    let left_alone =
+        MemberLook { finished: vec!["pve1".to_owned()], ..cluster(&[("pve4", 14, false)]) };
     let no_view = MemberLook { view: None, ..cluster(&[]) };
     let adding = MemberLook { adding: true, ..cluster(&[]) };
     let cases: Vec<(&str, MemberLook, &Facts, &str)> = vec![
@@ -307,10 +316,12 @@ fn the_cluster_takes_a_node_only_when_name_address_and_quorum_allow_it() {
         ),
         (
             "a join in flight",
-            unfinished,
+            unfinished.clone(),
             &plain,
             "wait: 'pve4' is being joined to the cluster at this moment, or was left half joined",
         ),
+        ("left by a host of ours", unfinished.clone(), &with_pve4, "behind pve4"),
+        ("left by a host of ours, whose vote is missing", left_alone, &with_pve4, "behind pve4"),
         (
             "a command in flight",
             adding,
@@ -321,6 +332,64 @@ fn the_cluster_takes_a_node_only_when_name_address_and_quorum_allow_it() {
     ];
     for (name, look, facts, expected) in cases {
         assert_eq!(word(&interpret(&Observation::Member(look), facts)), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_look_ahead_lets_a_host_be_rebuilt_whose_own_vote_is_missing() {
+    let plain = facts();
+    let confirmed = Facts { replace_node: true, ..facts() };
+    let others = Facts { others: vec!["pve4".parse().unwrap()], ..facts() };
+    let left = MemberLook { finished: vec!["pve1".to_owned()], ..cluster(&[("pve4", 14, false)]) };
+    let cases: Vec<(&str, MemberLook, &Facts, &str)> = vec![
+        ("free", cluster(&[]), &plain, "next"),
+        ("no cluster", MemberLook::default(), &plain, "fail: is in no cluster"),
+        (
+            "namesake",
+            cluster(&[("pve3", 13, true), ("pve2", 12, false)]),
+            &plain,
+            "fail: knows a node 'pve2' already",
+        ),
+        (
+            "namesake, confirmed",
+            cluster(&[("pve3", 13, true), ("pve2", 12, false)]),
+            &confirmed,
+            "next",
+        ),
+        (
+            "its vote took the quorum",
+            cluster(&[("pve2", 12, false)]),
+            &plain,
+            "wait: has no quorum",
+        ),
+        (
+            "its vote took the quorum, confirmed",
+            cluster(&[("pve2", 12, false)]),
+            &confirmed,
+            "next",
+        ),
+        (
+            "a namesake elsewhere",
+            cluster(&[("pve2", 22, false)]),
+            &confirmed,
+            "wait: has no quorum",
+        ),
+        (
+            "others are missing too",
+            cluster(&[("pve2", 12, false), ("pve3", 13, false)]),
+            &confirmed,
+            "wait: has no quorum",
+        ),
+        (
+            "another one's vote took the quorum",
+            cluster(&[("pve4", 14, false)]),
+            &others,
+            "wait: has no quorum",
+        ),
+        ("another one was left half joined", left, &others, "behind pve4"),
+    ];
+    for (name, look, facts, expected) in cases {
+        assert_eq!(word(&ahead(&look, facts)), expected, "{name}");
     }
 }
 

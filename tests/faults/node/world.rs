@@ -334,15 +334,6 @@ impl World {
         Done::say("Killing node 2\n")
     }
 
-    /// The operator removes a node from the cluster that never became one.
-    pub(crate) fn forget_unfinished(&mut self, address: &str) {
-        let name = self.machines.get(address).map(|m| m.name.clone()).unwrap_or_default();
-        if !self.finished.contains(&name) {
-            self.members.retain(|(_, _, at)| at != address);
-            self.expected = None;
-        }
-    }
-
     /// Makes it stand-alone again, as the repair does.
     pub(crate) fn stand_alone(&mut self, address: &str) {
         let machine = self.machines.get_mut(address).unwrap();

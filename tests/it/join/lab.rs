@@ -225,6 +225,7 @@ impl Node {
             cluster_name: "lab".to_owned(),
             replace_node: false,
             join_started: false,
+            others: Vec::new(),
         }
     }
 
