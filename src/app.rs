@@ -12,6 +12,7 @@ mod database;
 mod leases;
 mod meters;
 mod recorder;
+mod types;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -26,10 +27,12 @@ use tokio_util::sync::CancellationToken;
 use crate::apps::Library;
 use crate::apps::publish::Publisher;
 use crate::assets::BootFiles;
+use crate::boot::rehearsal::Rehearsals;
 use crate::boot::{dhcp, port_owner, tftp};
 use crate::config::apps::Apps;
 use crate::config::reload::{self, Reloader, ServerTypesView};
 use crate::config::{Config, PxeMode, UnknownPolicy};
+use crate::doctor::{Doctor, Inside};
 use crate::domain::boot::{BootDirectory, BootSink};
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, ImportLimits};
@@ -44,7 +47,7 @@ use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
 use crate::web::serve::Transport;
 use crate::web::tls::Identity;
-use crate::web::{self, GuestOperations, ServerTypeList, Traffic, WebParts, WebState};
+use crate::web::{self, GuestOperations, Traffic, WebParts, WebState};
 
 /// The database's file below the data directory.
 pub const DATABASE: &str = "ironhatch.redb";
@@ -123,6 +126,7 @@ pub struct App {
     types: Reloader,
     view: watch::Receiver<Arc<ServerTypesView>>,
     recorder: recorder::Writer,
+    rehearsals: Rehearsals,
     http: TcpListener,
     tls: Option<(TcpListener, Identity)>,
     control: UnixListener,
@@ -208,7 +212,9 @@ impl App {
         engine.settle_after_restore().await.map_err(|e| StartError::Config(e.to_string()))?;
         let keeps_strangers =
             config.pxe.as_ref().is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
-        let (sink, recorder) = recorder::recorder(store.clone(), keeps_strangers, over.clone());
+        let rehearsals = Rehearsals::default();
+        let (sink, recorder) =
+            recorder::recorder(store.clone(), keeps_strangers, over.clone(), rehearsals.clone());
         let sink: Arc<dyn BootSink> = Arc::new(sink);
         let boot_files = Arc::new(boot_files(&config)?);
         let http = bind_http(&config).await?;
@@ -229,6 +235,7 @@ impl App {
             types,
             view,
             recorder,
+            rehearsals,
             http,
             tls,
             control,
@@ -303,13 +310,18 @@ impl App {
         let recorder = tokio::spawn(self.recorder.run(recorder_stop.clone()));
         tasks.spawn(Reporter::new(self.store.clone(), Arc::clone(&self.config)).run(stop.clone()));
         tasks.spawn(self.types.run(stop.clone()));
-        let (list, types) = watch::channel(Arc::new(list_of(&self.view.borrow())));
-        tasks.spawn(follow_types(self.view, list, stop.clone()));
+        let (list, types) = watch::channel(Arc::new(types::list_of(&self.view.borrow())));
+        tasks.spawn(types::follow(self.view, list, stop.clone()));
         let meters = meters::Numbers {
             store: self.store.clone(),
             dhcp: self.dhcp.as_ref().map(|(_, counters)| counters.clone()),
             tftp: self.tftp.as_ref().map(tftp::Server::counters),
         };
+        let doctor = Doctor::new(Inside {
+            engine: self.engine.clone(),
+            dhcp: self.dhcp.as_ref().map(|(_, counters)| counters.clone()),
+            rehearsals: self.rehearsals,
+        });
         let operator = web::router(WebState::new(WebParts {
             operations: Arc::new(self.engine.clone()),
             guests: self.engine.guests().map(|guests| Arc::new(guests) as Arc<dyn GuestOperations>),
@@ -318,6 +330,7 @@ impl App {
             version: env!("CARGO_PKG_VERSION"),
             public_url: self.config.server.public_url.clone(),
             traffic: self.traffic.clone(),
+            doctor: Arc::new(doctor),
             meters: Arc::new(meters),
             cancel: stop.clone(),
         }));
@@ -505,28 +518,6 @@ fn addresses_of(interfaces: &[String]) -> Vec<Ipv4Addr> {
         .filter(|i| interfaces.contains(&i.interface_name))
         .filter_map(|i| i.address.as_ref()?.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip))
         .collect()
-}
-
-fn list_of(view: &ServerTypesView) -> ServerTypeList {
-    ServerTypeList {
-        types: view.types.values().cloned().collect(),
-        errors: view.errors.values().flatten().map(ToString::to_string).collect(),
-    }
-}
-
-async fn follow_types(
-    mut view: watch::Receiver<Arc<ServerTypesView>>,
-    list: watch::Sender<Arc<ServerTypeList>>,
-    stop: CancellationToken,
-) {
-    loop {
-        tokio::select! {
-            changed = view.changed() => if changed.is_err() { return },
-            () = stop.cancelled() => return,
-        }
-        let now = list_of(&view.borrow_and_update());
-        list.send_replace(Arc::new(now));
-    }
 }
 
 /// Cancels the token at SIGTERM or SIGINT.

@@ -2,4 +2,5 @@
 
 pub mod dhcp;
 pub mod port_owner;
+pub mod rehearsal;
 pub mod tftp;

@@ -10,12 +10,14 @@ mod app;
 mod call;
 mod client;
 mod command;
+mod doctor;
 mod guest;
 mod node;
 mod print;
 
 pub use app::{AppCommand, Install};
 pub use client::ClientError;
+pub use doctor::{Doctor, run_doctor};
 pub use guest::{GuestCommand, Target};
 pub use node::NodeCommand;
 
@@ -33,6 +35,8 @@ pub mod exit {
     pub const NOT_FOUND: u8 = 4;
     /// The appliance cannot be reached.
     pub const UNREACHABLE: u8 = 5;
+    /// `doctor` found warnings and no errors.
+    pub const WARNINGS: u8 = 8;
     /// The configuration is wrong (`EX_USAGE` family, as other appliances do).
     pub const CONFIGURATION: u8 = 64;
 }
@@ -46,6 +50,7 @@ Examples:
   ironhatch app install static-website club --set title='The club' --wait
   ironhatch guest upgrade club --wait
   ironhatch job list --status failed
+  ironhatch doctor
 
 Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 refused, 4 not found, 5 appliance not reachable, 64 wrong configuration";
 
@@ -109,6 +114,8 @@ pub enum Command {
         #[arg(long)]
         quiet: bool,
     },
+    /// Find out what is wrong with the LAN and the installation, and what to do about it
+    Doctor(Doctor),
     /// Import, list and delete Proxmox VE images
     #[command(subcommand)]
     Image(ImageCommand),
@@ -387,6 +394,7 @@ impl Command {
             self,
             Self::Serve
                 | Self::Check { .. }
+                | Self::Doctor(_)
                 | Self::App(AppCommand::Lint { .. } | AppCommand::Schema)
                 | Self::Node(NodeCommand::Serve(_))
                 | Self::Db(

@@ -6,6 +6,7 @@ pub mod assets;
 pub mod boot;
 pub mod cli;
 pub mod config;
+pub mod doctor;
 pub mod domain;
 #[cfg(any(test, feature = "fakes"))]
 pub mod fakes;

@@ -18,6 +18,10 @@ fn main() -> ExitCode {
         // Not through the log: on a node there is the journal, and no configuration of the appliance.
         Command::Node(NodeCommand::Serve(config)) => ExitCode::from(agent::serve(config)),
         Command::Check { quiet } => run_check(&cli, *quiet),
+        Command::Doctor(command) => match runtime() {
+            Ok(runtime) => runtime.block_on(cli::run_doctor(&cli.reach, &cli.config, command)),
+            Err(error) => fail(exit::FAILED, &error),
+        },
         Command::Db(
             command @ (DbCommand::List
             | DbCommand::Restore { .. }

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hickory_resolver::TokioResolver;
-use http_body_util::Full;
-use hyper::header::{HeaderName, HeaderValue};
-use hyper::{Method, Request};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -104,17 +105,54 @@ pub async fn status_of(url: &str, timeout: Duration) -> Result<u16, RequestError
     send(request, timeout).await
 }
 
+/// Fetches a document once, at most `most` bytes of it; redirects are not followed.
+///
+/// # Errors
+/// [`RequestError`]; `Status` for any other than 200.
+pub async fn fetch(
+    method: Method,
+    url: &str,
+    timeout: Duration,
+    most: usize,
+) -> Result<(HeaderMap, Bytes), RequestError> {
+    let request = Request::builder()
+        .method(method)
+        .uri(url)
+        .header("user-agent", "ironhatch")
+        .body(Full::default())
+        .map_err(|e| RequestError::Malformed(e.to_string()))?;
+    let whole = async {
+        let response = exchange(request, timeout).await?;
+        if response.status() != StatusCode::OK {
+            return Err(RequestError::Status(response.status().as_u16()));
+        }
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, most).collect().await;
+        let body = body.map_err(|e| RequestError::Connection(e.to_string()))?;
+        Ok((head.headers, body.to_bytes()))
+    };
+    tokio::time::timeout(timeout, whole)
+        .await
+        .unwrap_or_else(|_| Err(RequestError::Timeout(timeout.as_secs())))
+}
+
 async fn send(request: Request<Full<Bytes>>, timeout: Duration) -> Result<u16, RequestError> {
+    Ok(exchange(request, timeout).await?.status().as_u16())
+}
+
+async fn exchange(
+    request: Request<Full<Bytes>>,
+    timeout: Duration,
+) -> Result<Response<Incoming>, RequestError> {
     let connector = tokio::task::spawn_blocking(move || connector(timeout))
         .await
         .map_err(|e| RequestError::Connection(e.to_string()))??;
     let client: legacy::Client<Connector, Full<Bytes>> =
         legacy::Client::builder(TokioExecutor::new()).build(connector);
-    let response = tokio::time::timeout(timeout, client.request(request))
+    tokio::time::timeout(timeout, client.request(request))
         .await
         .map_err(|_| RequestError::Timeout(timeout.as_secs()))?
-        .map_err(|e| RequestError::Connection(cause(&e)))?;
-    Ok(response.status().as_u16())
+        .map_err(|e| RequestError::Connection(cause(&e)))
 }
 
 /// The innermost reason of an error: "connection refused" says more than "client error".

@@ -27,6 +27,7 @@ use crate::store::Store;
 mod api;
 mod asset;
 mod auth;
+mod doctor;
 mod draft;
 mod entry;
 pub mod file;
@@ -48,6 +49,7 @@ mod view;
 pub(crate) mod test;
 
 pub use auth::{ControlSocket, TlsTransport, setup_link};
+pub use doctor::Doctor;
 pub use operation::{Archive, Archives, GuestOperations, Operations, Site, Vitals};
 pub use problem::not_found;
 pub use traffic::{Traffic, counted};
@@ -86,6 +88,8 @@ pub struct WebParts {
     pub public_url: String,
     /// What the listeners carry and which limits were met.
     pub traffic: Traffic,
+    /// Looks for what is wrong with LAN and installation.
+    pub doctor: Arc<dyn Doctor>,
     /// Numbers of the other parts, for metrics.
     pub meters: Arc<dyn metrics::Meters>,
     /// Ends event streams, so that a shutdown can drain.

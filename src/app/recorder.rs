@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::boot::rehearsal::Rehearsals;
 use crate::domain::boot::{BootObservation, BootSink, ClientFacts};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::mac::Mac;
@@ -29,10 +30,14 @@ pub(crate) struct Recorder {
     queue: mpsc::Sender<BootObservation>,
     dropped: Arc<AtomicU64>,
     over: Overruns,
+    rehearsals: Rehearsals,
 }
 
 impl BootSink for Recorder {
     fn observe(&self, observation: BootObservation) {
+        if self.rehearsals.take(&observation) {
+            return;
+        }
         if self.queue.try_send(observation).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             self.over.met(Over::Observations);
@@ -51,8 +56,14 @@ pub(crate) struct Writer {
     over: Overruns,
 }
 
-/// Makes both ends. `keeps_strangers`: whether machines that nobody registered become sightings.
-pub(crate) fn recorder(store: Store, keeps_strangers: bool, over: Overruns) -> (Recorder, Writer) {
+/// Makes both ends. `keeps_strangers`: whether machines that nobody registered become sightings. What is observed of
+/// `rehearsals` goes back to them and is not written.
+pub(crate) fn recorder(
+    store: Store,
+    keeps_strangers: bool,
+    over: Overruns,
+    rehearsals: Rehearsals,
+) -> (Recorder, Writer) {
     let (sender, queue) = mpsc::channel(OBSERVATIONS);
     let dropped = Arc::new(AtomicU64::new(0));
     let writer = Writer {
@@ -63,7 +74,7 @@ pub(crate) fn recorder(store: Store, keeps_strangers: bool, over: Overruns) -> (
         dropped: Arc::clone(&dropped),
         over: over.clone(),
     };
-    (Recorder { queue: sender, dropped, over }, writer)
+    (Recorder { queue: sender, dropped, over, rehearsals }, writer)
 }
 
 /// The same thing seen several times in a row counts once with its number.
@@ -241,7 +252,7 @@ mod test {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
         let over = over();
-        let (sink, writer) = recorder(store.clone(), true, over.clone());
+        let (sink, writer) = recorder(store.clone(), true, over.clone(), Rehearsals::default());
         for n in 0..50_000u32 {
             let [_, a, b, c] = n.to_be_bytes();
             sink.observe(seen(Mac([0x52, 0x54, 0, a, b, c]), true, "offered"));
@@ -262,7 +273,7 @@ mod test {
     async fn a_transfer_that_knows_only_its_address_finds_its_machine_and_repeats_are_counted() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
-        let (sink, writer) = recorder(store.clone(), true, over());
+        let (sink, writer) = recorder(store.clone(), true, over(), Rehearsals::default());
         let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
         for _ in 0..3 {
             sink.observe(seen(mac, true, "offered snponly.efi"));

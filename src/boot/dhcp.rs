@@ -15,6 +15,7 @@ mod counters;
 mod interface;
 mod probe;
 mod socket;
+pub mod survey;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -201,6 +202,9 @@ impl Server {
                 return None;
             }
         };
+        if request.is_relayed() && self.interfaces.local(request.giaddr).is_none() {
+            self.counters.count(Counted::Relayed);
+        }
         if !self.interfaces.is_allowed(arrival.interface, &self.config.interfaces) {
             self.counters.count(Counted::OtherInterface);
             return None;

@@ -177,6 +177,8 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
         Command::Guest(command) => command.call()?,
         Command::Node(command) => command.call()?.ok_or_else(offline)?,
         Command::System(SystemCommand::Discovery) => Call::get("/api/system/discovery"),
-        Command::Serve | Command::Check { .. } | Command::Db(_) => return Err(offline()),
+        Command::Serve | Command::Check { .. } | Command::Doctor(_) | Command::Db(_) => {
+            return Err(offline());
+        }
     })
 }

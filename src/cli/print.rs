@@ -235,7 +235,7 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
                 line(&format!("note: {}", problem.as_str().unwrap_or_default()));
             }
         }
-        Command::Serve | Command::Check { .. } | Command::Db(_) => {}
+        Command::Serve | Command::Check { .. } | Command::Doctor(_) | Command::Db(_) => {}
     }
 }
 

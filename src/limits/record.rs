@@ -15,6 +15,10 @@ super::limits! {
     SIGHTINGS: usize = 1000, "machines";
     /// Entries kept per machine: some hundred boots of a machine that retries for ever.
     BOOT_LOG_PER_MACHINE: u64 = 500, "entries";
+    /// Machines that the appliance played itself and still knows as such: more than are played in a minute.
+    REHEARSALS: usize = 64, "machines";
+    /// What is kept of each of them: a boot is some ten lines.
+    REHEARSED_OBSERVATIONS: usize = 64, "observations";
     /// Events kept: a year of a busy fleet; the log of each job is kept apart from this.
     EVENTS_KEPT: u64 = 500_000, "events";
     /// Writes that may wait in the queue before callers wait: bounds memory when the disk is slow.

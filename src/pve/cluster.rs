@@ -82,6 +82,24 @@ impl Cluster {
         self.ask_rows(Ask::get(&["nodes"]), read_node).await
     }
 
+    /// Whether the cluster has a majority of its nodes (`GET /cluster/status`); `None`: the member is in no cluster.
+    ///
+    /// # Errors
+    /// [`PveError`].
+    pub async fn is_quorate(&self) -> Result<Option<bool>, PveError> {
+        let rows = self.ask_rows(Ask::get(&["cluster", "status"]), |row| Some(read_quorum(row)));
+        Ok(rows.await?.into_iter().flatten().next())
+    }
+
+    /// What a node's clock says, in seconds since 1970 (`GET /nodes/{node}/time`).
+    ///
+    /// # Errors
+    /// [`PveError`].
+    pub async fn clock(&self, node: &NodeName) -> Result<u64, PveError> {
+        let ask = Ask::get(&["nodes", node.as_str(), "time"]);
+        self.ask_one(ask, |data| Some(number_of(data, "time")).filter(|time| *time > 0)).await
+    }
+
     /// All guests of all nodes that the token may see: with rights on a pool only, those of the pool.
     ///
     /// # Errors
@@ -133,6 +151,11 @@ pub(super) fn read_node(row: &Value) -> Option<NodeStatus> {
         memory_used: number_of(row, "mem"),
         uptime_secs: number_of(row, "uptime"),
     })
+}
+
+/// A row of `/cluster/status`: only the cluster's own row knows about quorum.
+fn read_quorum(row: &Value) -> Option<bool> {
+    (text_of(row, "type") == "cluster").then(|| flag_of(row, "quorate"))
 }
 
 pub(super) fn read_guest(row: &Value) -> Option<GuestRow> {

@@ -159,6 +159,9 @@ async fn every_call_is_as_the_schema_demands_and_does_what_it_says() {
     assert!(call!(cluster.version()).is_supported());
     assert_eq!(call!(cluster.cluster_nodes()).len(), 2);
     assert!(call!(cluster.permissions()).allow("/pool/ironhatch", "VM.Allocate"));
+    assert_eq!(call!(admin.is_quorate()), Some(true));
+    let clock = i64::try_from(call!(admin.clock(&node))).unwrap();
+    assert!((jiff::Timestamp::now().as_second() - clock).abs() < 60, "{clock}");
     assert_eq!(call!(cluster.storages(&node)).len(), 3);
     assert_eq!(call!(cluster.bridges(&node)).len(), 1);
     assert_eq!(call!(cluster.content(&node, &local, Content::Template, None))[0].volid, TEMPLATE);

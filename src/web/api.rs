@@ -14,6 +14,7 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 
 mod app;
+mod doctor;
 mod guest;
 mod host;
 mod job;
@@ -68,6 +69,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/sightings", get(system::sightings))
         .route("/api/sightings/{mac}/ignore", post(system::ignore))
         .route("/api/server-types", get(system::server_types))
+        .route("/api/doctor", get(doctor::last).post(doctor::check))
         .route("/api/limits", get(system::limits))
         .route("/api/session", get(system::session))
         .route("/api/cluster/key", get(system::cluster_key))

@@ -74,6 +74,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/nodes/prometheus-token", post(node::reader_token))
         .route("/nodes/{name}/revoke", post(node::revoke))
         .route("/health", get(health::show))
+        .route("/health/check", post(health::check))
         .route("/jobs", get(job::list))
         .route("/jobs/{id}", get(job::show))
         .route("/jobs/{id}/log.txt", get(job::log_file))

@@ -2,6 +2,7 @@
 
 mod auth;
 pub(crate) mod catalog;
+pub(crate) mod doctor;
 mod golden;
 mod guest_api;
 mod guest_page;

@@ -13,6 +13,7 @@ use ironhatch::domain::mac::Mac;
 use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::time::Timestamp;
 use ironhatch::jobs::{HostChange, ImportRequest, NewHost, RebuildRequest};
+use ironhatch::plan::doctor::{Facts, Report, examine, facts};
 use ironhatch::store::{HostReads as _, HostWriteError, MasterKey, Store};
 use ironhatch::web::{
     self, GuestOperations, Operations, ServerTypeList, WebParts, WebState, setup_link,
@@ -104,6 +105,24 @@ impl web::metrics::Meters for NoMeters {
     }
 }
 
+/// Finds one taken port as often as it is asked.
+#[derive(Default)]
+struct OneFinding(std::sync::Mutex<Option<Arc<Report>>>);
+
+impl web::Doctor for OneFinding {
+    fn last(&self) -> Option<Arc<Report>> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn check(&self) -> BoxFuture<'_, Arc<Report>> {
+        let holder = facts::Holder::Other(Some("dnsmasq (process 812)".to_owned()));
+        let ports = vec![facts::Port { name: "UDP 67 (DHCP)", number: 67, holder }];
+        let found = Arc::new(examine(&Facts { now: now(), ports, ..Facts::default() }));
+        *self.0.lock().unwrap() = Some(Arc::clone(&found));
+        Box::pin(std::future::ready(found))
+    }
+}
+
 /// Starts the dashboard with operations on guests, or without.
 async fn dashboard_with(
     dir: &tempfile::TempDir,
@@ -123,6 +142,7 @@ async fn dashboard_with(
         version: "0.0.0-test",
         public_url: format!("http://{address}"),
         traffic: web::Traffic::new(ironhatch::limits::over::Overruns::new(Arc::new(|| 0))),
+        doctor: Arc::new(OneFinding::default()),
         meters: Arc::new(NoMeters),
         cancel: cancel.clone(),
     }));
@@ -251,6 +271,12 @@ async fn an_operator_sets_the_password_and_watches_a_host_change_state() {
     move_host(&store, 1, HostEvent::AnswerServed).await;
     see(&client, "#status .badge[data-state=installing]").await;
 
+    // What is wrong with LAN and installation is asked for with one button.
+    client.goto(&format!("http://{address}/health")).await.unwrap();
+    see(&client, "section[aria-labelledby=doctor] button").await.click().await.unwrap();
+    see(&client, "section[aria-labelledby=doctor] .badge.bad").await;
+    picture(&client, "health-checked").await;
+
     // Logging out leads to the login, and it leads back.
     see(&client, ".logout button").await.click().await.unwrap();
     see(&client, "#password").await;
@@ -290,6 +316,9 @@ async fn on_a_phone_nothing_is_wider_than_the_screen() {
     see(&client, "form button").await.click().await.unwrap();
     see(&client, ".tile.bad").await;
     let host = format!("/hosts/{}", host(1).id);
+    client.goto(&format!("http://{address}/health")).await.unwrap();
+    see(&client, "section[aria-labelledby=doctor] button").await.click().await.unwrap();
+    see(&client, "section[aria-labelledby=doctor] .badge.bad").await;
     for path in ["/", "/hosts/new", "/jobs", "/sightings", "/images", "/health", &host, "/nowhere"]
     {
         client.goto(&format!("http://{address}{path}")).await.unwrap();

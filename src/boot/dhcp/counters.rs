@@ -31,6 +31,7 @@ macro_rules! counted {
 counted! {
     Received "received" "Datagrams taken from a socket.";
     Junk "junk" "Datagrams that are no DHCP request of an Ethernet client, or too long, or our own.";
+    Relayed "relayed" "Requests that came through a relay.";
     OtherInterface "other_interface" "Requests from an interface that is not served.";
     NoLocalAddress "no_local_address" "Requests on an interface that has no IPv4 address.";
     Offer "offer" "OFFERs decided on.";

@@ -33,6 +33,27 @@ pub(super) fn nodes(world: &mut World, request: &Request) -> Outcome {
     Ok(rows.collect())
 }
 
+pub(super) fn status(world: &mut World, _: &Request) -> Outcome {
+    let nodes = world.nodes.len();
+    let quorate = u8::from(world.quorate);
+    let cluster = json!({
+        "type": "cluster", "id": "cluster", "name": "lab", "nodes": nodes, "quorate": quorate, "version": 3,
+    });
+    let members = world.nodes.iter().enumerate().map(|(n, node)| {
+        json!({
+            "type": "node", "id": format!("node/{}", node.name), "name": node.name, "nodeid": n + 1,
+            "online": u8::from(node.up), "local": u8::from(n == 0), "level": "",
+        })
+    });
+    // A node that is in no cluster has no row for it.
+    Ok((nodes > 1).then_some(cluster).into_iter().chain(members).collect())
+}
+
+pub(super) fn time(_: &mut World, _: &Request) -> Outcome {
+    let now = World::now();
+    Ok(json!({ "time": now, "localtime": now, "timezone": "UTC" }))
+}
+
 fn object(value: Value) -> Map<String, Value> {
     match value {
         Value::Object(map) => map,

@@ -45,6 +45,8 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/nodes", Need::Token, calls::nodes),
     route("GET", "/access/permissions", Need::Token, calls::permissions),
     route("GET", "/cluster/resources", Need::Token, calls::resources),
+    route("GET", "/cluster/status", Need::Any("/", &["Sys.Audit"]), calls::status),
+    route("GET", "/nodes/{node}/time", Need::Any("/nodes/{node}", &["Sys.Audit"]), calls::time),
     route("GET", "/cluster/nextid", Need::Token, calls::nextid),
     route("GET", "/pools", Need::Token, calls::pools),
     route("PUT", "/pools", Need::Any("/pool/{poolid}", &["Pool.Allocate"]), calls::set_pool),

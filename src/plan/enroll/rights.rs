@@ -71,6 +71,18 @@ impl Rights {
         }
     }
 
+    /// What is needed and not allowed, as path and privilege, in order of paths.
+    #[must_use]
+    pub fn missing(&self, allows: impl Fn(&str, &str) -> bool) -> Vec<(String, &'static str)> {
+        let mut missing = Vec::new();
+        for (path, role, _) in self.grants() {
+            let privileges = ROLES.iter().find(|(name, _)| *name == role).map_or(&[][..], |r| r.1);
+            let lacking = privileges.iter().filter(|privilege| !allows(&path, privilege));
+            missing.extend(lacking.map(|privilege| (path.clone(), *privilege)));
+        }
+        missing
+    }
+
     /// Entries of access lists: path, role, whether it reaches below the path.
     fn grants(&self) -> BTreeSet<(String, String, bool)> {
         let mut grants = BTreeSet::new();

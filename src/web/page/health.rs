@@ -1,9 +1,11 @@
-//! How the appliance itself stands: its database, limits that were met, what is in use, and all limits with their reasons.
+//! How the appliance itself stands: what the doctor found, its database, limits that were met, what is in use, and all
+//! limits with their reasons.
 
 use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect};
 
 use super::{Frame, Page, render};
 use crate::domain::time::Timestamp;
@@ -12,6 +14,7 @@ use crate::limits::operator::MOST_STREAMS;
 use crate::limits::over::Over;
 use crate::limits::record::SIGHTINGS;
 use crate::limits::{self, Part};
+use crate::plan::doctor::{Finding, Report, Severity};
 use crate::store::{
     BackupState, LAST_RESTORE, LastRestore, SettingReads as _, SightingReads as _, StoreError,
 };
@@ -68,10 +71,65 @@ impl BackupRow {
     }
 }
 
+/// What the doctor found.
+struct Checkup {
+    when: When,
+    headline: String,
+    /// The worst first.
+    wrong: Vec<FindingRow>,
+    fine: Vec<FindingRow>,
+}
+
+struct FindingRow {
+    severity: &'static str,
+    /// Colour of its badge.
+    tone: &'static str,
+    area: &'static str,
+    code: &'static str,
+    sentence: String,
+    fix: &'static str,
+}
+
+impl Checkup {
+    fn new(report: &Report, now: Timestamp) -> Self {
+        let row = |finding: &Finding| FindingRow {
+            severity: finding.severity().name(),
+            tone: match finding.severity() {
+                Severity::Ok => "good",
+                Severity::Note => "",
+                Severity::Warning => "busy",
+                Severity::Error => "bad",
+            },
+            area: finding.area.title(),
+            code: finding.code(),
+            sentence: finding.sentence.clone(),
+            fix: finding.fix(),
+        };
+        let rows = report.findings.iter().map(row);
+        let (fine, wrong) = rows.partition(|row: &FindingRow| row.severity == "ok");
+        let counted = |severity: Severity, one: &str| match report.count(severity) {
+            0 => None,
+            1 => Some(format!("1 {one}")),
+            n => Some(format!("{n} {one}s")),
+        };
+        let counts: Vec<String> =
+            [(Severity::Error, "error"), (Severity::Warning, "warning"), (Severity::Note, "note")]
+                .into_iter()
+                .filter_map(|(severity, one)| counted(severity, one))
+                .collect();
+        let headline = match counts.as_slice() {
+            [] => "Everything that was looked at is in order".to_owned(),
+            counts => counts.join(", "),
+        };
+        Self { when: When::new(report.at, now), headline, wrong, fine }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "health.html")]
 struct HealthPage {
     frame: Frame,
+    checkup: Option<Checkup>,
     restored: Option<RestoreRow>,
     backups: BackupRow,
     met: Vec<MetRow>,
@@ -119,6 +177,7 @@ pub(super) async fn show(State(web): State<WebState>, operator: Operator) -> Pag
     ];
     render(&HealthPage {
         frame,
+        checkup: web.parts.doctor.last().map(|report| Checkup::new(&report, now)),
         restored,
         backups: BackupRow::new(&backups, now),
         met: met.collect(),
@@ -126,4 +185,10 @@ pub(super) async fn show(State(web): State<WebState>, operator: Operator) -> Pag
         version: web.parts.version,
         parts: limits::parts(),
     })
+}
+
+/// Looks now, then shows what was found.
+pub(super) async fn check(State(web): State<WebState>, _: Operator) -> Page {
+    web.parts.doctor.check().await;
+    Ok(Redirect::to("/health").into_response())
 }

@@ -103,6 +103,7 @@ impl Scene {
             version: "0.0.0-test",
             public_url: "http://192.0.2.10:8080".into(),
             traffic: traffic.clone(),
+            doctor: Arc::new(super::doctor::Canned::default()),
             meters: Arc::new(super::limits::Still),
             cancel: cancel.clone(),
         });

@@ -9,6 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use axum::http::Request;
+use futures_util::future::BoxFuture;
 use ironhatch::assets::BootFiles;
 use ironhatch::config::reload::ServerTypesView;
 use ironhatch::config::{Config, ProcessSecrets};
@@ -22,6 +23,7 @@ use ironhatch::domain::time::Timestamp;
 use ironhatch::image::{ImageStore, ImportLimits};
 use ironhatch::jobs::{CallbackBase, Context, Engine, ImportRequest, NewHost, RebuildRequest};
 use ironhatch::limits::over::Overruns;
+use ironhatch::plan::doctor::{Facts, Report, examine};
 use ironhatch::proto::iso9660::sample;
 use ironhatch::store::{HostReads as _, HostWriteError, JobReads as _, MasterKey, Store, of_job};
 use ironhatch::web::machine::MachineState;
@@ -88,6 +90,7 @@ impl Appliance {
             version: "0.0.0",
             public_url: URL.to_owned(),
             traffic: Traffic::new(overruns()),
+            doctor: Arc::new(NoDoctor),
             meters: Arc::new(NoMeters),
             cancel: CancellationToken::new(),
         }))
@@ -224,6 +227,19 @@ fn engine(dir: &Path, store: &Store, stop: CancellationToken) -> Engine {
 
 fn overruns() -> Overruns {
     Overruns::new(Arc::new(|| 0))
+}
+
+/// Looks at nothing: what a doctor sends on the wire is not what is fuzzed here.
+struct NoDoctor;
+
+impl web::Doctor for NoDoctor {
+    fn last(&self) -> Option<Arc<Report>> {
+        None
+    }
+
+    fn check(&self) -> BoxFuture<'_, Arc<Report>> {
+        Box::pin(std::future::ready(Arc::new(examine(&Facts::default()))))
+    }
 }
 
 /// There is no DHCP or TFTP service beside this router.

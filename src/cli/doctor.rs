@@ -1,0 +1,128 @@
+//! `ironhatch doctor`: asks the daemon what is wrong, or looks alone when none runs.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::client::{Client, ClientError};
+use super::{Reach, exit, print};
+use crate::config::{Config, ProcessSecrets};
+use crate::plan::doctor::Report;
+
+/// What `--help` teaches.
+const HELP: &str = "\
+Looks for what keeps machines from booting or rebuilds from ending well: ports and their holders, interfaces, MTU, the
+public URL, disk, images, server types, clock, certificate, firewall; which DHCP servers answer on the segment, how fast,
+and whether one of them sends what firmware stumbles over; the cluster, its quorum and release, and the token's rights.
+Each finding says what was seen and what to do; docs/doctor.md explains each of them.
+
+Nothing is changed. On the LAN it asks as a machine would that boots from the network, with a made-up hardware address;
+DHCP servers may set an address aside for it for a minute. It takes some seconds, because some DHCP servers do.
+
+With a running daemon the daemon looks. Without one the command looks alone, as far as it can: run it as root then.
+
+Examples:
+  ironhatch doctor
+  ironhatch doctor --json | jq -r '.findings[] | select(.severity == \"error\") | .fix'
+  sudo ironhatch doctor            when the daemon does not start
+
+Exit codes: 0 in order, or notes only; 8 warnings; 1 errors were found, or it could not look";
+
+/// `ironhatch doctor`
+#[derive(Debug, Clone, Args)]
+#[command(after_help = HELP)]
+pub struct Doctor {
+    /// Show also what is in order
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// Carries the command out.
+pub async fn run_doctor(reach: &Reach, config: &Path, command: &Doctor) -> ExitCode {
+    let report = match ask(reach, config).await {
+        Ok(value) => value,
+        Err(error) => {
+            print::error(&error, reach.json);
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    if reach.json {
+        print::line(&report.to_string());
+    } else {
+        show(&report, command.all);
+    }
+    ExitCode::from(exit_code(&report))
+}
+
+async fn ask(reach: &Reach, config: &Path) -> Result<Value, ClientError> {
+    // A configuration that is wrong is no reason not to look: it is what the look will say.
+    let data_dir = match reach.needs_data_dir() {
+        true => Config::load(config, &ProcessSecrets).map(|(c, _)| c.data_dir).ok(),
+        false => Some(std::path::PathBuf::new()),
+    };
+    let Some(data_dir) = data_dir else {
+        let why = "the configuration is wrong, so its control socket is not known";
+        return Ok(alone(config, why).await);
+    };
+    let asked = match Client::connect(reach, &data_dir).await {
+        Ok(client) => client.send(hyper::Method::POST, "/api/doctor", Some(&json!({}))).await,
+        Err(error) => Err(error),
+    };
+    match asked {
+        // A named appliance that cannot be reached is not this machine.
+        Err(error @ ClientError::Unreachable { .. }) if reach.needs_data_dir() => {
+            Ok(alone(config, &error.to_string()).await)
+        }
+        other => other,
+    }
+}
+
+async fn alone(config: &Path, why: &str) -> Value {
+    let report: Report = crate::doctor::alone(config, &ProcessSecrets, why).await;
+    json!({
+        "at": report.at.to_string(), "worst": report.worst(), "findings": report.findings,
+    })
+}
+
+fn exit_code(report: &Value) -> u8 {
+    match report.get("worst").and_then(Value::as_str) {
+        Some("ok" | "note") => exit::OK,
+        Some("warning") => exit::WARNINGS,
+        _ => exit::FAILED,
+    }
+}
+
+fn show(report: &Value, all: bool) {
+    let findings = report.get("findings").and_then(Value::as_array).cloned().unwrap_or_default();
+    let (fine, wrong): (Vec<Value>, Vec<Value>) =
+        findings.into_iter().partition(|f| print::text(f, "severity") == "ok");
+    for finding in &wrong {
+        let severity = print::text(finding, "severity").to_uppercase();
+        let about = print::text(finding, "area");
+        print::line(&format!("{severity:8} {about}: {}", print::text(finding, "finding")));
+        print::line(&format!("         {}", print::text(finding, "fix")));
+        print::line(&format!("         ({})", print::text(finding, "code")));
+    }
+    if all {
+        for finding in &fine {
+            let about = print::text(finding, "area");
+            print::line(&format!("OK       {about}: {}", print::text(finding, "finding")));
+        }
+    }
+    let hint = if all || fine.is_empty() { "" } else { "; --all shows them" };
+    print::line(&format!("{} in order{hint}", fine.len()));
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn the_exit_code_follows_the_worst_finding() {
+        let of = |worst: &str| exit_code(&json!({ "worst": worst }));
+        assert_eq!([of("ok"), of("note"), of("warning"), of("error")], [0, 0, 8, 1]);
+        assert_eq!(exit_code(&json!({})), 1, "no report is no good report");
+    }
+}
