@@ -71,8 +71,8 @@ fn configuration(facts: &Facts, found: &mut Vec<Finding>) {
     match configuration.server_types {
         0 => found.push(area.finds(Problem::NoServerType, "There is no usable server type.")),
         n if configuration.errors.is_empty() => {
-            let types = if n == 1 { "server type is" } else { "server types are" };
-            found.push(area.fine(format!("The configuration and {n} {types} in order.")));
+            let types = if n == 1 { "server type" } else { "server types" };
+            found.push(area.fine(format!("The configuration is in order, with {n} {types}.")));
         }
         _ => {}
     }
