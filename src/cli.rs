@@ -228,6 +228,12 @@ pub enum HostCommand {
         /// Name or id
         host: String,
     },
+    /// Tell how a host's newest boots went, why one failed, and what to do
+    #[command(after_help = "Example:\n  ironhatch host boot pve1")]
+    Boot {
+        /// Name or id
+        host: String,
+    },
     /// Erase a host's disk and make it a node
     #[command(after_help = "Example:\n  ironhatch host rebuild pve1 --confirm pve1 --wait")]
     Rebuild {
@@ -325,6 +331,11 @@ pub enum JobCommand {
 pub enum SightingCommand {
     /// List machines that are not registered
     List,
+    /// Tell how a machine's newest boots went, why one failed, and what to do
+    Boot {
+        /// Its MAC address
+        mac: String,
+    },
     /// Stay silent towards a machine
     Ignore {
         /// Its MAC address

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod authority;
+pub mod diagnosis;
 pub mod doctor;
 pub mod enroll;
 pub mod guest;

@@ -27,6 +27,7 @@ use crate::store::Store;
 mod api;
 mod asset;
 mod auth;
+mod boot;
 mod doctor;
 mod draft;
 mod entry;

@@ -2,8 +2,12 @@
 //!
 //! Fed by DHCP, TFTP and HTTP through a bounded queue; what does not fit is counted and dropped. Writes a few times per
 //! second in one transaction. Strangers are limited, so that a flood of forged MACs costs neither disk nor memory.
+//!
+//! What it writes is also learned from: when a machine's boots fail in a way that another form of the offer or another
+//! boot program may help, `plan::diagnosis::learn` says so, and the lesson is written with the observation that led to it,
+//! or a minute after the last one of a boot that stopped.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,16 +17,26 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::boot::rehearsal::Rehearsals;
-use crate::domain::boot::{BootObservation, BootSink, ClientFacts};
+use crate::domain::boot::{BootFact, BootObservation, BootSink, ClientFacts};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::mac::Mac;
 use crate::domain::sighting::Sighting;
+use crate::domain::time::Timestamp;
 use crate::limits::over::{Over, Overruns};
 use crate::limits::record::{OBSERVATIONS, REMEMBERED_ADDRESSES, STRANGERS_PER_FLUSH};
-use crate::store::{HostReads as _, NewEvent, SightingReads as _, Store, StoreError, Tx};
+use crate::plan::diagnosis;
+use crate::store::{
+    BootLogReads as _, HostReads as _, NewEvent, SightingReads as _, Store, StoreError, Tx,
+};
 
 /// Pause between two writes: what a person sees as "at once".
 const FLUSH_EVERY: Duration = Duration::from_millis(250);
+
+/// When a boot that went silent is judged: just after it counts as stopped.
+const JUDGE_AFTER: Duration = Duration::from_millis(60_500);
+
+/// Entries of a boot log that are learned from: several boots of each program in each form.
+const LEARNED_FROM: usize = 80;
 
 /// The end that the boot services hold.
 #[derive(Debug, Clone)]
@@ -52,6 +66,8 @@ pub(crate) struct Writer {
     store: Store,
     keeps_strangers: bool,
     macs: HashMap<Ipv4Addr, Mac>,
+    /// Machines in the middle of a boot, and when it counts as stopped.
+    booting: HashMap<Mac, Timestamp>,
     dropped: Arc<AtomicU64>,
     over: Overruns,
 }
@@ -71,6 +87,7 @@ pub(crate) fn recorder(
         store,
         keeps_strangers,
         macs: HashMap::new(),
+        booting: HashMap::new(),
         dropped: Arc::clone(&dropped),
         over: over.clone(),
     };
@@ -91,8 +108,9 @@ impl Writer {
         loop {
             let stopped = stop.is_cancelled();
             let batch = self.collect();
-            if !batch.is_empty() {
-                self.write(batch).await;
+            let judged = self.judged(&batch);
+            if !batch.is_empty() || !judged.is_empty() {
+                self.write(batch, judged).await;
             }
             if stopped {
                 return;
@@ -117,10 +135,7 @@ impl Writer {
             };
             let known = batch.iter_mut().rev().find(|c| c.mac == mac);
             match known {
-                Some(same)
-                    if same.observation.stage == observation.stage
-                        && same.observation.message == observation.message =>
-                {
+                Some(same) if observation.repeats(&same.observation) => {
                     same.times += 1;
                 }
                 _ => batch.push(Counted { mac, observation, times: 1 }),
@@ -148,7 +163,46 @@ impl Writer {
         }
     }
 
-    async fn write(&self, batch: Vec<Counted>) {
+    /// The machines whose log may teach something now.
+    fn judged(&mut self, batch: &[Counted]) -> BTreeSet<Mac> {
+        let now = self.store.now();
+        let mut judged = BTreeSet::new();
+        for counted in batch {
+            match &counted.observation.fact {
+                // The firmware begins anew: what it did before has failed, or was long ago.
+                Some(BootFact::Offered { .. }) => {
+                    judged.insert(counted.mac);
+                    self.watch(counted.mac, now);
+                }
+                Some(BootFact::Named { .. } | BootFact::TookAddress { .. }) => {
+                    self.watch(counted.mac, now);
+                }
+                // The form works; the program has to show that it does.
+                Some(BootFact::Sent { .. } | BootFact::Fetched { .. }) => {
+                    judged.insert(counted.mac);
+                    self.watch(counted.mac, now);
+                }
+                Some(BootFact::OfferedScript | BootFact::Script { .. }) => {
+                    judged.insert(counted.mac);
+                    self.booting.remove(&counted.mac);
+                }
+                _ => {}
+            }
+        }
+        let stopped = self.booting.extract_if(|_, until| *until <= now).map(|(mac, _)| mac);
+        judged.extend(stopped);
+        judged
+    }
+
+    fn watch(&mut self, mac: Mac, now: Timestamp) {
+        // A flood of forged machines only costs the real ones that their lesson comes with their next boot.
+        if self.booting.len() >= REMEMBERED_ADDRESSES && !self.booting.contains_key(&mac) {
+            self.booting.clear();
+        }
+        self.booting.insert(mac, now.after(JUDGE_AFTER));
+    }
+
+    async fn write(&self, batch: Vec<Counted>, judged: BTreeSet<Mac>) {
         let (keeps_strangers, over) = (self.keeps_strangers, self.over.clone());
         let written = self
             .store
@@ -156,6 +210,9 @@ impl Writer {
                 let mut strangers = 0;
                 for counted in batch {
                     record(tx, counted, keeps_strangers, &mut strangers, &over)?;
+                }
+                for mac in judged {
+                    learn(tx, mac)?;
                 }
                 Ok(())
             })
@@ -211,6 +268,37 @@ fn record(
     Ok(())
 }
 
+/// Writes down what the machine's boots taught, when that is something new.
+fn learn(tx: &mut Tx<'_, '_>, mac: Mac) -> Result<(), StoreError> {
+    let host = tx.host_by_mac(mac)?;
+    if host.is_none() && tx.sighting(mac)?.is_none() {
+        return Ok(());
+    }
+    let settings = host.as_ref().map(|host| host.boot).unwrap_or_default();
+    let macs = host.as_ref().map_or_else(|| vec![mac], |host| host.macs.clone());
+    let log = tx.boot_log_of(&macs, LEARNED_FROM)?;
+    let present = tx.boot_lesson(mac)?.unwrap_or_default();
+    let Some(lesson) = diagnosis::learn(&log, settings, &present, tx.now()) else {
+        return Ok(());
+    };
+    for told in diagnosis::told(&present, &lesson) {
+        let (subject, kind, name) = match &host {
+            Some(host) => {
+                let subject = Subject { host: Some(host.id), ..Subject::default() };
+                (subject, EventKind::HostChanged, host.hostname.to_string())
+            }
+            None => {
+                let subject = Subject { mac: Some(mac), ..Subject::default() };
+                (subject, EventKind::Sighting, mac.to_string())
+            }
+        };
+        tracing::info!(machine = name, told, "learned from a machine's boots");
+        let message = format!("{name}: {told}");
+        tx.emit(NewEvent { level: Level::Info, subject, kind, message })?;
+    }
+    tx.save_boot_lesson(mac, &lesson)
+}
+
 fn absorb(sighting: &mut Sighting, facts: &ClientFacts) {
     sighting.inventory.uuid = facts.uuid.or(sighting.inventory.uuid);
     sighting.inventory.firmware = facts.firmware.or(sighting.inventory.firmware);
@@ -243,6 +331,7 @@ mod test {
             stage: BootStage::Dhcp,
             answered,
             message: message.to_owned(),
+            fact: None,
             client: None,
         }
     }

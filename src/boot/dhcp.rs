@@ -312,6 +312,7 @@ impl Server {
             },
             answered: matches!(decision, Decision::Reply(_)),
             message,
+            fact: decision.fact(),
             client: Some(offer::client_facts(request)),
         });
     }

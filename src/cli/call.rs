@@ -76,6 +76,7 @@ fn host_call(command: &HostCommand) -> Result<Call, ClientError> {
     Ok(match command {
         HostCommand::List => Call::get("/api/hosts"),
         HostCommand::Show { host } => Call::get(format!("/api/hosts/{}", segment(host))),
+        HostCommand::Boot { host } => Call::get(format!("/api/hosts/{}/boot", segment(host))),
         HostCommand::Delete { host } => Call::delete(format!("/api/hosts/{}", segment(host))),
         HostCommand::Add { name, mac, server_type, settings } => {
             let mut body = json!({ "hostname": name, "macs": mac, "server_type": server_type });
@@ -163,6 +164,9 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
             Call::delete(format!("/api/images/{}", segment(id)))
         }
         Command::Sighting(SightingCommand::List) => Call::get("/api/sightings"),
+        Command::Sighting(SightingCommand::Boot { mac }) => {
+            Call::get(format!("/api/sightings/{}/boot", segment(mac)))
+        }
         Command::Sighting(SightingCommand::Ignore { mac, undo }) => Call::post(
             format!("/api/sightings/{}/ignore", segment(mac)),
             json!({ "ignored": !undo }),

@@ -124,6 +124,8 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
         Command::Host(HostCommand::Rebuild { .. }) | Command::Job(JobCommand::Retry { .. }) => {
             started(value);
         }
+        Command::Host(HostCommand::Boot { .. })
+        | Command::Sighting(SightingCommand::Boot { .. }) => boot(value),
         Command::Host(_) => facts(
             value,
             &[
@@ -236,6 +238,41 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
             }
         }
         Command::Serve | Command::Check { .. } | Command::Doctor(_) | Command::Db(_) => {}
+    }
+}
+
+/// A machine's boots.
+fn boot(value: &Value) {
+    if value.get("verdict").is_none_or(Value::is_null) {
+        line("nothing is known of its boots");
+    } else {
+        line(&text(value, "verdict.what"));
+        if text(value, "verdict.tone") == "bad" {
+            for (name, path) in [("why", "why"), ("do", "fix"), ("itself", "next")] {
+                let told = text(value, &format!("verdict.{path}"));
+                if told != "-" {
+                    line(&format!("{name:8} {told}"));
+                }
+            }
+        }
+    }
+    for learned in value.get("learned").and_then(Value::as_array).into_iter().flatten() {
+        line(&format!("learned  {}", text(&serde_json::json!({ "it": learned }), "it")));
+    }
+    let columns = [
+        ("TIME", "at"),
+        ("PROTOCOL", "protocol"),
+        ("RESULT", "result"),
+        ("TIMES", "times"),
+        ("WHAT", "message"),
+    ];
+    if let Some(rows) = value.get("timeline").and_then(Value::as_array).filter(|r| !r.is_empty()) {
+        line(&format!("\n{}", table(rows, &columns).trim_end()));
+    }
+    let columns =
+        [("EARLIER BOOT", "began"), ("VERDICT", "verdict.name"), ("WHAT", "verdict.what")];
+    if let Some(rows) = value.get("earlier").and_then(Value::as_array).filter(|r| !r.is_empty()) {
+        line(&format!("\n{}", table(rows, &columns).trim_end()));
     }
 }
 

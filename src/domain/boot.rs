@@ -2,6 +2,9 @@
 //!
 //! The store keeps a [`Standing`] per MAC ready in memory, so that the DHCP path decides without touching a disk.
 
+mod fact;
+mod lesson;
+
 use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
@@ -10,12 +13,19 @@ use super::id::{HostId, Hostname};
 use super::identity::DmiUuid;
 use super::mac::Mac;
 use super::time::Timestamp;
+pub use fact::{BootFact, InstallerFile, OfferWay, ScriptGiven, Silence, Withheld};
+pub use lesson::{BootLesson, Finding};
 
 /// What one MAC address may have from us right now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     /// Nobody registered it. Offered the enrolment notice when `pxe.unknown = "enroll"`, silence otherwise.
     Unknown,
+    /// Nobody registered it either, but its failed boots taught how its firmware wants to be spoken to.
+    Sighted {
+        /// What was learned.
+        profile: BootProfile,
+    },
     /// The operator dismissed this sighting: silence.
     Ignored,
     /// Registered, but no rebuild is waiting for it: silence, so that it boots from its disk.
@@ -29,12 +39,12 @@ pub enum Standing {
         id: HostId,
         /// The host's name, for the log.
         host: Hostname,
-        /// How this machine's firmware wants to be spoken to.
+        /// How this machine's firmware wants to be spoken to: the host's own settings, then what was learned.
         profile: BootProfile,
     },
 }
 
-/// Per-host overrides of the boot dialogue; `None` means "choose by architecture".
+/// How a machine's firmware wants to be spoken to; `None` means "choose by architecture".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct BootProfile {
@@ -42,6 +52,14 @@ pub struct BootProfile {
     pub form: Option<OfferForm>,
     /// Which iPXE binary is handed out.
     pub program: Option<BootProgram>,
+}
+
+impl BootProfile {
+    /// This profile with what it leaves open taken from `other`.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self { form: self.form.or(other.form), program: self.program.or(other.program) }
+    }
 }
 
 /// The two shapes of a proxy offer; no single one boots every machine (`pxe-netboot` 4.6).
@@ -66,7 +84,37 @@ pub enum BootProgram {
     IpxeEfi,
 }
 
+impl OfferForm {
+    /// The other one, which is tried when this one fails.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Discover => Self::Direct,
+            Self::Direct => Self::Discover,
+        }
+    }
+}
+
 impl BootProgram {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::UndionlyKpxe, Self::SnponlyEfi, Self::IpxeEfi];
+
+    /// The program with this file name.
+    #[must_use]
+    pub fn named(file_name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|program| program.file_name() == file_name)
+    }
+
+    /// The other program that the same firmware can run, which is tried when this one fails; BIOS has no other.
+    #[must_use]
+    pub fn other(self) -> Option<Self> {
+        match self {
+            Self::UndionlyKpxe => None,
+            Self::SnponlyEfi => Some(Self::IpxeEfi),
+            Self::IpxeEfi => Some(Self::SnponlyEfi),
+        }
+    }
+
     /// File name on TFTP and HTTP.
     #[must_use]
     pub fn file_name(self) -> &'static str {
@@ -109,9 +157,31 @@ pub struct BootObservation {
     pub answered: bool,
     /// What happened and why, for the operator: "offered snponly.efi (UEFI x64)", "silent: not a network boot request".
     pub message: String,
+    /// The same as a value, where a diagnosis needs it. Records of older versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fact: Option<BootFact>,
     /// What a DHCP packet told about an unknown machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<ClientFacts>,
+}
+
+impl BootObservation {
+    /// Whether it tells nothing that `other` does not tell.
+    #[must_use]
+    pub fn repeats(&self, other: &Self) -> bool {
+        self.stage == other.stage && self.message == other.message && self.fact == other.fact
+    }
+}
+
+/// One entry of a machine's boot log; repeats of the same thing in a row are counted, not listed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootLogEntry {
+    /// What was seen, the first time.
+    pub observation: BootObservation,
+    /// How often in a row.
+    pub count: u64,
+    /// When it was seen the last time.
+    pub last: Timestamp,
 }
 
 /// Facts of a DHCP request that are worth keeping for a sighting.

@@ -139,6 +139,9 @@ impl Engine {
                     host.uuid = None;
                     // What the old hardware told would otherwise stand in the new one's way.
                     host.inventory = Default::default();
+                    for mac in &host.macs {
+                        tx.delete_boot_lesson(*mac);
+                    }
                 }
                 tx.save_host(&host)?;
                 let message = format!("{} was changed", host.hostname);

@@ -28,6 +28,9 @@ super::limits! {
     /// Machines remembered at once. More than this many iPXEs without HTTP are a flood of invented addresses; the oldest
     /// memory goes first.
     LOOP_MACHINES: usize = 4096, "machines";
+    /// Times that the form of the offer, or the boot program, is changed for a machine by itself since it last worked: away
+    /// and back again. After that the default stays, because the trouble is elsewhere.
+    BOOT_CHANGES: u32 = 2, "changes";
     /// How long an offered address waits for its REQUEST: EDK2 collects offers for 4 s, ROMs retry for some more.
     LEASE_HOLD: Duration = Duration::from_secs(30), "time";
     /// Largest dynamic range: a /16. More machines than that are not one broadcast segment.

@@ -16,7 +16,9 @@ mod reason;
 
 use std::net::Ipv4Addr;
 
-use crate::domain::boot::{BootProfile, BootProgram, ClientFacts, OfferForm, Standing};
+use crate::domain::boot::{
+    BootFact, BootProfile, BootProgram, ClientFacts, OfferForm, OfferWay, Standing,
+};
 use crate::domain::identity::DmiUuid;
 use crate::proto::dhcp::{BootFile, BootRequest, MessageType, Reply};
 use crate::proto::pxe::{
@@ -104,6 +106,8 @@ pub struct Answer {
     pub why: Option<String>,
     /// Whether the client could come back with the same question for ever: [`LoopGuard`] counts these.
     pub may_loop: bool,
+    /// What it means for the machine's boot, for its diagnosis.
+    pub fact: Option<BootFact>,
 }
 
 impl Decision {
@@ -113,6 +117,15 @@ impl Decision {
         match self {
             Self::Silent(reason) => reason.is_worth_telling().then(|| reason.to_string()),
             Self::Reply(answer) => answer.why.clone(),
+        }
+    }
+
+    /// What it means for the machine's boot; `None` when nothing follows from it.
+    #[must_use]
+    pub fn fact(&self) -> Option<BootFact> {
+        match self {
+            Self::Silent(reason) => reason.fact(),
+            Self::Reply(answer) => answer.fact.clone(),
         }
     }
 }
@@ -142,6 +155,7 @@ pub fn decide(
             destination: destination(request, channel, local),
             why: Some(boot.why),
             may_loop: boot.may_loop,
+            fact: Some(boot.fact),
         })),
     }
 }
@@ -210,6 +224,7 @@ struct BootData {
     file: BootFile,
     why: String,
     may_loop: bool,
+    fact: BootFact,
 }
 
 /// What this client is told to boot, or why nothing.
@@ -244,7 +259,7 @@ fn boot_data(
                 vendor_options: None,
                 ipxe_priority: true,
             };
-            Ok(BootData { file, why, may_loop: false })
+            Ok(BootData { file, why, may_loop: false, fact: BootFact::OfferedScript })
         }
         Client::Ipxe { architecture, http: HttpSupport::No, .. } => {
             let platform = served(architecture, Protocol::Pxe)?;
@@ -253,7 +268,8 @@ fn boot_data(
                 "offered {program} over TFTP to {audience} (iPXE without HTTP); it replaces that iPXE"
             );
             let file = tftp_file(program.file_name(), None);
-            Ok(BootData { file, why, may_loop: true })
+            let fact = program.offered(OfferWay::Replacement);
+            Ok(BootData { file, why, may_loop: true, fact })
         }
         Client::Firmware { protocol: Protocol::Http, architecture } => {
             let platform = served(architecture, Protocol::Http)?;
@@ -267,7 +283,8 @@ fn boot_data(
                 vendor_options: None,
                 ipxe_priority: false,
             };
-            Ok(BootData { file, why, may_loop: false })
+            let fact = program.offered(OfferWay::Http);
+            Ok(BootData { file, why, may_loop: false, fact })
         }
         Client::Firmware { protocol: Protocol::Pxe, architecture } => {
             let platform = served(architecture, Protocol::Pxe)?;
@@ -291,7 +308,11 @@ fn boot_data(
                 program.note()
             );
             let file = tftp_file(program.file_name(), vendor_options);
-            Ok(BootData { file, why, may_loop: false })
+            let fact = match asked.channel {
+                Channel::Port4011 => BootFact::Named { program: program.program },
+                Channel::Port67 => program.offered(form.into()),
+            };
+            Ok(BootData { file, why, may_loop: false, fact })
         }
     }
 }
@@ -321,15 +342,23 @@ fn admit(standing: &Standing, policy: &OfferPolicy) -> Result<(String, BootProfi
         Standing::Armed { host, profile, .. } => {
             Ok((format!("{host}, which is armed for an installation"), *profile))
         }
-        Standing::Unknown => match policy.unknown {
-            UnknownMachines::Enroll => Ok((
-                "an unregistered machine, which will show the enrolment notice".to_owned(),
-                BootProfile::default(),
-            )),
-            UnknownMachines::Ignore => Err(Reason::UnknownIgnored),
-        },
+        Standing::Unknown => admit_unknown(policy, BootProfile::default()),
+        Standing::Sighted { profile } => admit_unknown(policy, *profile),
         Standing::Ignored => Err(Reason::Dismissed),
         Standing::Idle { host } => Err(Reason::Idle { host: host.clone() }),
+    }
+}
+
+fn admit_unknown(
+    policy: &OfferPolicy,
+    profile: BootProfile,
+) -> Result<(String, BootProfile), Reason> {
+    match policy.unknown {
+        UnknownMachines::Enroll => Ok((
+            "an unregistered machine, which will show the enrolment notice".to_owned(),
+            profile,
+        )),
+        UnknownMachines::Ignore => Err(Reason::UnknownIgnored),
     }
 }
 
@@ -370,10 +399,14 @@ impl Program {
         self.program.file_name()
     }
 
+    fn offered(self, way: OfferWay) -> BootFact {
+        BootFact::Offered { program: self.program, way }
+    }
+
     fn note(self) -> String {
         match self.refused_override {
             Some(wanted) => format!(
-                "; the host's setting {} was passed over because this firmware cannot run it",
+                "; {} was asked for and passed over because this firmware cannot run it",
                 wanted.file_name()
             ),
             None => String::new(),

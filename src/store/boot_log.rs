@@ -1,26 +1,13 @@
 //! What each machine asked for on the wire and what it got, the newest entries per MAC.
 
-use serde::{Deserialize, Serialize};
-
 use super::error::StoreError;
-use super::read::{Order, Read, end_of, records};
+use super::read::{Order, Read, end_of, record, records};
 use super::schema::{Table, numbered};
 use super::tx::Tx;
-use crate::domain::boot::BootObservation;
+pub use crate::domain::boot::BootLogEntry;
+use crate::domain::boot::{BootLesson, BootObservation};
 use crate::domain::mac::Mac;
-use crate::domain::time::Timestamp;
 use crate::limits::record::BOOT_LOG_PER_MACHINE;
-
-/// One entry; repeats of the same thing in a row are counted, not listed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BootLogEntry {
-    /// What was seen, the first time.
-    pub observation: BootObservation,
-    /// How often in a row.
-    pub count: u64,
-    /// When it was seen the last time.
-    pub last: Timestamp,
-}
 
 /// Typed reads of the boot log.
 pub trait BootLogReads: Read {
@@ -30,6 +17,31 @@ pub trait BootLogReads: Read {
     /// When the database or a record cannot be read.
     fn boot_log(&self, mac: Mac, limit: usize) -> Result<Vec<BootLogEntry>, StoreError> {
         records(self, Table::BootLog, &mac.0, Order::Descending, limit)
+    }
+
+    /// The newest `limit` entries of a machine with several addresses, oldest first.
+    ///
+    /// # Errors
+    /// As above.
+    fn boot_log_of(&self, macs: &[Mac], limit: usize) -> Result<Vec<BootLogEntry>, StoreError> {
+        let mut all = Vec::new();
+        for mac in macs {
+            let mut entries = self.boot_log(*mac, limit)?;
+            entries.reverse();
+            all.extend(entries);
+        }
+        // What one address did in the same millisecond stays in its order.
+        all.sort_by_key(|entry| entry.observation.at);
+        let surplus = all.len().saturating_sub(limit);
+        Ok(all.split_off(surplus))
+    }
+
+    /// What the failed boots of a machine taught.
+    ///
+    /// # Errors
+    /// As above.
+    fn boot_lesson(&self, mac: Mac) -> Result<Option<BootLesson>, StoreError> {
+        record(self, Table::BootLessons, &mac.0)
     }
 }
 
@@ -51,8 +63,7 @@ impl Tx<'_, '_> {
         let mut seq = 1;
         if let Some((key, value)) = newest {
             let mut entry: BootLogEntry = super::read::parse(Table::BootLog, &key, &value)?;
-            let known = &entry.observation;
-            if known.stage == observation.stage && known.message == observation.message {
+            if observation.repeats(&entry.observation) {
                 entry.count = entry.count.saturating_add(times);
                 entry.last = observation.at;
                 return self.put_record(Table::BootLog, key, &entry);
@@ -65,6 +76,21 @@ impl Tx<'_, '_> {
             self.remove(Table::BootLog, numbered(&mac.0, old));
         }
         Ok(())
+    }
+
+    /// Writes what a machine's failed boots taught.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn save_boot_lesson(&mut self, mac: Mac, lesson: &BootLesson) -> Result<(), StoreError> {
+        self.touched.insert(mac);
+        self.put_record(Table::BootLessons, mac.0.to_vec(), lesson)
+    }
+
+    /// Forgets it: the machine is spoken to by its architecture again.
+    pub fn delete_boot_lesson(&mut self, mac: Mac) {
+        self.touched.insert(mac);
+        self.remove(Table::BootLessons, mac.0.to_vec());
     }
 
     /// Removes a machine's boot log.

@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::RwLock;
 
+use super::boot_log::BootLogReads as _;
 use super::error::StoreError;
 use super::host::HostReads as _;
 use super::read::{Order, Read, records};
 use super::schema::Table;
 use super::sighting::SightingReads as _;
-use crate::domain::boot::{BootDirectory, Standing};
+use crate::domain::boot::{BootDirectory, BootProfile, Standing};
 use crate::domain::host::Host;
 use crate::domain::mac::Mac;
 use crate::domain::sighting::Sighting;
@@ -20,12 +21,30 @@ pub(super) type Touched = HashSet<Mac>;
 #[derive(Debug, Default)]
 pub(super) struct Directory(RwLock<HashMap<Mac, Standing>>);
 
-fn standing_of(host: &Host) -> Standing {
+/// `learned` shapes what an armed host is offered; it arms nobody.
+fn standing_of(host: &Host, learned: BootProfile) -> Standing {
     if host.state.is_armed() {
-        Standing::Armed { id: host.id, host: host.hostname.clone(), profile: host.boot }
+        let profile = host.boot.or(learned);
+        Standing::Armed { id: host.id, host: host.hostname.clone(), profile }
     } else {
         Standing::Idle { host: host.hostname.clone() }
     }
+}
+
+fn learned(from: &impl Read, mac: Mac) -> Result<BootProfile, StoreError> {
+    Ok(from.boot_lesson(mac)?.map(|lesson| lesson.profile()).unwrap_or_default())
+}
+
+/// `None`: a machine about which nothing is to be remembered.
+fn standing_of_sighting(
+    from: &impl Read,
+    sighting: &Sighting,
+) -> Result<Option<Standing>, StoreError> {
+    if sighting.ignored {
+        return Ok(Some(Standing::Ignored));
+    }
+    let profile = learned(from, sighting.mac)?;
+    Ok((profile != BootProfile::default()).then_some(Standing::Sighted { profile }))
 }
 
 impl Directory {
@@ -35,13 +54,13 @@ impl Directory {
         for sighting in
             records::<Sighting>(from, Table::Sightings, &[], Order::Ascending, usize::MAX)?
         {
-            if sighting.ignored {
-                map.insert(sighting.mac, Standing::Ignored);
+            if let Some(standing) = standing_of_sighting(from, &sighting)? {
+                map.insert(sighting.mac, standing);
             }
         }
         for host in from.hosts()? {
             for mac in &host.macs {
-                map.insert(*mac, standing_of(&host));
+                map.insert(*mac, standing_of(&host, learned(from, *mac)?));
             }
         }
         *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = map;
@@ -57,9 +76,13 @@ impl Directory {
             .iter()
             .map(|mac| {
                 let standing = match from.host_by_mac(*mac)? {
-                    Some(host) => standing_of(&host),
-                    None if from.sighting(*mac)?.is_some_and(|s| s.ignored) => Standing::Ignored,
-                    None => Standing::Unknown,
+                    Some(host) => standing_of(&host, learned(from, *mac)?),
+                    None => match from.sighting(*mac)? {
+                        Some(sighting) => {
+                            standing_of_sighting(from, &sighting)?.unwrap_or(Standing::Unknown)
+                        }
+                        None => Standing::Unknown,
+                    },
                 };
                 Ok((*mac, standing))
             })

@@ -117,7 +117,7 @@ impl Tx<'_, '_> {
         self.remove(Table::HostByName, host.hostname.as_str().as_bytes().to_vec());
         for mac in &host.macs {
             self.remove(Table::HostByMac, mac.0.to_vec());
-            self.touched.insert(*mac);
+            self.delete_boot_lesson(*mac);
         }
     }
 

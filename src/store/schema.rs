@@ -60,11 +60,13 @@ pub enum Table {
     HeldVmids,
     /// Node name → enrolled node.
     Nodes,
+    /// MAC → what its failed boots taught.
+    BootLessons,
 }
 
 impl Table {
     /// All tables, in the order of the enum, so that `table as usize` is an index.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Meta,
         Self::Hosts,
         Self::HostByMac,
@@ -91,6 +93,7 @@ impl Table {
         Self::JobsByGuest,
         Self::HeldVmids,
         Self::Nodes,
+        Self::BootLessons,
     ];
 
     /// The name in the file.
@@ -122,6 +125,7 @@ impl Table {
             Self::JobsByGuest => "jobs_by_guest",
             Self::HeldVmids => "held_vmids",
             Self::Nodes => "nodes",
+            Self::BootLessons => "boot_lessons",
         }
     }
 

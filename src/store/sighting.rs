@@ -45,6 +45,7 @@ impl Tx<'_, '_> {
                 && let Some(oldest) = all.iter().rev().find(|s| !s.ignored)
             {
                 self.delete_sighting(oldest.mac);
+                self.delete_boot_lesson(oldest.mac);
             }
         }
         self.touched.insert(sighting.mac);

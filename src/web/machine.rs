@@ -23,7 +23,10 @@ use tower_http::timeout::RequestBodyDeadlineLayer;
 use super::file::{self, FileBody, FileContent, Way};
 use super::problem;
 use crate::assets::BootFiles;
-use crate::domain::boot::{BootObservation, BootSink, BootStage};
+use crate::domain::boot::{
+    BootFact, BootObservation, BootProgram, BootSink, BootStage, InstallerFile, ScriptGiven,
+    Withheld,
+};
 use crate::domain::host::Host;
 use crate::domain::id::HostId;
 use crate::domain::mac::Mac;
@@ -122,10 +125,19 @@ impl MachineState {
         &self,
         mac: Option<Mac>,
         peer: SocketAddr,
-        stage: BootStage,
         answered: bool,
+        fact: Option<BootFact>,
         message: String,
     ) {
+        let stage = match fact {
+            Some(
+                BootFact::Script { .. }
+                | BootFact::Fetched { .. }
+                | BootFact::Loading { .. }
+                | BootFact::Loaded { .. },
+            ) => BootStage::Http,
+            _ => BootStage::Callback,
+        };
         self.sink.observe(BootObservation {
             at: self.engine.store().now(),
             mac,
@@ -133,13 +145,22 @@ impl MachineState {
             stage,
             answered,
             message,
+            fact,
             client: None,
         });
     }
 
-    fn tell_refusal(&self, mac: Option<Mac>, peer: SocketAddr, what: &str, refusal: &Refusal) {
-        tracing::debug!(peer = %peer.ip(), what, reason = %refusal, "a machine was refused");
-        self.tell(mac, peer, BootStage::Callback, false, format!("{what} refused: {refusal}"));
+    fn tell_refusal(&self, mac: Option<Mac>, peer: SocketAddr, what: Withheld, refusal: &Refusal) {
+        let name = match what {
+            Withheld::Installer => "request for the installer",
+            Withheld::Answer => "answer request",
+            Withheld::FirstBootScript => "first-boot script",
+            Withheld::Report => "installation report",
+            Withheld::CallBack => "phone-home",
+        };
+        tracing::debug!(peer = %peer.ip(), what = name, reason = %refusal, "a machine was refused");
+        let message = format!("{name} refused: {refusal}");
+        self.tell(mac, peer, false, Some(BootFact::Refused { what }), message);
     }
 
     fn url<'a>(&self, text: &'a str) -> Result<ScriptUrl<'a>, Line> {
@@ -165,7 +186,7 @@ async fn script(
         Line(Refusal::new(RefusalKind::Malformed, e.to_string(), "use /ipxe/52-54-00-aa-bb-01"))
     })?;
     let request = ScriptRequest { mac, address: ipv4(peer), inventory: query.into_inventory() };
-    let (body, answered, message) = match state.engine.boot_decision(request).await? {
+    let (body, given, message) = match state.engine.boot_decision(request).await? {
         BootDecision::Install { host, image, token, arguments } => {
             let base = format!("{}/boot/{}", state.public_url, token.reveal());
             let (kernel, initrd, iso) = (
@@ -185,25 +206,27 @@ async fn script(
                 iso: state.url(&iso)?,
                 arguments: &arguments,
             });
-            (script.render(), true, format!("boot script: install {shown}"))
+            (script.render(), ScriptGiven::Install, format!("boot script: install {shown}"))
         }
         BootDecision::Local { host, reason } => {
             let script = BootScript::LocalBoot(LocalBoot { reason: &reason });
-            (script.render(), true, format!("boot script: {host} boots its own disk ({reason})"))
+            let told = format!("boot script: {host} boots its own disk ({reason})");
+            (script.render(), ScriptGiven::OwnDisk, told)
         }
         BootDecision::Unknown => {
             let dashboard = state.public_url.to_string();
             let notice = Unknown { mac, dashboard: &dashboard, seconds: NOTICE_SECONDS };
             let told = "boot script: notice for an unregistered machine, then local boot";
-            (BootScript::Unknown(notice).render(), true, told.to_owned())
+            (BootScript::Unknown(notice).render(), ScriptGiven::Notice, told.to_owned())
         }
         BootDecision::Refused(refusal) => {
             let reason = refusal.to_string();
             let script = BootScript::Refused(Refused { reason: &reason });
-            (script.render(), false, format!("boot script refused: {reason}"))
+            (script.render(), ScriptGiven::Refusal, format!("boot script refused: {reason}"))
         }
     };
-    state.tell(Some(mac), peer, BootStage::Http, answered, message);
+    let answered = given != ScriptGiven::Refusal;
+    state.tell(Some(mac), peer, answered, Some(BootFact::Script { given }), message);
     Ok(text(body))
 }
 
@@ -228,7 +251,8 @@ async fn boot_program(
     };
     if method == Method::GET {
         let message = format!("{name} fetched over HTTP");
-        state.tell(None, peer, BootStage::Http, true, message);
+        let fact = BootProgram::named(&name).map(|program| BootFact::Fetched { program });
+        state.tell(None, peer, true, fact, message);
     }
     Ok(file::respond(body, &method, &headers, way, None))
 }
@@ -244,7 +268,7 @@ async fn installer_file(
 ) -> Result<Response<Body>, Line> {
     let token = parse_token(&token)?;
     let refuse = |refusal: Refusal, mac| {
-        state.tell_refusal(mac, peer, &format!("request for {name}"), &refusal);
+        state.tell_refusal(mac, peer, Withheld::Installer, &refusal);
         Line(refusal)
     };
     let (host, image) =
@@ -282,6 +306,11 @@ async fn installer_file(
         modified: image.imported_at,
     };
     let finished = transfer_hook(&state, &host, peer, &name);
+    if method == Method::GET {
+        let fact = InstallerFile::named(&name).map(|file| BootFact::Loading { file });
+        let message = format!("sending {name} ({} MiB)", body.content.len() >> 20);
+        state.tell(host.macs.first().copied(), peer, true, fact, message);
+    }
     Ok(file::respond(body, &method, &headers, way, Some(finished)))
 }
 
@@ -298,7 +327,9 @@ fn transfer_hook(state: &MachineState, host: &Host, peer: SocketAddr, name: &str
         } else {
             format!("{name} broke off after {mib} of {} MiB", transfer.asked >> 20)
         };
-        state.tell(mac, peer, BootStage::Http, transfer.is_complete(), message);
+        let whole = transfer.is_complete();
+        let fact = InstallerFile::named(&name).map(|file| BootFact::Loaded { file, whole });
+        state.tell(mac, peer, whole, fact, message);
     })
 }
 
@@ -376,13 +407,14 @@ async fn serve_answer(
     // Told on the page of the host whose MAC the machine claims to have, also when it is refused.
     let mac = state.engine.registered_mac(&request.macs).await?;
     let refuse = |refusal: Refusal| {
-        state.tell_refusal(mac, peer, "answer request", &refusal);
+        state.tell_refusal(mac, peer, Withheld::Answer, &refusal);
         Line(refusal)
     };
     let token = token.map_err(|line| refuse(line.0))?;
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).map(str::to_owned);
     let answer = state.engine.take_answer(token, request, accept).await.map_err(refuse)?;
-    state.tell(mac, peer, BootStage::Callback, true, "answer served, once and for all".to_owned());
+    let told = "answer served, once and for all".to_owned();
+    state.tell(mac, peer, true, Some(BootFact::Answered), told);
     Ok(([(header::CONTENT_TYPE, answer.content_type)], answer.text).into_response())
 }
 
@@ -400,7 +432,7 @@ async fn installed(
             if let Err(refusal) = state.engine.first_boot_host(id, Some(token)).await {
                 let host = state.engine.first_boot_host(id, None).await.ok();
                 let mac = host.and_then(|h| h.macs.first().copied());
-                state.tell_refusal(mac, peer, "installation report", &refusal);
+                state.tell_refusal(mac, peer, Withheld::Report, &refusal);
                 return Err(Line(refusal));
             }
             WEBHOOK_LIMIT
@@ -412,7 +444,7 @@ async fn installed(
     let macs: Vec<Mac> = report.inventory.nics.iter().map(|nic| nic.mac).collect();
     let mac = state.engine.registered_mac(&macs).await?;
     let refuse = |refusal: Refusal| {
-        state.tell_refusal(mac, peer, "installation report", &refusal);
+        state.tell_refusal(mac, peer, Withheld::Report, &refusal);
         Line(refusal)
     };
     let token = match token_of(&headers, &query).map_err(|line| refuse(line.0))? {
@@ -422,13 +454,8 @@ async fn installed(
     let callback = state.engine.installed(id, token, report).await.map_err(refuse)?;
     let told =
         if callback.is_new { "installation report taken" } else { "installation report, again" };
-    state.tell(
-        callback.host.macs.first().copied(),
-        peer,
-        BootStage::Callback,
-        true,
-        told.to_owned(),
-    );
+    let mac = callback.host.macs.first().copied();
+    state.tell(mac, peer, true, Some(BootFact::Reported), told.to_owned());
     // 200 and nothing else: a 9.2 installer takes 204 for a failure and stops at a shell.
     Ok(text("ok\n".to_owned()))
 }
@@ -442,14 +469,15 @@ async fn first_boot_script(
 ) -> Result<Response<Body>, Line> {
     let token = token_of(&headers, &query)?;
     let host = state.engine.first_boot_host(id, token.clone()).await.map_err(|refusal| {
-        state.tell_refusal(None, peer, "first-boot script", &refusal);
+        state.tell_refusal(None, peer, Withheld::FirstBootScript, &refusal);
         Line(refusal)
     })?;
     let callbacks = &state.engine.context().callbacks;
     let base = state.url(&callbacks.url)?;
     let pinned = callbacks.certificate.as_ref().map(|c| c.base64.as_str());
     let told = "first-boot script fetched".to_owned();
-    state.tell(host.macs.first().copied(), peer, BootStage::Callback, true, told);
+    let fact = Some(BootFact::FirstBootScript);
+    state.tell(host.macs.first().copied(), peer, true, fact, told);
     Ok(text(FirstBoot::new(base, id, token.as_ref(), pinned).render()))
 }
 
@@ -486,7 +514,7 @@ async fn phone_home(
     let macs: Vec<Mac> = report.inventory.nics.iter().map(|nic| nic.mac).collect();
     let mac = state.engine.registered_mac(&macs).await?;
     let refuse = |refusal: Refusal| {
-        state.tell_refusal(mac, peer, "phone-home", &refusal);
+        state.tell_refusal(mac, peer, Withheld::CallBack, &refusal);
         Line(refusal)
     };
     let token = match token_of(&headers, &query).map_err(|line| refuse(line.0))? {
@@ -496,12 +524,7 @@ async fn phone_home(
     report.address = report.address.or_else(|| ipv4(peer));
     let callback = state.engine.phone_home(id, token, report).await.map_err(refuse)?;
     let told = if callback.is_new { "phone-home taken" } else { "phone-home, again" };
-    state.tell(
-        callback.host.macs.first().copied(),
-        peer,
-        BootStage::Callback,
-        true,
-        told.to_owned(),
-    );
+    let mac = callback.host.macs.first().copied();
+    state.tell(mac, peer, true, Some(BootFact::CalledBack), told.to_owned());
     Ok(text("ok\n".to_owned()))
 }

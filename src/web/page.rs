@@ -82,6 +82,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/jobs/{id}/retry", post(job::retry))
         .route("/ops/{id}", get(job::show))
         .route("/sightings", get(sighting::list))
+        .route("/sightings/{mac}", get(sighting::show))
         .route("/sightings/{mac}/ignore", post(sighting::ignore))
         .route("/images", get(image::list).post(image::import))
         .route("/images/{id}/delete", post(image::delete))

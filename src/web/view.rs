@@ -9,6 +9,8 @@ use crate::domain::server_type::DiskSelection;
 use crate::domain::time::Timestamp;
 
 pub(super) mod app;
+pub(super) mod boot;
+pub(super) mod chart;
 pub(super) mod guest;
 pub(super) mod story;
 pub(super) mod timeline;

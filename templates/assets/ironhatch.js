@@ -158,13 +158,14 @@
 
   arrange(document);
   for (const el of document.querySelectorAll("[data-follow]")) el.scrollTop = el.scrollHeight;
-  // What takes a question to the cluster comes after the page, and again every so often while somebody looks.
-  for (const { id, dataset } of document.querySelectorAll("[data-lazy]")) {
+  // What takes a question to the cluster comes after the page; it, and what changes with time alone, again every so often
+  // while somebody looks.
+  for (const { id, dataset } of document.querySelectorAll("[data-lazy], [data-every]")) {
     const again = () => {
       const el = document.getElementById(id);
       if (el && !document.hidden) ask(el);
     };
-    again();
+    if ("lazy" in dataset) again();
     if (dataset.every) setInterval(again, Number(dataset.every) * 1000);
   }
   tick();

@@ -3,7 +3,7 @@
 use std::net::SocketAddrV4;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::domain::boot::{BootObservation, BootSink, BootStage};
+use crate::domain::boot::{BootFact, BootObservation, BootSink, BootStage};
 use crate::domain::time::Timestamp;
 use crate::proto::tftp::transfers::{Note, Refusal};
 
@@ -19,6 +19,7 @@ pub(super) fn tell(sink: &dyn BootSink, peer: SocketAddrV4, note: &Note) {
                 stage: BootStage::Tftp,
                 answered,
                 message,
+                fact: fact(note),
                 client: None,
             });
         }
@@ -64,8 +65,27 @@ fn sentence(peer: SocketAddrV4, note: &Note) -> Option<(bool, String)> {
             };
             (false, format!("refused a request of {peer}: {reason}"))
         }
-        // Every UEFI machine does this before the real request; and what is dropped may be a flood.
-        Note::Probed { .. } | Note::Dropped(_) => return None,
+        // Every UEFI machine does this before the real request; when it ends there, that is the trouble.
+        Note::Probed { file } => (true, format!("told the size of {file} to {}", peer.ip())),
+        // What is dropped may be a flood.
+        Note::Dropped(_) => return None,
+    })
+}
+
+/// The same for a diagnosis.
+fn fact(note: &Note) -> Option<BootFact> {
+    let name = str::to_owned;
+    Some(match note {
+        Note::Started { file, .. } => BootFact::Sending { file: name(file) },
+        Note::Finished { file, .. } => BootFact::Sent { file: name(file) },
+        Note::Aborted { file, .. } => BootFact::Aborted { file: name(file) },
+        Note::Lost { file, answered, .. } => {
+            BootFact::Stalled { file: name(file), heard: *answered }
+        }
+        Note::NotFound { name } => BootFact::NoSuchFile { name: name.clone() },
+        Note::Refused(Refusal::PeerLimit | Refusal::TotalLimit) => BootFact::Limited,
+        Note::Probed { file } => BootFact::Sized { file: name(file) },
+        Note::Refused(_) | Note::Dropped(_) => return None,
     })
 }
 
@@ -99,6 +119,7 @@ mod test {
             tell(Note::Aborted { file: file(), confirmed: 512, text: "no memory".into() }),
             Some("192.0.2.21:1025 stopped snponly.efi after 512 bytes: 'no memory'".into())
         );
-        assert_eq!(tell(Note::Probed { file: file() }), None);
+        let probed = tell(Note::Probed { file: file() });
+        assert_eq!(probed, Some("told the size of snponly.efi to 192.0.2.21".into()));
     }
 }

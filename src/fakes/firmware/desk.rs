@@ -164,7 +164,9 @@ impl Desk {
         };
         let may_boot = match &self.standing {
             Standing::Armed { .. } => true,
-            Standing::Unknown => self.policy.unknown == UnknownMachines::Enroll,
+            Standing::Unknown | Standing::Sighted { .. } => {
+                self.policy.unknown == UnknownMachines::Enroll
+            }
             Standing::Idle { .. } | Standing::Ignored => false,
         };
         rule(may_boot, "a machine that is not armed is offered something to boot")?;

@@ -8,7 +8,7 @@ use super::{
     Answer, Asked, BootData, Channel, Decision, Destination, LocalAddress, OfferPolicy, Reason,
     Service, boot_data, decide as decide_beside, destination,
 };
-use crate::domain::boot::Standing;
+use crate::domain::boot::{BootFact, Standing};
 use crate::domain::time::Timestamp;
 use crate::plan::lease::{Lease, Pool};
 use crate::proto::dhcp::{BootRequest, LeaseTerms, MessageType, Reply};
@@ -126,6 +126,7 @@ impl Desk<'_> {
                     .is_netboot()
                     .then(|| format!("refused the address that the machine asked for: {refusal}")),
                 may_loop: false,
+                fact: None,
             }))
             .into(),
         }
@@ -149,19 +150,26 @@ impl Desk<'_> {
         };
         let mut reply = Reply::to(request, message, self.local.address).with_lease(terms);
         let mut may_loop = false;
+        let mut fact = None;
         let why = match boot_data(&asked, self.standing, self.policy, self.local) {
-            Ok(BootData { file, why, may_loop: again }) => {
+            Ok(BootData { file, why, may_loop: again, fact: offered }) => {
                 reply = reply.with_boot(file);
                 may_loop = again;
+                fact = Some(offered);
                 Some(format!("{lent} and {why}"))
             }
             Err(reason) if reason.is_worth_telling() => {
+                fact = reason.fact();
                 Some(format!("{lent} without boot data ({reason})"))
             }
             Err(_) => None,
         };
         let destination = destination(request, Channel::Port67, self.local);
-        Decision::Reply(Box::new(Answer { reply, destination, why, may_loop }))
+        // The offer told what is booted; the confirmation tells that the machine took it.
+        if message == MessageType::Ack && request.message == Some(MessageType::Request) {
+            fact = why.as_ref().map(|_| BootFact::TookAddress { server: self.local.address });
+        }
+        Decision::Reply(Box::new(Answer { reply, destination, why, may_loop, fact }))
     }
 
     fn is_netboot(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use crate::domain::boot::{BootFact, Silence};
 use crate::domain::id::Hostname;
 use crate::proto::dhcp::MessageType;
 use crate::proto::pxe::{Architecture, Protocol};
@@ -68,6 +69,30 @@ impl Reason {
     #[must_use]
     pub fn is_worth_telling(&self) -> bool {
         !matches!(self, Self::NotNetboot | Self::Bootp)
+    }
+
+    /// What it means for the machine's boot; `None` when nothing follows from it.
+    #[must_use]
+    pub fn fact(&self) -> Option<BootFact> {
+        let cause = match self {
+            Self::TookLease { server, .. } => {
+                return Some(BootFact::TookAddress { server: *server });
+            }
+            Self::Idle { .. } => Silence::Idle,
+            Self::Dismissed => Silence::Dismissed,
+            Self::UnknownIgnored => Silence::Ignored,
+            Self::Unserved { .. } | Self::NoArchitecture => Silence::Unserved,
+            Self::SignedBoot => Silence::SignedBoot,
+            Self::Loop => Silence::Loop,
+            Self::OtherNetwork | Self::PoolExhausted => Silence::NoAddress,
+            Self::NotNetboot
+            | Self::Bootp
+            | Self::NotForUs(_)
+            | Self::Renewal
+            | Self::Released { .. }
+            | Self::Declined { .. } => return None,
+        };
+        Some(BootFact::Silent { cause })
     }
 
     /// Short name for metrics. A contract with dashboards: never renamed.

@@ -16,6 +16,7 @@ use crate::jobs::{HostChange, NewHost, RebuildRequest};
 use crate::store::{HostReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
+use crate::web::boot::Boots;
 use crate::web::form;
 use crate::web::page::find_host;
 use crate::web::problem::Problem;
@@ -81,6 +82,20 @@ pub(in crate::web) async fn show(
     _: Operator,
 ) -> Answer {
     Ok(ok(&HostBody::new(&find(&web, &id).await?)))
+}
+
+/// What became of its boots: verdict, time line, earlier boots, what was learned.
+pub(in crate::web) async fn boot(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Answer {
+    let (state, wanted) = (web.clone(), id.clone());
+    let boots = web.store().read(move |read| {
+        let host = find_host(read, &wanted)?;
+        host.map(|host| Boots::of_host(read, &host, state.store().now())).transpose()
+    });
+    Ok(ok(&boots.await?.ok_or_else(|| missing("host", &id))?.body()))
 }
 
 #[derive(Deserialize)]

@@ -21,6 +21,7 @@ use crate::limits::over::Over;
 use crate::store::{ImageReads as _, SightingReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
+use crate::web::boot::Boots;
 use crate::web::problem::Problem;
 
 pub(in crate::web) async fn health(State(web): State<WebState>) -> Response {
@@ -135,6 +136,21 @@ pub(in crate::web) async fn sightings(State(web): State<WebState>, _: Operator) 
         })
         .collect();
     Ok(ok(&json!({ "sightings": bodies })))
+}
+
+/// As for hosts.
+pub(in crate::web) async fn boot(
+    State(web): State<WebState>,
+    Path(mac): Path<String>,
+    _: Operator,
+) -> Answer {
+    let wanted: Mac = mac.parse().map_err(|_| missing("sighting", &mac))?;
+    let state = web.clone();
+    let boots = web.store().read(move |read| {
+        let known = read.sighting(wanted)?;
+        known.map(|_| Boots::of_sighting(read, wanted, state.store().now())).transpose()
+    });
+    Ok(ok(&boots.await?.ok_or_else(|| missing("sighting", &mac))?.body()))
 }
 
 #[derive(Deserialize)]

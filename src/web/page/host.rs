@@ -14,8 +14,10 @@ use crate::jobs::RebuildRequest;
 use crate::store::{HostReads as _, ImageReads as _, Snapshot, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
+use crate::web::boot::Boots;
 use crate::web::form::HostForm;
 use crate::web::problem::PageProblem;
+use crate::web::view::boot::BootView;
 use crate::web::view::{When, erased, state_label, state_meaning, state_tone};
 
 /// A choice in a list.
@@ -50,6 +52,7 @@ struct HostPage {
     active_job: Option<String>,
     failure: Option<crate::domain::host::Failure>,
     view: HostView,
+    boot: BootView,
     form: HostForm,
     wrong: Vec<Refusal>,
     types: Vec<Choice>,
@@ -95,6 +98,7 @@ fn host_page(
         .as_ref()
         .or_else(|| types.get(&host.server_type).map(|t| &t.boot_disk));
     let images = read.images()?;
+    let boots = Boots::of_host(read, &host, now)?;
     Ok(Some(HostPage {
         frame: Frame::new(web, read, operator, "hosts", host.hostname.as_str())?,
         id: host.id.to_string(),
@@ -110,6 +114,7 @@ fn host_page(
         active_job: host.active_job.map(|j| j.to_string()),
         failure: host.failure.clone(),
         view: HostView::read(read, &host, now)?,
+        boot: BootView::new(&boots.diagnosis, boots.learned),
         types: type_choices(&types, &form.server_type),
         form,
         wrong,

@@ -137,12 +137,8 @@ pub(super) fn boot_log(
     host: &Host,
     limit: usize,
 ) -> Result<Vec<BootLogEntry>, StoreError> {
-    let mut all = Vec::new();
-    for mac in &host.macs {
-        all.extend(read.boot_log(*mac, limit)?);
-    }
-    all.sort_by_key(|entry| std::cmp::Reverse(entry.observation.at));
-    all.truncate(limit);
+    let mut all = read.boot_log_of(&host.macs, limit)?;
+    all.reverse();
     Ok(all)
 }
 

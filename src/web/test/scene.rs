@@ -216,6 +216,7 @@ impl Scene {
                     stage,
                     answered,
                     message: message.into(),
+                    fact: None,
                     client: None,
                 };
                 (observation, times)

@@ -133,6 +133,7 @@ mod test {
                 stage: BootStage::Dhcp,
                 answered: true,
                 message: "offered".into(),
+                fact: None,
                 client: None,
             },
             count,
