@@ -107,11 +107,7 @@ impl Writer {
     pub(crate) async fn run(mut self, stop: CancellationToken) {
         loop {
             let stopped = stop.is_cancelled();
-            let batch = self.collect();
-            let judged = self.judged(&batch);
-            if !batch.is_empty() || !judged.is_empty() {
-                self.write(batch, judged).await;
-            }
+            self.flush().await;
             if stopped {
                 return;
             }
@@ -123,6 +119,15 @@ impl Writer {
                 () = tokio::time::sleep(FLUSH_EVERY) => {}
                 () = stop.cancelled() => {}
             }
+        }
+    }
+
+    /// Writes what waits, and what it teaches.
+    async fn flush(&mut self) {
+        let batch = self.collect();
+        let judged = self.judged(&batch);
+        if !batch.is_empty() || !judged.is_empty() {
+            self.write(batch, judged).await;
         }
     }
 
@@ -310,9 +315,12 @@ fn absorb(sighting: &mut Sighting, facts: &ClientFacts) {
 #[cfg(test)]
 mod test {
     use super::*;
-    use crate::domain::boot::BootStage;
-    use crate::domain::time::Timestamp;
-    use crate::store::{BootLogReads as _, MasterKey};
+    use std::sync::atomic::AtomicI64;
+
+    use crate::domain::boot::{
+        BootDirectory as _, BootProfile, BootProgram, BootStage, OfferForm, OfferWay, Standing,
+    };
+    use crate::store::{EventReads as _, MasterKey};
 
     fn store(dir: &tempfile::TempDir) -> Store {
         let clock = Arc::new(|| Timestamp(5));
@@ -356,6 +364,71 @@ mod test {
             over.of(Over::Observations).times,
             50_000 - u64::try_from(OBSERVATIONS).unwrap()
         );
+    }
+
+    /// A UEFI machine takes an address and is not heard any more.
+    async fn fails(mac: Mac, sink: &Recorder, writer: &mut Writer, clock: &AtomicI64) {
+        let (program, way) = (BootProgram::SnponlyEfi, OfferWay::Discover);
+        let server = Ipv4Addr::new(192, 0, 2, 1);
+        for (fact, message) in [
+            (BootFact::Offered { program, way }, "offered"),
+            (BootFact::TookAddress { server }, "took"),
+        ] {
+            let at = Timestamp(clock.fetch_add(1_000, Ordering::SeqCst));
+            sink.observe(BootObservation { at, fact: Some(fact), ..seen(mac, true, message) });
+        }
+        writer.flush().await;
+    }
+
+    #[tokio::test]
+    async fn two_boots_that_ignore_the_offer_change_its_form_a_minute_after_the_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let time = Arc::new(AtomicI64::new(0));
+        let read = Arc::clone(&time);
+        let now = Arc::new(move || Timestamp(read.load(Ordering::SeqCst)));
+        let key = MasterKey::from_bytes(&[1; 32]);
+        let store = Store::open(&dir.path().join("db.redb"), key, now).unwrap();
+        let (sink, mut writer) = recorder(store.clone(), true, over());
+        let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
+        let form = || store.snapshot().unwrap().boot_lesson(mac).unwrap().and_then(|l| l.form);
+        fails(mac, &sink, &mut writer, &time).await;
+        time.fetch_add(100_000, Ordering::SeqCst);
+        writer.flush().await;
+        fails(mac, &sink, &mut writer, &time).await;
+        time.fetch_add(50_000, Ordering::SeqCst);
+        writer.flush().await;
+        assert_eq!(form(), None, "it may still ask");
+        time.fetch_add(11_000, Ordering::SeqCst);
+        writer.flush().await;
+        assert_eq!(form().map(|f| f.used), Some(OfferForm::Direct));
+        let learned = BootProfile { form: Some(OfferForm::Direct), program: None };
+        assert_eq!(store.standing(mac), Standing::Sighted { profile: learned });
+        let events = store.snapshot().unwrap().events_after(0, 10).unwrap();
+        assert!(events.iter().any(|e| e.message.contains("trying the form")), "{events:?}");
+        assert!(writer.booting.is_empty(), "nothing is judged without end");
+        // It works: nothing more is changed.
+        let sent = BootFact::Sent { file: "snponly.efi".into() };
+        let offered = BootFact::Offered { program: BootProgram::SnponlyEfi, way: OfferWay::Direct };
+        for fact in [offered, sent, BootFact::OfferedScript] {
+            let at = Timestamp(time.fetch_add(1, Ordering::SeqCst));
+            sink.observe(BootObservation { at, fact: Some(fact), ..seen(mac, true, "works") });
+        }
+        writer.flush().await;
+        assert!(form().unwrap().proven && writer.booting.is_empty());
+    }
+
+    #[tokio::test]
+    async fn nothing_is_learned_of_a_machine_that_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(&dir);
+        let (sink, mut writer) = recorder(store.clone(), false, over());
+        let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
+        let clock = AtomicI64::new(0);
+        for _ in 0..4 {
+            fails(mac, &sink, &mut writer, &clock).await;
+        }
+        assert_eq!(store.snapshot().unwrap().boot_lesson(mac).unwrap(), None);
+        assert_eq!(store.standing(mac), Standing::Unknown);
     }
 
     #[tokio::test]

@@ -54,7 +54,8 @@ fn a_rebuild_needs_the_name_typed_again() {
 #[test]
 fn the_story_of_a_boot_is_asked_for_by_name_or_address() {
     let host = parse("ironhatch host boot pve1");
-    assert_eq!(call(&host.command).unwrap(), super::call::Call::get("/api/hosts/pve1/boot"));
+    let asked = call(&host.command).unwrap();
+    assert_eq!((asked.method, asked.path.as_str()), (Method::GET, "/api/hosts/pve1/boot"));
     let sighting = parse("ironhatch sighting boot 52:54:00:aa:bb:01");
     let path = call(&sighting.command).unwrap().path;
     assert_eq!(path, "/api/sightings/52%3A54%3A00%3Aaa%3Abb%3A01/boot");

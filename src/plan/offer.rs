@@ -406,7 +406,7 @@ impl Program {
     fn note(self) -> String {
         match self.refused_override {
             Some(wanted) => format!(
-                "; {} was asked for and passed over because this firmware cannot run it",
+                "; {} was passed over because this firmware cannot run it",
                 wanted.file_name()
             ),
             None => String::new(),

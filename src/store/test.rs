@@ -11,6 +11,7 @@ use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{Host, HostEvent, HostState};
 use crate::domain::id::HostId;
 use crate::domain::mac::Mac;
+use crate::domain::sighting::Sighting;
 use crate::domain::time::Timestamp;
 
 fn clock() -> Clock {
@@ -134,6 +135,70 @@ fn the_directory_follows_a_host_from_idle_to_armed_and_back() {
         })
         .unwrap();
     assert_eq!(again.standing(mac), Standing::Unknown);
+}
+
+#[test]
+fn what_was_learned_shapes_offers_arms_nobody_and_outlives_a_restart() {
+    use crate::domain::boot::{BootLesson, BootProfile, BootProgram, Finding, OfferForm};
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let (mac, stranger) = (host(1).macs[0], Mac([0x52, 0x54, 0, 0xcc, 0, 1]));
+    let finding = |used| Finding {
+        used,
+        changes: 1,
+        proven: false,
+        since: Timestamp(1),
+        because: "a test".to_owned(),
+    };
+    let lesson = BootLesson { form: None, program: Some(finding(BootProgram::IpxeEfi)) };
+    save(&store, host(1)).unwrap();
+    store
+        .write_blocking::<_, StoreError, _>(move |tx| {
+            tx.save_boot_lesson(mac, &lesson)?;
+            tx.save_boot_lesson(stranger, &lesson)?;
+            tx.save_sighting(&Sighting::first_heard(stranger, Timestamp(1)))
+        })
+        .unwrap();
+    let learned = BootProfile { form: None, program: Some(BootProgram::IpxeEfi) };
+    assert!(matches!(store.standing(mac), Standing::Idle { .. }), "a lesson is no rebuild");
+    assert_eq!(store.standing(stranger), Standing::Sighted { profile: learned });
+    store.close();
+    let store = open(&dir);
+    assert!(matches!(store.standing(mac), Standing::Idle { .. }));
+    assert_eq!(store.standing(stranger), Standing::Sighted { profile: learned });
+    let change = |with: fn(&mut Host)| {
+        store
+            .write_blocking::<_, HostWriteError, _>(move |tx| {
+                let mut h = tx.host(host(1).id)?.unwrap();
+                with(&mut h);
+                tx.save_host(&h)
+            })
+            .unwrap();
+    };
+    let profile = || match store.standing(mac) {
+        Standing::Armed { profile, .. } => profile,
+        other => panic!("{other:?}"),
+    };
+    change(|h| h.state = HostState::PxeReady);
+    assert_eq!(profile(), learned);
+    // The operator's setting outranks it; what they left open is taken from it.
+    change(|h| h.boot.form = Some(OfferForm::Direct));
+    assert_eq!(profile(), BootProfile { form: Some(OfferForm::Direct), ..learned });
+    change(|h| h.boot.program = Some(BootProgram::SnponlyEfi));
+    assert_eq!(profile().program, Some(BootProgram::SnponlyEfi));
+    // A dismissed stranger is met with silence, and with the host goes what was learned of it.
+    store
+        .write_blocking::<_, StoreError, _>(move |tx| {
+            let seen = Sighting::first_heard(stranger, Timestamp(1));
+            tx.save_sighting(&Sighting { ignored: true, ..seen })?;
+            let h = tx.host(host(1).id)?.unwrap();
+            tx.delete_host(&h);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(store.standing(stranger), Standing::Ignored);
+    assert_eq!(store.standing(mac), Standing::Unknown);
+    assert_eq!(store.snapshot().unwrap().boot_lesson(mac).unwrap(), None);
 }
 
 #[test]

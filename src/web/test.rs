@@ -1,6 +1,7 @@
 //! The router as a whole, against a real database: who may do what, what the pages show, what the stream replays.
 
 mod auth;
+mod boot_scene;
 pub(crate) mod catalog;
 pub(crate) mod doctor;
 mod golden;

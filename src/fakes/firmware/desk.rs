@@ -180,7 +180,11 @@ impl Desk {
             Client::Edk2 | Client::Edk2Http => {
                 rule(matches!(name, "snponly.efi" | "ipxe.efi"), "a program for UEFI")?;
                 let wanted = match (&self.standing, &self.pool) {
-                    (Standing::Armed { profile, .. }, _) if profile.form.is_some() => profile.form,
+                    (Standing::Armed { profile, .. } | Standing::Sighted { profile }, _)
+                        if profile.form.is_some() =>
+                    {
+                        profile.form
+                    }
                     (_, None) => Some(OfferForm::Discover),
                     (_, Some(_)) => Some(OfferForm::Direct),
                 };

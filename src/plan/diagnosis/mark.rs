@@ -38,7 +38,7 @@ impl MarkTone {
             Self::Good => "answered",
             Self::Open => "going on",
             Self::Bad => "failed",
-            Self::Quiet => "silent",
+            Self::Quiet => "seen",
         }
     }
 }

@@ -482,19 +482,18 @@ fn one_answer_on_4011_without_a_request_for_the_file_is_enough() {
 #[test]
 fn retries_of_one_round_count_once_and_a_machine_that_asks_for_ever_counts_each_minute() {
     let mut asking = log(&[(0, offered(OfferWay::Discover))]);
-    let learn = |entries: &[BootLogEntry], now| {
-        super::learn(entries, BootProfile::default(), &BootLesson::default(), at(now))
+    let asks = |entries: &[BootLogEntry], now| {
+        learn(entries, BootProfile::default(), &BootLesson::default(), at(now))
     };
     asking[0].count = 4;
     asking[0].last = at(28);
-    assert_eq!(learn(&asking, 200), None);
+    assert_eq!(asks(&asking, 200), None);
     asking[0].last = at(28).after(SETTLE);
-    assert!(learn(&asking, 200).is_some());
+    assert!(asks(&asking, 200).is_some());
     // A form that was changed in the middle of a round has not failed yet.
     let mut changed = log(&[(0, offered(OfferWay::Discover)), (4, offered(OfferWay::Direct))]);
     changed[0].last = at(3);
-    let lesson = BootLesson::default();
-    assert_eq!(super::learn(&changed, BootProfile::default(), &lesson, at(200)), None);
+    assert_eq!(asks(&changed, 200), None);
 }
 
 #[test]

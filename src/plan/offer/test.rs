@@ -98,6 +98,53 @@ fn every_kind_of_client_gets_its_file_on_both_channels() {
     }
 }
 
+/// An unregistered machine that needs what is not the default.
+fn sighted() -> Standing {
+    let (form, program) = (Some(OfferForm::Direct), Some(BootProgram::IpxeEfi));
+    Standing::Sighted { profile: BootProfile { form, program } }
+}
+
+#[test]
+fn what_was_learned_of_a_stranger_shapes_its_offer() {
+    let packet = Packet::pxe(DISCOVER, 7);
+    let offer = seen(&packet, ask(&packet, Channel::Port67, &sighted()));
+    assert_eq!(offer.boot_file(), Ok((US, "ipxe.efi".to_owned())));
+    assert_eq!(offer.option(43), Some(&[6, 1, 8, 255][..]));
+}
+
+#[test]
+fn decisions_say_what_they_mean_for_a_boot() {
+    use crate::domain::boot::{BootFact as F, OfferWay, Silence};
+    let offered = |program, way| Some(F::Offered { program, way });
+    let (undionly, snponly) = (BootProgram::UndionlyKpxe, BootProgram::SnponlyEfi);
+    let expected = [
+        offered(undionly, OfferWay::Direct),
+        offered(snponly, OfferWay::Discover),
+        offered(snponly, OfferWay::Discover),
+        offered(snponly, OfferWay::Http),
+        offered(snponly, OfferWay::Http),
+        Some(F::OfferedScript),
+        Some(F::OfferedScript),
+        Some(F::OfferedScript),
+        offered(undionly, OfferWay::Replacement),
+        offered(snponly, OfferWay::Replacement),
+    ];
+    for ((name, packet, _), expected) in kinds().into_iter().zip(expected) {
+        let decision = ask(&packet, Channel::Port67, &armed());
+        assert_eq!(decision.fact(), expected, "{name}");
+        let idle = ask(&packet, Channel::Port67, &idle());
+        assert_eq!(idle.fact(), Some(F::Silent { cause: Silence::Idle }), "{name}");
+    }
+    let mut asks = Packet::pxe(REQUEST, 7);
+    asks.ciaddr = CLIENT;
+    let named = ask(&asks, Channel::Port4011, &armed());
+    assert_eq!(named.fact(), Some(F::Named { program: snponly }));
+    let other = Ipv4Addr::new(192, 0, 2, 1);
+    let takes = Packet::pxe(REQUEST, 7).with(54, &other.octets());
+    let took = ask(&takes, Channel::Port67, &armed());
+    assert_eq!(took.fact(), Some(F::TookAddress { server: other }));
+}
+
 #[test]
 fn standing_decides_who_is_answered() {
     for (name, packet, _) in kinds() {
@@ -106,6 +153,8 @@ fn standing_decides_who_is_answered() {
             (UnknownMachines::Ignore, armed(), true, "armed"),
             (UnknownMachines::Enroll, Standing::Unknown, true, "enrolment notice"),
             (UnknownMachines::Ignore, Standing::Unknown, false, "not registered"),
+            (UnknownMachines::Enroll, sighted(), true, "enrolment notice"),
+            (UnknownMachines::Ignore, sighted(), false, "not registered"),
             (UnknownMachines::Enroll, Standing::Ignored, false, "dismissed"),
             (UnknownMachines::Enroll, idle(), false, "boots from its own disk"),
         ] {

@@ -30,6 +30,7 @@ async fn every_page_looks_as_it_was_last_reviewed() {
         ("job", format!("/jobs/{}", job_id(2))),
         ("job-log", format!("/ops/{}?view=log", job_id(2))),
         ("sightings", "/sightings".to_owned()),
+        ("sighting", "/sightings/52-54-00-cc-00-51".to_owned()),
         ("images", "/images".to_owned()),
         ("health", "/health".to_owned()),
         ("health-checked", "/health".to_owned()),
@@ -118,6 +119,8 @@ async fn what_a_machine_says_is_shown_as_text() {
         let shown = scene.get(&path).await.body;
         assert!(shown.contains("&#60;script&#62;alert(1)"), "{path}");
     }
+    let sighting = scene.get("/sightings/52:54:00:cc:00:51").await.body;
+    assert!(sighting.contains("&#60;script&#62;alert(1)"));
     let published = scene.get("/api/sightings").await;
     assert_eq!(published.header("content-type"), "application/json");
 }
@@ -136,6 +139,32 @@ async fn the_story_of_a_rebuild_has_packets_states_and_log_in_order() {
         place("The answer was handed out."),
     ];
     assert!(told.is_sorted(), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_api_tells_how_boots_went() {
+    let scene = Scene::fleet();
+    let read = async |path: &str| -> serde_json::Value {
+        let answer = scene.get(path).await;
+        assert!(answer.status.is_success(), "{path}: {}", answer.body);
+        serde_json::from_str(&answer.body).unwrap()
+    };
+    let installing = read("/api/hosts/pve2/boot").await;
+    assert_eq!(installing["verdict"]["name"], "under-way");
+    assert_eq!(installing["timeline"][0]["protocol"], "DHCP");
+    let failed = read("/api/hosts/pve3/boot").await;
+    assert_eq!(failed["verdict"]["name"], "program-silent");
+    assert_eq!(failed["verdict"]["next"], "Trying ipxe.efi next.");
+    assert_eq!(failed["profile"]["program"], "ipxe-efi");
+    assert_eq!(failed["earlier"][0]["verdict"]["name"], "program-silent");
+    let stranger = read("/api/sightings/52:54:00:cc:00:51/boot").await;
+    assert_eq!(stranger["verdict"]["name"], "foreign-file");
+    let silent = read("/api/hosts/pve1/boot").await;
+    assert_eq!(silent["verdict"], serde_json::Value::Null);
+    for path in ["/api/hosts/nobody/boot", "/api/sightings/52:54:00:cc:00:99/boot", "/sightings/x"]
+    {
+        assert_eq!(scene.get(path).await.status, 404, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

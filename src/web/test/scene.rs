@@ -13,7 +13,6 @@ use tower::ServiceExt as _;
 
 use super::operations::Recorder;
 use super::sample::{NOW, ago, host};
-use crate::domain::boot::{BootObservation, BootStage};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{HostEvent, HostState};
 use crate::domain::id::{Hostname, JobId};
@@ -208,28 +207,7 @@ impl Scene {
             tx.log(&job, None, Level::Warn, HOSTILE).unwrap();
         });
         self.write(170, |tx| {
-            let seen = |secs, stage, answered, message: &str, times| {
-                let observation = BootObservation {
-                    at: ago(secs),
-                    mac: None,
-                    address: Some([192, 0, 2, 22].into()),
-                    stage,
-                    answered,
-                    message: message.into(),
-                    fact: None,
-                    client: None,
-                };
-                (observation, times)
-            };
-            let mac = host(2, |_| ()).macs[0];
-            for (observation, times) in [
-                seen(180, BootStage::Dhcp, true, "offered snponly.efi (UEFI x64)", 2),
-                seen(179, BootStage::Tftp, true, "sent snponly.efi, 241 KiB in 40 ms", 1),
-                seen(176, BootStage::Dhcp, false, "silent: not a network boot request", 3),
-                seen(174, BootStage::Http, true, "sent the installer script", 1),
-            ] {
-                tx.append_boot_log(mac, observation, times).unwrap();
-            }
+            super::boot_scene::installing(tx, host(2, |_| ()).macs[0]);
         });
         self.move_host(174, 2, HostEvent::ScriptFetched, "pve2 fetched its installer script.");
         self.move_host(150, 2, HostEvent::AnswerServed, "The answer was handed out.");
@@ -270,6 +248,8 @@ impl Scene {
             }
         });
         self.write(60, |tx| {
+            super::boot_scene::never_speaks(tx, host(3, |_| ()).macs[0]);
+            super::boot_scene::asks_elsewhere(tx, Mac([0x52, 0x54, 0, 0xcc, 0, 0x51]));
             let import = import_job();
             tx.save_job(&import).unwrap();
             tx.emit(NewEvent {
