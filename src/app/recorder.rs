@@ -388,7 +388,7 @@ mod test {
         let now = Arc::new(move || Timestamp(read.load(Ordering::SeqCst)));
         let key = MasterKey::from_bytes(&[1; 32]);
         let store = Store::open(&dir.path().join("db.redb"), key, now).unwrap();
-        let (sink, mut writer) = recorder(store.clone(), true, over());
+        let (sink, mut writer) = recorder(store.clone(), true, over(), Rehearsals::default());
         let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
         let form = || store.snapshot().unwrap().boot_lesson(mac).unwrap().and_then(|l| l.form);
         fails(mac, &sink, &mut writer, &time).await;
@@ -421,7 +421,7 @@ mod test {
     async fn nothing_is_learned_of_a_machine_that_is_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
-        let (sink, mut writer) = recorder(store.clone(), false, over());
+        let (sink, mut writer) = recorder(store.clone(), false, over(), Rehearsals::default());
         let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
         let clock = AtomicI64::new(0);
         for _ in 0..4 {

@@ -91,6 +91,7 @@ mod test {
             stage: BootStage::Dhcp,
             answered: true,
             message: "offered".to_owned(),
+            fact: None,
             client: None,
         }
     }
