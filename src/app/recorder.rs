@@ -125,10 +125,26 @@ impl Writer {
     /// Writes what waits, and what it teaches.
     async fn flush(&mut self) {
         let batch = self.collect();
-        let judged = self.judged(&batch);
-        if !batch.is_empty() || !judged.is_empty() {
-            self.write(batch, judged).await;
+        let now = self.store.now();
+        let stopped: BTreeSet<Mac> =
+            self.booting.extract_if(|_, until| *until <= now).map(|(mac, _)| mac).collect();
+        if batch.is_empty() && stopped.is_empty() {
+            return;
         }
+        for (mac, sign) in self.write(batch, stopped).await {
+            match sign {
+                Sign::GoesOn | Sign::Begins => self.watch(mac, now),
+                Sign::Speaks => drop(self.booting.remove(&mac)),
+            }
+        }
+    }
+
+    fn watch(&mut self, mac: Mac, now: Timestamp) {
+        // More boots at once than this are a flood, which only costs the real ones that their lesson comes later.
+        if self.booting.len() >= REMEMBERED_ADDRESSES && !self.booting.contains_key(&mac) {
+            self.booting.clear();
+        }
+        self.booting.insert(mac, now.after(JUDGE_AFTER));
     }
 
     fn collect(&mut self) -> Vec<Counted> {
@@ -168,86 +184,80 @@ impl Writer {
         }
     }
 
-    /// The machines whose log may teach something now.
-    fn judged(&mut self, batch: &[Counted]) -> BTreeSet<Mac> {
-        let now = self.store.now();
-        let mut judged = BTreeSet::new();
-        for counted in batch {
-            match &counted.observation.fact {
-                // The firmware begins anew: what it did before has failed, or was long ago.
-                Some(BootFact::Offered { .. }) => {
-                    judged.insert(counted.mac);
-                    self.watch(counted.mac, now);
-                }
-                Some(BootFact::Named { .. } | BootFact::TookAddress { .. }) => {
-                    self.watch(counted.mac, now);
-                }
-                // The form works; the program has to show that it does.
-                Some(BootFact::Sent { .. } | BootFact::Fetched { .. }) => {
-                    judged.insert(counted.mac);
-                    self.watch(counted.mac, now);
-                }
-                Some(BootFact::OfferedScript | BootFact::Script { .. }) => {
-                    judged.insert(counted.mac);
-                    self.booting.remove(&counted.mac);
-                }
-                _ => {}
-            }
-        }
-        let stopped = self.booting.extract_if(|_, until| *until <= now).map(|(mac, _)| mac);
-        judged.extend(stopped);
-        judged
-    }
-
-    fn watch(&mut self, mac: Mac, now: Timestamp) {
-        // A flood of forged machines only costs the real ones that their lesson comes with their next boot.
-        if self.booting.len() >= REMEMBERED_ADDRESSES && !self.booting.contains_key(&mac) {
-            self.booting.clear();
-        }
-        self.booting.insert(mac, now.after(JUDGE_AFTER));
-    }
-
-    async fn write(&self, batch: Vec<Counted>, judged: BTreeSet<Mac>) {
+    /// Writes a batch, and the lessons of it and of boots that stopped. Returns the signs of machines that are kept.
+    async fn write(&self, batch: Vec<Counted>, stopped: BTreeSet<Mac>) -> Vec<(Mac, Sign)> {
         let (keeps_strangers, over) = (self.keeps_strangers, self.over.clone());
         let written = self
             .store
             .write::<_, StoreError, _>(move |tx| {
                 let mut strangers = 0;
+                let mut signs = Vec::new();
                 for counted in batch {
-                    record(tx, counted, keeps_strangers, &mut strangers, &over)?;
+                    let (mac, sign) = (counted.mac, Sign::of(counted.observation.fact.as_ref()));
+                    let kept = record(tx, counted, keeps_strangers, &mut strangers, &over)?;
+                    signs.extend(sign.filter(|_| kept).map(|sign| (mac, sign)));
                 }
+                let judged = signs.iter().filter(|(_, sign)| *sign != Sign::GoesOn);
+                let judged: BTreeSet<Mac> = judged.map(|(mac, _)| *mac).chain(stopped).collect();
                 for mac in judged {
                     learn(tx, mac)?;
                 }
-                Ok(())
+                Ok(signs)
             })
             .await;
-        if let Err(error) = written {
+        written.unwrap_or_else(|error| {
             tracing::error!(%error, "boot observations were lost");
+            Vec::new()
+        })
+    }
+}
+
+/// What an observation means for the question whether a boot works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sign {
+    /// The firmware asks, or has a program now: what came before can be judged.
+    Begins,
+    /// On its way.
+    GoesOn,
+    /// iPXE is heard: nothing more is to be learned from this boot.
+    Speaks,
+}
+
+impl Sign {
+    fn of(fact: Option<&BootFact>) -> Option<Self> {
+        match fact? {
+            BootFact::Offered { .. } | BootFact::Sent { .. } | BootFact::Fetched { .. } => {
+                Some(Self::Begins)
+            }
+            BootFact::Named { .. } | BootFact::TookAddress { .. } => Some(Self::GoesOn),
+            BootFact::OfferedScript | BootFact::Script { .. } => Some(Self::Speaks),
+            _ => None,
         }
     }
 }
 
+/// Writes one observation; `false`: it is of a machine that is not kept.
 fn record(
     tx: &mut Tx<'_, '_>,
     counted: Counted,
     keeps_strangers: bool,
     strangers: &mut usize,
     over: &Overruns,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     let Counted { mac, observation, times } = counted;
     if tx.host_by_mac(mac)?.is_some() {
-        return tx.append_boot_log(mac, observation, times);
+        tx.append_boot_log(mac, observation, times)?;
+        return Ok(true);
     }
     let known = tx.sighting(mac)?;
     if known.is_none() {
         // Only machines that were offered something become sightings: a laptop asking for an address does not.
         if !keeps_strangers || !observation.answered {
-            return Ok(());
+            return Ok(false);
         }
         if *strangers >= STRANGERS_PER_FLUSH {
             over.met(Over::Strangers);
-            return Ok(());
+            return Ok(false);
         }
         *strangers += 1;
     }
@@ -270,7 +280,7 @@ fn record(
             message: format!("a machine that is not registered was heard: {mac}"),
         })?;
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Writes down what the machine's boots taught, when that is something new.

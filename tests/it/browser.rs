@@ -22,6 +22,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+mod boots;
 mod walk;
 mod world;
 
@@ -307,6 +308,7 @@ async fn on_a_phone_nothing_is_wider_than_the_screen() {
         })
         .await;
     saved.unwrap();
+    let stranger = format!("/sightings/{}", boots::failed(&store).await);
     let (mut driver, client) = browser(&profile, Screen::Phone).await;
     let link = setup_link(&store, &format!("http://{address}")).await.unwrap().unwrap();
     client.goto(&link).await.unwrap();
@@ -319,8 +321,17 @@ async fn on_a_phone_nothing_is_wider_than_the_screen() {
     client.goto(&format!("http://{address}/health")).await.unwrap();
     see(&client, "section[aria-labelledby=doctor] button").await.click().await.unwrap();
     see(&client, "section[aria-labelledby=doctor] .badge.bad").await;
-    for path in ["/", "/hosts/new", "/jobs", "/sightings", "/images", "/health", &host, "/nowhere"]
-    {
+    for path in [
+        "/",
+        "/hosts/new",
+        "/jobs",
+        "/sightings",
+        &stranger,
+        "/images",
+        "/health",
+        &host,
+        "/nowhere",
+    ] {
         client.goto(&format!("http://{address}{path}")).await.unwrap();
         let script = "return document.documentElement.scrollWidth;";
         let width = client.execute(script, vec![]).await.unwrap();

@@ -5,6 +5,7 @@
 mod apps;
 mod bad_input;
 mod boot_files;
+mod boot_problems;
 mod browser;
 mod catalog;
 mod dhcp;

@@ -274,8 +274,8 @@ impl View<'_, '_> {
     /// Before any file was asked for.
     fn offer(&self) -> Option<Verdict> {
         let course = self.course;
-        let Some((program, way)) = course.offered else {
-            let (cause, said) = course.silent.as_ref()?;
+        // Silence that followed an offer in the same boot is the last word.
+        if let Some((cause, said)) = &course.silent {
             let kind = match cause {
                 Silence::Idle => Kind::OwnDisk,
                 Silence::Dismissed => Kind::Dismissed,
@@ -286,7 +286,8 @@ impl View<'_, '_> {
                 Silence::NoAddress => Kind::NoLease,
             };
             return told(kind, sentence(said));
-        };
+        }
+        let (program, way) = course.offered?;
         let name = program.file_name();
         if course.named {
             if self.hopes(SETTLE) {

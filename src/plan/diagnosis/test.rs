@@ -109,7 +109,12 @@ fn table() -> Vec<(Kind, Vec<(u64, F)>, Who, u64)> {
         (K::Dismissed, vec![(0, silent(Silence::Dismissed))], stranger, 1),
         (K::Ignored, vec![(0, silent(Silence::Ignored))], stranger, 1),
         (K::OwnDisk, vec![idle(0)], Who::Host { state: HostState::Ready, since: at(1) }, 2),
-        (K::IpxeLoop, vec![(0, silent(Silence::Loop))], armed(0), 1),
+        (
+            K::IpxeLoop,
+            vec![(0, offered(OfferWay::Replacement)), (1, silent(Silence::Loop))],
+            armed(0),
+            1,
+        ),
         (K::UnderWay, direct(), stranger, 63),
         (K::NoAddress, vec![(0, offered(OfferWay::Discover))], stranger, 60),
         (K::NeverAsked4011, discover(), stranger, 64),
