@@ -116,9 +116,11 @@ pub fn diagnose(case: &Case<'_>, now: Timestamp) -> Diagnosis {
     let marks = courses.last().map(|newest| mark::marks(&newest.entries)).unwrap_or_default();
     let waits = judge::waiting(case.who, courses.last(), now);
     let is_waiting = waits.is_some();
-    let mut told = (0..courses.len())
-        .rev()
-        .filter_map(|n| Some((courses.get(n)?.began, judge::verdict(case, &courses, n, now)?)));
+    // A host that waits anew has no boot under way.
+    let over = if is_waiting { courses.len() } else { courses.len().saturating_sub(1) };
+    let mut told = (0..courses.len()).rev().filter_map(|n| {
+        Some((courses.get(n)?.began, judge::verdict(case, &courses, n, over, now)?))
+    });
     let verdict = waits.or_else(|| told.next().map(|(_, verdict)| verdict));
     // What is waited for has no time line yet.
     let marks = if is_waiting { Vec::new() } else { marks };

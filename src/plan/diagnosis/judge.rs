@@ -40,17 +40,17 @@ pub(super) fn waiting(who: Who, newest: Option<&Course<'_>>, now: Timestamp) -> 
     })
 }
 
-/// The verdict on boot `n`; `None` when its log tells nothing.
+/// The verdict on boot `n`; of the first `over` boots nothing more can come. `None` when its log tells nothing.
 pub(super) fn verdict(
     case: &Case<'_>,
     all: &[Course<'_>],
     n: usize,
+    over: usize,
     now: Timestamp,
 ) -> Option<Verdict> {
     let course = all.get(n)?;
     let before = all.get(..n).unwrap_or_default();
-    let view =
-        View { case, course, before, closed: n + 1 < all.len(), quiet: now.since(course.last) };
+    let view = View { case, course, before, closed: n < over, quiet: now.since(course.last) };
     view.late().or_else(|| view.script()).or_else(|| view.program()).or_else(|| view.offer())
 }
 
@@ -58,7 +58,7 @@ struct View<'v, 'a> {
     case: &'v Case<'a>,
     course: &'v Course<'a>,
     before: &'v [Course<'a>],
-    /// Another boot followed.
+    /// Another boot followed, or a new rebuild.
     closed: bool,
     /// Time since the last sign.
     quiet: Duration,

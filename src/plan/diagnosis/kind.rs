@@ -160,7 +160,7 @@ kinds! {
     ProgramSilent, "program-silent", Bad,
     "The boot program was loaded and iPXE never spoke",
     "iPXE's driver and this network chip do not get on (no link, no packets), Secure Boot refused the program, or the switch port blocks for spanning tree after the link went down.",
-    "Switch Secure Boot off and portfast on. The other boot program is tried by itself; it can also be set under Edit this host.";
+    "Switch Secure Boot off and portfast on. Where there is another boot program it is tried by itself; it can also be set under Edit this host.";
     /// Both programs loaded, neither spoke.
     SecureBoot, "secure-boot", Bad,
     "Both boot programs were loaded and neither spoke",

@@ -316,6 +316,10 @@ fn a_boot_that_follows_closes_the_one_before_at_once() {
     let earlier: Vec<_> = found.earlier.iter().map(|e| (e.began, e.verdict.kind)).collect();
     assert_eq!(earlier, [(at(10), Kind::TftpStalled), (at(0), Kind::NeverAskedTftp)]);
     assert_eq!(found.marks.len(), 1, "only the newest boot is drawn");
+    // So does a new rebuild.
+    let found = diagnosis(&facts[..2], armed(10), 11);
+    assert_eq!(found.verdict.unwrap().kind, Kind::Waiting);
+    assert_eq!(found.earlier[0].verdict.kind, Kind::NeverAskedTftp);
 }
 
 #[test]

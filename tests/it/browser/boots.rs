@@ -3,7 +3,7 @@
 use ironhatch::domain::boot::{
     BootFact, BootObservation, BootProgram, BootStage, InstallerFile, OfferWay, ScriptGiven,
 };
-use ironhatch::domain::host::HostEvent;
+use ironhatch::domain::host::{Host, HostEvent, HostState};
 use ironhatch::domain::mac::Mac;
 use ironhatch::domain::sighting::Sighting;
 use ironhatch::domain::time::Timestamp;
@@ -81,7 +81,12 @@ pub(super) async fn failed(store: &Store) -> Mac {
 async fn the_time_line_of_a_boot_grows_while_somebody_watches() {
     let (state, profile) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let (store, address, cancel) = dashboard(&state).await;
-    let saved: Result<(), HostWriteError> = store.write(|tx| tx.save_host(&host(1))).await;
+    let saved: Result<(), HostWriteError> = store
+        .write(|tx| {
+            let state_since = Timestamp(now().0 - 60_000);
+            tx.save_host(&Host { state: HostState::PxeReady, state_since, ..host(1) })
+        })
+        .await;
     saved.unwrap();
     let (mut driver, client) = browser(&profile, Screen::Desk).await;
     client.set_window_size(1100, 1500).await.unwrap();
@@ -96,7 +101,6 @@ async fn the_time_line_of_a_boot_grows_while_somebody_watches() {
     let mac = host(1).macs[0];
     client.goto(&format!("http://{address}/hosts/{}", host(1).id)).await.unwrap();
     see(&client, "html[data-live=yes]").await;
-    move_host(&store, 1, HostEvent::Armed).await;
     see(&client, "#boot-story [data-verdict=waiting]").await;
     // No event tells of packets: the page reads them again by itself.
     heard(&store, mac, loads(10_000)).await;
