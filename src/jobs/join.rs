@@ -32,7 +32,7 @@ const SSH_PORT: u16 = 22;
 pub(super) struct Running {
     join: Option<Join>,
     lock: Option<ClusterGuard>,
-    /// Another host was left half joined and goes first.
+    /// Another host stands in the way and goes first.
     behind: Option<Behind>,
 }
 
@@ -166,8 +166,8 @@ async fn others(engine: &Engine, me: HostId) -> Result<Vec<Hostname>, Refusal> {
 impl Running {
     /// Runs one step of the join. The first one waits for the cluster's lock and moves the host to `joining`.
     ///
-    /// A host of ours that was left half joined can be put right by its own rebuild only, and that needs the lock: it is let
-    /// go between two looks, so that the rebuild goes first when there is one.
+    /// A host of ours that was left half joined, or that is missing where every vote counts, can be put right by its own
+    /// rebuild only, and that needs the lock: it is let go between two looks, so that the rebuild goes first when there is one.
     pub(super) async fn run_step(
         &mut self,
         engine: &Engine,
@@ -185,8 +185,8 @@ impl Running {
                     if self.behind.is_none() {
                         let text = format!("waiting: {reason}; a rebuild of {first} goes first");
                         log(engine, job.id, Some(step.clone()), Level::Warn, text).await?;
+                        self.behind = Some(engine.inner.cluster_locks.stand_behind(host.id));
                     }
-                    self.behind = Some(engine.inner.cluster_locks.stand_behind(host.id, first));
                     self.lock = None;
                     tokio::time::sleep(LOOK_AGAIN).await;
                 }
@@ -266,7 +266,8 @@ impl Running {
     /// Waits until this join may run: joins that were under way before a restart go first.
     async fn take_turn(&mut self, engine: &Engine, job: &Job) -> Result<(), StepFailure> {
         let locks = &engine.inner.cluster_locks;
-        let mut told = false;
+        // Who lets others go first has said so.
+        let mut told = self.behind.is_some();
         loop {
             if let Some(guard) = locks.try_acquire(CLUSTER) {
                 if !others_first(engine, job).await? {
@@ -393,8 +394,8 @@ pub(super) fn changes_cluster(step: &StepId) -> bool {
     matches!(JoinStep::from_id(step.as_str()), Some(JoinStep::Add | JoinStep::Create))
 }
 
-/// Between two looks at a cluster in which another host is half joined.
-const LOOK_AGAIN: Duration = Duration::from_secs(3);
+/// Between two looks at a cluster in which another host stands in the way.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The lock's name: one appliance serves one cluster.
 const CLUSTER: &str = "cluster";
@@ -403,7 +404,7 @@ fn stopping() -> StepFailure {
     StepFailure { reason: "stopping".to_owned(), hint: String::new(), is_transient: true }
 }
 
-/// Whether a join that began before this one goes first. One that waits for this very host does not.
+/// Whether a join that began before this one goes first. One that stands behind does not: this may be whom it waits for.
 async fn others_first(engine: &Engine, job: &Job) -> Result<bool, Refusal> {
     let me = job.host();
     let locks = engine.inner.cluster_locks.clone();
@@ -411,14 +412,10 @@ async fn others_first(engine: &Engine, job: &Job) -> Result<bool, Refusal> {
         .store()
         .read(move |r| {
             let hosts = r.hosts()?;
-            let mine = hosts.iter().find(|h| Some(h.id) == me);
-            let (name, begun) =
-                mine.map_or(("", false), |h| (h.hostname.as_str(), h.state == HostState::Joining));
+            let begun = hosts.iter().any(|h| Some(h.id) == me && h.state == HostState::Joining);
             Ok(!begun
                 && hosts.iter().any(|h| {
-                    Some(h.id) != me
-                        && h.state == HostState::Joining
-                        && !locks.is_behind(h.id, name)
+                    Some(h.id) != me && h.state == HostState::Joining && !locks.is_behind(h.id)
                 }))
         })
         .await

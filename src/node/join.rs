@@ -321,6 +321,8 @@ impl Join {
         };
         match &outcome {
             Ok(done) => log.finished(step, done.detail()),
+            // The caller looks again and again, and says it once.
+            Err(JoinError::Behind { .. }) => {}
             Err(error) => log.line(step, Level::Error, &error.reason()),
         }
         outcome

@@ -1,11 +1,11 @@
 //! One join at a time for a whole cluster.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard};
 
-use crate::domain::id::{HostId, Hostname};
+use crate::domain::id::HostId;
 
 /// Locks by cluster, held by whoever joins a node from `join.look-member` to `join.verify`.
 ///
@@ -15,14 +15,14 @@ use crate::domain::id::{HostId, Hostname};
 pub struct ClusterLocks {
     by_cluster: Arc<Mutex<HashMap<String, Arc<AsyncMutex<()>>>>>,
     /// Whose join waits for the rebuild of another host.
-    behind: Arc<Mutex<HashMap<HostId, Hostname>>>,
+    behind: Arc<Mutex<HashSet<HostId>>>,
 }
 
-/// While it lives a host's join lets another host's go first.
+/// While it lives a host's join lets others go first.
 #[derive(Debug)]
 pub struct Behind {
     who: HostId,
-    behind: Arc<Mutex<HashMap<HostId, Hostname>>>,
+    behind: Arc<Mutex<HashSet<HostId>>>,
 }
 
 impl Drop for Behind {
@@ -50,19 +50,18 @@ impl ClusterLocks {
         self.lock_of(cluster).try_lock_owned().ok().map(|guard| ClusterGuard { _guard: guard })
     }
 
-    /// Lets the join of `first` go before that of `who`, until the guard is dropped. In memory only: after a restart the
-    /// look at the member finds the same again.
+    /// Lets other joins go before that of `who`, until the guard is dropped; one guard per host at a time. In memory only:
+    /// after a restart the look at the member finds the same again.
     #[must_use]
-    pub fn stand_behind(&self, who: HostId, first: Hostname) -> Behind {
-        self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(who, first);
+    pub fn stand_behind(&self, who: HostId) -> Behind {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).insert(who);
         Behind { who, behind: Arc::clone(&self.behind) }
     }
 
-    /// Whether the join of `who` lets that of `first` go before it.
+    /// Whether the join of `who` lets others go before it.
     #[must_use]
-    pub fn is_behind(&self, who: HostId, first: &str) -> bool {
-        let behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
-        behind.get(&who).is_some_and(|host| host.as_str() == first)
+    pub fn is_behind(&self, who: HostId) -> bool {
+        self.behind.lock().unwrap_or_else(PoisonError::into_inner).contains(&who)
     }
 
     fn lock_of(&self, cluster: &str) -> Arc<AsyncMutex<()>> {
@@ -76,14 +75,13 @@ mod test {
     use super::*;
 
     #[test]
-    fn a_join_stands_behind_one_host_until_it_is_let_go() {
+    fn a_join_stands_behind_until_it_is_let_go() {
         let locks = ClusterLocks::default();
         let (who, other) = (HostId(uuid::Uuid::from_u128(1)), HostId(uuid::Uuid::from_u128(2)));
-        let behind = locks.clone().stand_behind(who, "pve1".parse().unwrap());
-        assert!(locks.is_behind(who, "pve1"));
-        assert!(!locks.is_behind(who, "pve3") && !locks.is_behind(other, "pve1"));
+        let behind = locks.clone().stand_behind(who);
+        assert!(locks.is_behind(who) && !locks.is_behind(other));
         drop(behind);
-        assert!(!locks.is_behind(who, "pve1"));
+        assert!(!locks.is_behind(who));
     }
 
     #[tokio::test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::join::lab::story as in_namespace;
+use crate::join::lab::{Lab, Node, Story, story as in_namespace, whole};
 use crate::support::machine::{Machine, http};
 use story::{Stage, World};
 
@@ -40,22 +40,64 @@ fn a_blank_machine_becomes_the_founding_node_and_a_second_one_joins_it() {
     });
 }
 
+/// A world whose configuration names this member, which lets the appliance in.
+fn beside<'a>(lab: &'a Lab, member: &Node) -> World<'a> {
+    let pinned = &member.target().host_keys[0];
+    let words: Vec<&str> = pinned.split(' ').take(2).collect();
+    let mut world = World::start(
+        lab,
+        &format!(
+            "[proxmox]\nexisting_node = \"192.0.2.21\"\nmember_host_key = \"{}\"\n",
+            words.join(" ")
+        ),
+    );
+    world.import_image();
+    let key = world.daemon.get("/api/cluster/key")["public_key"].as_str().unwrap().to_owned();
+    member.sh(&format!("echo '{key}' >> /etc/pve/priv/authorized_keys"));
+    world
+}
+
+#[test]
+fn a_join_lets_the_rebuild_of_a_half_joined_host_go_first() {
+    in_namespace(async |lab| {
+        let member = lab.cluster("old1", 21);
+        // What a rebuild of pve1 leaves that ends in the middle: the cluster counts it, and it never came.
+        let half = lab.fresh("pve1", 11);
+        half.sh("echo quorum >/var/lib/pve-cluster/.double/die-at");
+        whole(half.joining(&member), &Story::default()).await.unwrap_err();
+        half.power_off(&member);
+        member.sh("pvecm expected 1");
+        let status = member.sh("cat /etc/pve/corosync.conf; pvecm status");
+        assert!(
+            status.contains("name: pve1") && status.contains("Quorate:          Yes"),
+            "{status}"
+        );
+        let mut world = beside(&lab, &member);
+        world.replace_node = true;
+        world.add_host("pve1", 11);
+        // The other one is in the middle of its join and cannot go on, and would not for many minutes.
+        let mut first = None;
+        let second = world.rebuild_to_ready("pve2", 12, |world, state| {
+            if state == "joining" && first.is_none() {
+                first = Some(world.rebuild_to_ready("pve1", 11, |_, _| {}));
+            }
+        });
+        let nodes = member.sh("pvecm nodes");
+        assert!(nodes.contains(" pve1") && nodes.contains(" pve2"), "{nodes}");
+        for (host, node) in [("pve1", first.as_ref().unwrap()), ("pve2", &second)] {
+            world.assert_no_secret_left(host, &[node, &member]);
+        }
+        let job = world.last_job("pve2")["id"].as_str().unwrap().to_owned();
+        let log = world.daemon.get(&format!("/api/jobs/{job}/logs")).to_string();
+        assert!(log.contains("'pve1' was left half joined"), "{log}");
+    });
+}
+
 #[test]
 fn a_machine_joins_the_existing_cluster_of_the_configuration() {
     in_namespace(async |lab| {
         let member = lab.cluster("old1", 21);
-        let pinned = &member.target().host_keys[0];
-        let words: Vec<&str> = pinned.split(' ').take(2).collect();
-        let mut world = World::start(
-            &lab,
-            &format!(
-                "[proxmox]\nexisting_node = \"192.0.2.21\"\nmember_host_key = \"{}\"\n",
-                words.join(" ")
-            ),
-        );
-        world.import_image();
-        let key = world.daemon.get("/api/cluster/key")["public_key"].as_str().unwrap().to_owned();
-        member.sh(&format!("echo '{key}' >> /etc/pve/priv/authorized_keys"));
+        let mut world = beside(&lab, &member);
         let node = world.rebuild_to_ready("pve1", 11, |_, _| {});
         assert!(member.sh("pvecm nodes").contains(" pve1"));
         world.assert_no_secret_left("pve1", &[&node, &member]);

@@ -237,8 +237,7 @@ pub(super) fn member(look: &MemberLook, facts: &Facts) -> Verdict {
         if let Some(votes) = votes_without_us(look, state, view, facts) {
             return Verdict::Repair(Repair::LowerExpectedVotes { votes });
         }
-        // Its vote may be the one that is missing, and its own rebuild is allowed to do without it.
-        if let Some(verdict @ Verdict::Behind { .. }) = join_in_flight(look, view, facts) {
+        if let Some(verdict) = missing_of_ours(look, view, facts) {
             return verdict;
         }
         return Verdict::wait(
@@ -302,8 +301,9 @@ pub fn ahead(look: &MemberLook, facts: &Facts) -> Verdict {
                 state.name
             ));
         }
-        if let Some(Verdict::Behind { host, reason, hint }) = join_in_flight(look, &view, facts) {
-            return Verdict::Behind { host, reason: format!("has no quorum: {reason}"), hint };
+        if let Some(Verdict::Behind { host, hint, .. }) = missing_of_ours(look, &view, facts) {
+            let reason = format!("has no quorum: {host} is missing from it");
+            return Verdict::Behind { host, reason, hint };
         }
         return Verdict::wait("has no quorum", "bring the cluster's other nodes back first");
     }
@@ -340,6 +340,19 @@ fn votes_without_us(
     let one_missing =
         state.total_votes > 0 && state.total_votes.checked_add(1) == Some(state.expected_votes);
     (ours && others_present && one_missing).then_some(state.total_votes)
+}
+
+/// Without quorum: a host of ours whose vote is missing. Its own rebuild is allowed to do without it.
+fn missing_of_ours(look: &MemberLook, view: &ClusterView, facts: &Facts) -> Option<Verdict> {
+    let is_missing = |name: &str| {
+        look.conf.node(name).is_some() && !view.node(name).is_some_and(|node| node.online)
+    };
+    let host = facts.others.iter().find(|other| is_missing(other.as_str()))?;
+    Some(Verdict::Behind {
+        host: host.clone(),
+        reason: format!("the cluster has no quorum: '{host}' is missing from it"),
+        hint: format!("bring {host} back, or rebuild it: that goes first"),
+    })
 }
 
 /// Joins are serialised: two at once leave one hanging for ever (13.7). A node that is configured, offline and never

@@ -381,11 +381,12 @@ fn a_look_ahead_lets_a_host_be_rebuilt_whose_own_vote_is_missing() {
             "wait: has no quorum",
         ),
         (
-            "another one's vote took the quorum",
-            cluster(&[("pve4", 14, false)]),
+            "a stranger's vote took the quorum",
+            cluster(&[("pve9", 14, false)]),
             &others,
             "wait: has no quorum",
         ),
+        ("a host of ours took the quorum", cluster(&[("pve4", 14, false)]), &others, "behind pve4"),
         ("another one was left half joined", left, &others, "behind pve4"),
     ];
     for (name, look, facts, expected) in cases {

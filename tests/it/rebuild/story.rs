@@ -26,6 +26,8 @@ pub(crate) struct World<'a> {
     pub(crate) daemon: Daemon,
     /// Told of each node as it is installed, before it calls back.
     pub(crate) on_node: Option<OnNode>,
+    /// Rebuilds are asked for with the removal of a dead node of the same name.
+    pub(crate) replace_node: bool,
 }
 
 impl<'a> World<'a> {
@@ -37,14 +39,14 @@ impl<'a> World<'a> {
     pub(crate) fn start_with(lab: &'a Lab, pxe: &str, more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rebuild-").tempdir_in("/tmp").unwrap();
         let daemon = Daemon::start_with(dir.path(), pxe, more);
-        Self { lab, dir, daemon, on_node: None }
+        Self { lab, dir, daemon, on_node: None, replace_node: false }
     }
 
     /// The same with more keys for `[server]`.
     pub(crate) fn start_serving(lab: &'a Lab, server: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("rebuild-").tempdir_in("/tmp").unwrap();
         let daemon = Daemon::start_serving(dir.path(), server);
-        Self { lab, dir, daemon, on_node: None }
+        Self { lab, dir, daemon, on_node: None, replace_node: false }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -57,8 +59,12 @@ impl<'a> World<'a> {
         self.daemon.wait_for_job(job["job"].as_str().unwrap(), "succeeded");
     }
 
-    /// Registers a host; returns its id.
+    /// Registers a host, unless it is registered; returns its id.
     pub(crate) fn add_host(&mut self, name: &str, n: u8) -> String {
+        let known = self.daemon.request("GET", &format!("/api/hosts/{name}"), None);
+        if let Some(id) = known.body["id"].as_str().filter(|_| known.status == 200) {
+            return id.to_owned();
+        }
         let host = self.daemon.post(
             "/api/hosts",
             &json!({ "hostname": name, "macs": [Machine::new(n).mac], "server_type": "lab" }),
@@ -67,7 +73,7 @@ impl<'a> World<'a> {
     }
 
     pub(crate) fn try_rebuild(&self, name: &str, confirm: &str) -> Answer {
-        let body = json!({ "confirm": confirm });
+        let body = json!({ "confirm": confirm, "replace_node": self.replace_node });
         self.daemon.request("POST", &format!("/api/hosts/{name}/rebuild"), Some(&body))
     }
 
