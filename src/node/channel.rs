@@ -228,8 +228,8 @@ impl Channel {
     }
 }
 
-/// One answer while it comes in.
-struct Reading<'a> {
+/// One answer while it comes in, in pieces as the network cuts it. Pure.
+pub struct Reading<'a> {
     most_data: u64,
     on_output: &'a mut (dyn FnMut(Stream, &str) + Send),
     /// The line that is not complete yet.
@@ -241,8 +241,15 @@ struct Reading<'a> {
     last: Option<Result<i32, ChannelError>>,
 }
 
+impl std::fmt::Debug for Reading<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reading").field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
 impl<'a> Reading<'a> {
-    fn new(most_data: u64, on_output: &'a mut (dyn FnMut(Stream, &str) + Send)) -> Self {
+    /// Nothing came yet. `most_data` are the bytes of a pulled file that are taken.
+    pub fn new(most_data: u64, on_output: &'a mut (dyn FnMut(Stream, &str) + Send)) -> Self {
         Self {
             most_data,
             on_output,
@@ -254,7 +261,8 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn take(&mut self, source: Source, mut data: &[u8]) -> ControlFlow<()> {
+    /// Takes a piece. `Break`: nothing that follows can count any more.
+    pub fn take(&mut self, source: Source, mut data: &[u8]) -> ControlFlow<()> {
         if source == Source::Stderr {
             let room = COMPLAINT_BYTES.saturating_sub(self.complaint.len());
             self.complaint.extend_from_slice(data.get(..room.min(data.len())).unwrap_or_default());
@@ -323,7 +331,11 @@ impl<'a> Reading<'a> {
         }
     }
 
-    fn end(self, ended: Result<u32, ExecError>) -> Result<Outcome, ChannelError> {
+    /// What the answer was, when the session ended like this.
+    ///
+    /// # Errors
+    /// [`ChannelError`]: refused, failed, cut off, or no answer of an agent at all.
+    pub fn end(self, ended: Result<u32, ExecError>) -> Result<Outcome, ChannelError> {
         match (self.last, ended) {
             // What the agent said last counts, however the connection went on.
             (Some(Ok(status)), _) => Ok(Outcome { status, answer: self.answer, data: self.data }),

@@ -4,7 +4,7 @@
 //! not a boot file, HTTPS and the control socket.
 
 mod front;
-mod head;
+pub mod head;
 mod rewound;
 mod sendfile;
 

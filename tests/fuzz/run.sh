@@ -26,6 +26,23 @@ scratch=$(mktemp -d -p /dev/shm fuzz-XXXXXX 2>/dev/null || mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
+# Makes the newest input that crashed small: it fails in the same way and has less in it to be understood.
+minimise() {
+    newest=
+    for file in "$2"crash-*; do
+        case $file in *.small) continue ;; esac
+        if [ -e "$file" ] && { [ -z "$newest" ] || [ "$file" -nt "$newest" ]; }; then newest=$file; fi
+    done
+    [ -n "$newest" ] || return 0
+    small=$newest.small
+    rm -f "$small"
+    FUZZ_TARGET=$1 TMPDIR=$scratch nice -n 10 "$program" -minimize_crash=1 -max_total_time=30 -timeout=30 -rss_limit_mb=1024 \
+        -exact_artifact_path="$small" "$newest" >"$scratch/minimise.log" 2>&1 || true
+    if [ -s "$small" ]; then
+        echo "$1: smaller ($(wc -c <"$small") of $(wc -c <"$newest") bytes): $small"
+    fi
+}
+
 passed=0 failed=0
 run() {
     target=$1
@@ -47,6 +64,7 @@ run() {
         failed=$((failed + 1))
         grep -vE '^#[0-9]+' "$log" | tail -n 60
         echo "$target: failed; the input is in $crashes"
+        minimise "$target" "$crashes"
     fi
     rm -rf "$scratch"/appliance-*
 }

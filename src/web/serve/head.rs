@@ -23,7 +23,7 @@ const NOT_OURS: [HeaderName; 5] = [
 
 /// What the first bytes of a request are.
 #[derive(Debug)]
-pub(super) enum Look {
+pub enum Look {
     /// It may become ours.
     More,
     /// A whole head of ours.
@@ -34,14 +34,17 @@ pub(super) enum Look {
 
 /// A request without a body.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) fields: HeaderMap,
+pub struct Head {
+    /// `GET` or `HEAD`.
+    pub method: Method,
+    /// Path and query.
+    pub uri: Uri,
+    /// All fields.
+    pub fields: HeaderMap,
     /// Bytes that it takes.
-    pub(super) len: usize,
+    pub len: usize,
     /// Whether the client will send another request on this connection.
-    pub(super) keep_alive: bool,
+    pub keep_alive: bool,
 }
 
 impl Head {
@@ -54,7 +57,8 @@ impl Head {
 }
 
 /// Looks at what has arrived of a request.
-pub(super) fn look(bytes: &[u8]) -> Look {
+#[must_use]
+pub fn look(bytes: &[u8]) -> Look {
     if !begins(bytes) {
         return Look::Other;
     }
@@ -119,7 +123,7 @@ fn parse(bytes: &[u8]) -> Option<Head> {
 
 /// Whether the connection goes on after an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum After {
+pub enum After {
     /// With the next request.
     KeepAlive,
     /// It ends.
@@ -128,7 +132,8 @@ pub(super) enum After {
 
 /// An answer's head in bytes, with the length as hyper writes it: that of the body when there is one, and what the
 /// handler says for `HEAD`.
-pub(super) fn write(
+#[must_use]
+pub fn write(
     parts: &response::Parts,
     asked: &Method,
     body_len: u64,

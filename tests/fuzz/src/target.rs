@@ -1,11 +1,13 @@
 //! The targets. Each one reads an input, gives it to the code under test, and panics when a promise is broken.
 
+mod agent;
 mod answers;
 mod appliance;
 mod bodies;
 mod channel;
 mod dhcp;
 mod events;
+mod heads;
 mod http;
 mod iso;
 mod manifests;
@@ -102,6 +104,20 @@ pub(crate) const TARGETS: &[Target] = &[
         // A parsed JSON object is a hundred times as large as its shortest text.
         base_bytes: 256 * KIB,
         bytes_per_byte: 256,
+    },
+    Target {
+        name: "agent",
+        run: agent::run,
+        seeds: agent::seeds,
+        base_bytes: 256 * KIB,
+        bytes_per_byte: 256,
+    },
+    Target {
+        name: "heads",
+        run: heads::run,
+        seeds: heads::seeds,
+        base_bytes: 256 * KIB,
+        bytes_per_byte: 64,
     },
 ];
 
