@@ -11,7 +11,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS := 60
 
-.PHONY: help run test unit integration fuzz fuzz-test lab lab-test provision bench faults check release packages-build packages-test packages-lab packages-provision packages-bench
+.PHONY: help run test unit integration fuzz fuzz-test lab lab-test provision bench faults faults-test check release packages-build packages-test packages-lab packages-provision packages-bench
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,7 +22,7 @@ run: packages-build ## Build and start the appliance with its state in ./.ironha
 	@[ -e .ironhatch/ironhatch.toml ] || cp systemd/ironhatch.dev.toml .ironhatch/ironhatch.toml
 	$(DEBUG) --config .ironhatch/ironhatch.toml serve
 
-test: packages-build packages-test packages-lab packages-provision check unit fuzz-test integration provision lab-test ## Run every suite, the virtual bare-metal lab included
+test: packages-build packages-test packages-lab packages-provision check unit fuzz-test integration faults-test provision lab-test ## Run every suite, the virtual bare-metal lab included
 
 unit: packages-build ## Tables, properties, decoders: seconds
 	@.ci/suite unit cargo test --locked --lib
@@ -45,6 +45,9 @@ bench: packages-build packages-bench ## Measure Ironhatch beside its peers, writ
 	cargo build --locked --release --package ironhatch-bench-store
 	cargo build --locked --release --package ironhatch-bench
 	$(if $(filter-out 0,$(shell id -u)),sudo )$(dir $(RELEASE))bench $(ONLY)
+
+faults-test: packages-build packages-test
+	@$(AS_ROOT) FAULT_SEED=1 FAULT_RUNS=24 FAULT_SCENARIOS='damage restore' .ci/suite faults cargo test --locked --test faults
 
 faults: packages-build packages-test ## Break 1,000 rebuilds in every way (as root; SEED=0x… replays, FAULT_RUNS=n; docs/faults.md)
 	@$(AS_ROOT) .ci/suite faults cargo test --locked --test faults
