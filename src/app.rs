@@ -225,7 +225,7 @@ impl App {
             sink: Arc::clone(&sink),
             public_url: Arc::from(config.server.public_url.as_str()),
         };
-        let (dhcp, tftp) = bind_boot(&config, &store, &boot_files, &sink).await?;
+        let (dhcp, tftp) = bind_boot(&config, &store, &boot_files, &sink, &over).await?;
         let traffic = Traffic::new(over);
         Ok(Self {
             traffic,
@@ -462,6 +462,7 @@ async fn bind_boot(
     store: &Store,
     files: &Arc<BootFiles>,
     sink: &Arc<dyn BootSink>,
+    over: &Overruns,
 ) -> Result<BootServers, StartError> {
     let Some(pxe) = &config.pxe else { return Ok((None, None)) };
     let base_url = BaseUrl::fixed(&config.server.public_url)
@@ -502,12 +503,13 @@ async fn bind_boot(
         }
     };
     let directory: Arc<dyn BootDirectory> = Arc::new(store.clone());
-    let counters = dhcp::DhcpCounters::default();
+    let counters = dhcp::DhcpCounters::telling(over.clone());
     let dhcp =
         dhcp::Server::bind(settings, mode, directory, Arc::clone(sink), counters.clone()).await?;
     let addresses = addresses_of(&pxe.interfaces);
     let tftp =
-        tftp::Server::bind(tftp::TftpConfig::on(addresses), Arc::clone(files), Arc::clone(sink))?;
+        tftp::Server::bind(tftp::TftpConfig::on(addresses), Arc::clone(files), Arc::clone(sink))?
+            .telling(over.clone());
     Ok((Some((dhcp, counters)), Some(tftp)))
 }
 

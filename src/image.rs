@@ -40,6 +40,7 @@ use crate::domain::id::JobId;
 use crate::domain::image::Image;
 use crate::domain::time::Timestamp;
 pub use crate::limits::work::MAX_IMAGE_BYTES;
+use crate::limits::work::{IMPORT_ANSWER, IMPORT_CONNECT, IMPORT_IDLE, IMPORT_MARGIN};
 
 /// Bounds of an import, each with its reason.
 #[derive(Debug, Clone)]
@@ -57,10 +58,10 @@ pub struct ImportLimits {
 impl Default for ImportLimits {
     fn default() -> Self {
         Self {
-            margin: 256 << 20,
-            connect: Duration::from_secs(15),
-            answer: Duration::from_secs(30),
-            idle: Duration::from_secs(60),
+            margin: IMPORT_MARGIN,
+            connect: IMPORT_CONNECT,
+            answer: IMPORT_ANSWER,
+            idle: IMPORT_IDLE,
         }
     }
 }

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 pub mod channel;
+pub mod dhcp;
 pub mod http;
 pub mod iso;
 pub mod machine;
@@ -45,6 +46,7 @@ pub struct Part {
 pub fn parts() -> Vec<Part> {
     let part = |name, title, rows| Part { name, title, rows };
     vec![
+        part("dhcp", "DHCP", dhcp::rows()),
         part("tftp", "TFTP", tftp::rows()),
         part("http", "HTTP connections and boot files", http::rows()),
         part("machine", "What machines send and ask for", machine::rows()),

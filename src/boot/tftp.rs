@@ -25,6 +25,8 @@ use tokio_util::sync::CancellationToken;
 use super::port_owner::{self, PortOwner, Transport};
 use crate::assets::BootFiles;
 use crate::domain::boot::BootSink;
+use crate::limits::over::Overruns;
+use crate::limits::tftp::{BATCH, LARGEST_DATAGRAM, SOCKET_BUFFER};
 use crate::proto::tftp::transfers::Effect;
 use crate::proto::tftp::{Limits, Transfers};
 
@@ -166,6 +168,13 @@ impl Server {
         Ok(Self { sockets, files, sink, counters, limits: config.limits })
     }
 
+    /// Limits that are met are told here too.
+    #[must_use]
+    pub fn telling(mut self, over: Overruns) -> Self {
+        self.counters = Arc::new(Counters::telling(over));
+        self
+    }
+
     /// What the service has done so far; shared, so that metrics can read it while it runs.
     #[must_use]
     pub fn counters(&self) -> Arc<Counters> {
@@ -201,15 +210,6 @@ impl Server {
         }
     }
 }
-
-/// Room for what clients send; a longer datagram is cut, and only its head is looked at.
-const LARGEST_DATAGRAM: usize = 2048;
-
-/// Datagrams that are taken in one go before timers and other tasks get a turn.
-const BATCH: usize = 128;
-
-/// Wanted socket buffers: an ACK of each of some hundred clients at once. The system may grant less.
-const SOCKET_BUFFER: usize = 1024 * 1024;
 
 fn open(address: SocketAddrV4) -> io::Result<UdpSocket> {
     let socket = socket2::Socket::new(

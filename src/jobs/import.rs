@@ -17,6 +17,7 @@ use crate::domain::image::Image;
 use crate::domain::job::{JobStatus, Step, StepClass, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::image::{Committed, ExpectedSha256, Fetched, ImportError, Source};
+use crate::limits::work::IMPORT_TRIES;
 use crate::store::{JobReads as _, NewEvent};
 
 mod step {
@@ -28,8 +29,6 @@ mod step {
 
 /// Between two progress events: often enough to look alive, rare enough for the log.
 const PROGRESS_EVERY: Duration = Duration::from_secs(1);
-/// Tries of a download that breaks off; each one goes on where the last one stopped.
-const TRIES: u32 = 8;
 
 /// Looks at a request before a job is made of it: the source in its canonical text, the digest in lower case.
 pub(super) fn accept(request: &ImportRequest) -> Result<(String, Option<String>), Refusal> {
@@ -221,7 +220,7 @@ async fn fetch(
                 progress(engine, id, fetched.size, Some(fetched.size)).await?;
                 return Ok(fetched);
             }
-            Err(error) if error.is_transient() && tries < TRIES => {
+            Err(error) if error.is_transient() && tries < IMPORT_TRIES => {
                 tries += 1;
                 let pause = Duration::from_secs(1 << tries.min(5));
                 let text = format!(

@@ -64,6 +64,18 @@ overs! {
     Drafts "drafts" "operator.drafts"
         "The oldest form that waited for its confirmation was forgotten."
         "Whoever typed it fills it in again. Many at once come from a script: let it use the API.";
+    Leases "dhcp_leases" "machine.lease_range"
+        "All addresses of the pool were taken; a machine got none."
+        "Make pxe.pool wider, or pxe.lease_secs shorter. Addresses that a flood took come free when their leases end.";
+    BootLoops "boot_loops" "machine.loops"
+        "A machine came back for the boot program again and again and was left alone for some minutes."
+        "Its iPXE cannot reach the appliance over HTTP: look at its boot log and at server.public_url.";
+    TftpTransfers "tftp_transfers" "tftp.transfers_per_peer"
+        "All TFTP transfers, or all of one address, were in use; a request was refused."
+        "The firmware asks again. From one address it is a relay or NAT with very many machines, or an attack.";
+    TftpRequests "tftp_requests" "tftp.request_burst"
+        "An address sent TFTP requests faster than allowed; some were dropped."
+        "The firmware asks again. When it goes on, look which machine has that address.";
     Observations "observations" "record.observations"
         "Machines were seen faster than it can be written down; these lines are missing from boot logs."
         "Answers to machines are not affected. Look for a flood of DHCP requests, or for a slow disk.";

@@ -7,6 +7,12 @@ super::limits! {
     BLOCK_SIZE: u16 = 1468, "bytes";
     /// Largest window in blocks. Some receivers break above 64; 16 already hides the round trip on a LAN.
     WINDOW: u16 = 16, "blocks";
+    /// Bytes of a datagram that are read; a longer one is cut, and only its head is looked at.
+    LARGEST_DATAGRAM: usize = 2048, "bytes";
+    /// Datagrams that are taken in one go before timers and other tasks get a turn.
+    BATCH: usize = 128, "datagrams";
+    /// Wanted socket buffers: an ACK of each of some hundred clients at once. The system may grant less.
+    SOCKET_BUFFER: usize = 1024 * 1024, "bytes";
     /// Transfers at once on one socket. Each costs some hundred bytes, the files are shared.
     TRANSFERS: usize = 2048, "transfers";
     /// Transfers at once from one address. Whole racks come from one address behind NAT or a relay; above this the

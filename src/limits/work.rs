@@ -35,12 +35,30 @@ super::limits! {
     FOLDER_DEPTH: usize = 6, "folders";
     /// An icon is shown small.
     ICON_BYTES: usize = 256 * 1024, "bytes";
+    /// Questions of an app's form: more than three screens of them are nobody's idea of one click.
+    MOST_INPUTS: usize = 60, "inputs";
+    /// Options of one of these questions: a longer list cannot be looked through.
+    MOST_OPTIONS: usize = 200, "options";
+    /// Longest text that a question may take: it becomes a variable of a program's surroundings.
+    LONGEST_TEXT: u32 = 4096, "characters";
+    /// Longest time that an app may give one of its scripts: a day.
+    LONGEST_SCRIPT_SEC: u32 = 24 * 3600, "seconds";
     /// Time for a fetch or a push.
     PUBLISH_TIME: Duration = Duration::from_secs(60), "time";
     /// Definitions that are read: one per published guest.
     PUBLISH_FILES: usize = 2000, "files";
     /// Bytes of these definitions together: a definition has one or two KiB.
     PUBLISH_BYTES: usize = 8 * 1024 * 1024, "bytes";
+    /// Tries of a download that breaks off; each one goes on where the last one stopped.
+    IMPORT_TRIES: u32 = 8, "tries";
+    /// Longest time to connect to a server of images.
+    IMPORT_CONNECT: Duration = Duration::from_secs(15), "time";
+    /// Longest time until such a server answers a request: a mirror may have to wake a disk.
+    IMPORT_ANSWER: Duration = Duration::from_secs(30), "time";
+    /// Longest silence in the middle of a download.
+    IMPORT_IDLE: Duration = Duration::from_secs(60), "time";
+    /// Bytes that stay free on the disk when an image is imported: the database and its backups live beside the images.
+    IMPORT_MARGIN: u64 = 256 << 20, "bytes";
     /// Biggest image that can be handed to a machine. iPXE wraps it into a newc archive, whose sizes have 32 bits; one MiB
     /// is left for what the ISO view adds.
     MAX_IMAGE_BYTES: u64 = (u32::MAX as u64) - (1 << 20), "bytes";

@@ -15,17 +15,14 @@ mod range;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
+use crate::limits::dhcp::DECLINED;
 use crate::limits::machine::LEASE_HOLD;
 pub use range::{InvalidPool, PoolConfig};
-
-/// How long an address is kept back after a machine found it in use.
-const DECLINED: Duration = Duration::from_secs(3600);
 
 /// A durable fact about one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,12 +5,10 @@ use crate::config::document::{Node, Value};
 use crate::config::read::{Located, Section, show};
 use crate::domain::app::{Choice, Input, InputKind, InputValue, ShowWhen, whole_value};
 use crate::domain::words::nearest;
+use crate::limits::work::{LONGEST_TEXT, MOST_INPUTS, MOST_OPTIONS};
 
-const MOST_INPUTS: usize = 60;
-const MOST_OPTIONS: usize = 200;
 /// Longest text when the manifest says nothing.
 const TEXT_LENGTH: u32 = 256;
-const LONGEST_TEXT: u32 = 4096;
 
 pub(super) fn inputs(root: &Section<'_>, cx: &Context<'_>) -> Vec<Input> {
     let mut inputs: Vec<Input> = Vec::new();

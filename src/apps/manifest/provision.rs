@@ -8,6 +8,7 @@ use crate::config::document::Value;
 use crate::config::read::{Located, Section, show};
 use crate::domain::app::{HealthCheck, HealthKind, Input, LxcDefaults, Provision, ProvisionKind};
 use crate::domain::words::nearest;
+use crate::limits::work::LONGEST_SCRIPT_SEC;
 
 /// The scripts' places in a folder; used when the manifest does not name others.
 const INSTALL: &str = "provision/install.sh";
@@ -16,7 +17,6 @@ const UNINSTALL: &str = "provision/uninstall.sh";
 const HEALTH: &str = "provision/healthcheck.sh";
 
 const TIMEOUT_SEC: u32 = 1800;
-const LONGEST_SEC: u32 = 24 * 3600;
 const HEALTH_TIMEOUT_SEC: u32 = 120;
 const HEALTH_INTERVAL_SEC: u32 = 3;
 
@@ -38,7 +38,7 @@ pub(super) fn provision(
     let kind = kind(&section, script, packages, services, lxc, cx);
     let env = environment(&section, inputs, cx);
     let assets = assets(&section, cx);
-    let timeout_sec = section.within("timeout_sec", 1..=LONGEST_SEC);
+    let timeout_sec = section.within("timeout_sec", 1..=LONGEST_SCRIPT_SEC);
     let user = user(&section, cx);
     let redact_keys = redact_keys(&section, inputs, cx);
     let upgrade = named_or_usual(&section, "upgrade", UPGRADE, cx);
@@ -344,7 +344,7 @@ pub(super) fn healthcheck(root: &Section<'_>, cx: &Context<'_>) -> Option<Health
     }
     let place = |key: &'static str| section.node(key);
     let given = [place("port"), place("path"), place("status"), place("script")];
-    let timeout = section.within("timeout_sec", 1..=LONGEST_SEC);
+    let timeout = section.within("timeout_sec", 1..=LONGEST_SCRIPT_SEC);
     let interval = section.within("interval_sec", 1..=600);
     let timeout_sec = timeout.as_ref().map_or(HEALTH_TIMEOUT_SEC, |t| t.value);
     let interval_sec = interval.as_ref().map_or(HEALTH_INTERVAL_SEC, |i| i.value);

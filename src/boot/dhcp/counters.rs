@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::plan::offer::Decision;
+use crate::limits::over::{Over, Overruns};
+use crate::plan::offer::{Decision, Reason};
 use crate::proto::dhcp::MessageType;
 
 macro_rules! counted {
@@ -54,6 +55,7 @@ struct Shared {
     counts: [AtomicU64; Counted::ALL.len()],
     // Written by one task, read when metrics are scraped: never contended for long.
     silences: Mutex<BTreeMap<&'static str, u64>>,
+    over: Option<Overruns>,
 }
 
 impl DhcpCounters {
@@ -61,6 +63,12 @@ impl DhcpCounters {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// All zero; limits that are met are told here too.
+    #[must_use]
+    pub fn telling(over: Overruns) -> Self {
+        Self { shared: Arc::new(Shared { over: Some(over), ..Shared::default() }) }
     }
 
     /// How often this happened since the start.
@@ -85,6 +93,14 @@ impl DhcpCounters {
         match decision {
             Decision::Silent(reason) => {
                 self.count(Counted::Silent);
+                let met = match reason {
+                    Reason::PoolExhausted => Some(Over::Leases),
+                    Reason::Loop => Some(Over::BootLoops),
+                    _ => None,
+                };
+                if let (Some(over), Some(met)) = (&self.shared.over, met) {
+                    over.met(met);
+                }
                 let mut silences =
                     self.shared.silences.lock().unwrap_or_else(PoisonError::into_inner);
                 *silences.entry(reason.label()).or_default() += 1;
@@ -99,5 +115,23 @@ impl DhcpCounters {
 
     fn cell(&self, what: Counted) -> Option<&AtomicU64> {
         self.shared.counts.get(Counted::ALL.iter().position(|&c| c == what)?)
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_met_is_told_with_its_time() {
+        let over = Overruns::new(Arc::new(|| 5));
+        let counters = DhcpCounters::telling(over.clone());
+        for reason in [Reason::PoolExhausted, Reason::PoolExhausted, Reason::Loop, Reason::Bootp] {
+            counters.count_decision(&Decision::Silent(reason));
+        }
+        let met = |what| (over.of(what).times, over.of(what).last);
+        assert_eq!(met(Over::Leases), (2, Some(5)));
+        assert_eq!(met(Over::BootLoops), (1, Some(5)));
+        assert_eq!(counters.get(Counted::Silent), 4);
     }
 }

@@ -3,7 +3,6 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
-use std::time::Duration;
 
 use nix::libc::{in_addr, in_pktinfo};
 use nix::sys::socket::{
@@ -14,19 +13,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-/// Datagrams per wake-up. Enough to share one durable commit among many clients, few enough to keep the first of them
-/// waiting for well under a millisecond.
-pub(super) const BATCH: usize = 64;
-
-/// Longest datagram that is read; a DHCP message fits one Ethernet frame. Longer ones are dropped.
-const LONGEST_DATAGRAM: usize = 1536;
-
-/// Room for a burst: a thousand machines switched on together.
-const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
-const SEND_BUFFER_BYTES: usize = 1 << 20;
-
-/// How long a reply waits for room in the send buffer before it is dropped; the client asks again.
-const SEND_PATIENCE: Duration = Duration::from_millis(20);
+use crate::limits::dhcp::{
+    BATCH, LONGEST_DATAGRAM, RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, SEND_PATIENCE,
+};
 
 /// A datagram with what the kernel told about it (`IP_PKTINFO`, ip(7)).
 #[derive(Debug)]

@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use crate::proto::tftp::transfers::{Dropped, Note};
+use crate::limits::over::{Over, Overruns};
+use crate::proto::tftp::transfers::{Dropped, Note, Refusal};
 
 /// Counts since the start; each only grows, but for `active`.
 #[derive(Debug, Default)]
@@ -37,9 +38,15 @@ pub struct Counters {
     pub repeated: AtomicU64,
     /// Datagrams that the system refused to send.
     pub send_errors: AtomicU64,
+    /// Where limits that are met are told.
+    over: Option<Overruns>,
 }
 
 impl Counters {
+    pub(super) fn telling(over: Overruns) -> Self {
+        Self { over: Some(over), ..Self::default() }
+    }
+
     pub(super) fn count(&self, note: &Note) {
         let counter = match note {
             Note::Started { .. } => &self.started,
@@ -57,6 +64,14 @@ impl Counters {
             Note::Dropped(Dropped::RateLimit) => &self.rate_limited,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+        let met = match note {
+            Note::Refused(Refusal::PeerLimit | Refusal::TotalLimit) => Over::TftpTransfers,
+            Note::Dropped(Dropped::RateLimit) => Over::TftpRequests,
+            _ => return,
+        };
+        if let Some(over) = &self.over {
+            over.met(met);
+        }
     }
 
     pub(super) fn sent(&self, length: usize) {
@@ -75,5 +90,26 @@ impl Counters {
         } else {
             self.active.fetch_sub(before - after, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_limit_that_is_met_is_told_with_its_time() {
+        let over = Overruns::new(Arc::new(|| 5));
+        let counters = Counters::telling(over.clone());
+        for refusal in [Refusal::PeerLimit, Refusal::TotalLimit, Refusal::Write] {
+            counters.count(&Note::Refused(refusal));
+        }
+        counters.count(&Note::Dropped(Dropped::RateLimit));
+        counters.count(&Note::Dropped(Dropped::Stray));
+        let met = |what| (over.of(what).times, over.of(what).last);
+        assert_eq!(met(Over::TftpTransfers), (2, Some(5)));
+        assert_eq!(met(Over::TftpRequests), (1, Some(5)));
     }
 }
