@@ -81,8 +81,14 @@ fn armed(since: u64) -> Who {
     Who::Host { state: HostState::PxeReady, since: at(since) }
 }
 
-/// Every verdict, the log that leads to it, and when it is given: facts with their seconds, whose log, now.
-fn table() -> Vec<(Kind, Vec<(u64, F)>, Who, u64)> {
+/// Facts with their seconds.
+type Facts = Vec<(u64, F)>;
+
+/// A verdict, the log that leads to it, whose log it is, and now.
+type Row = (Kind, Facts, Who, u64);
+
+/// Every verdict at least once.
+fn table() -> Vec<Row> {
     use InstallerFile::{Initrd, Iso, Kernel};
     use Kind as K;
     let stranger = Who::Sighting;
