@@ -263,32 +263,38 @@ impl Running {
         self.behind = None;
     }
 
-    /// Waits until this join may run: joins that were under way before a restart go first.
+    /// Waits until this join may run, in the order of asking; joins that were under way before a restart go first.
     async fn take_turn(&mut self, engine: &Engine, job: &Job) -> Result<(), StepFailure> {
         let locks = &engine.inner.cluster_locks;
+        if let Some(guard) = locks.try_acquire(CLUSTER) {
+            if !others_first(engine, job).await? {
+                self.lock = Some(guard);
+                return Ok(());
+            }
+            drop(guard);
+        }
         // Who lets others go first has said so.
-        let mut told = self.behind.is_some();
-        loop {
-            if let Some(guard) = locks.try_acquire(CLUSTER) {
+        if self.behind.is_none() {
+            let text = "waiting: another host is being joined, one at a time".to_owned();
+            log(engine, job.id, None, Level::Info, text).await?;
+        }
+        let turn = async {
+            let _head = head_of_newcomers(engine, job).await?;
+            loop {
+                let guard = locks.acquire(CLUSTER).await;
                 if !others_first(engine, job).await? {
-                    self.lock = Some(guard);
-                    return Ok(());
+                    return Ok::<_, StepFailure>(guard);
                 }
                 drop(guard);
+                tokio::time::sleep(OTHERS_FIRST).await;
             }
-            if !told {
-                let text = "waiting: another host is being joined, one at a time".to_owned();
-                log(engine, job.id, None, Level::Info, text).await?;
-                told = true;
-            }
-            tokio::select! {
-                () = tokio::time::sleep(Duration::from_millis(500)) => {}
-                () = engine.inner.stop.cancelled() => return Err(stopping()),
-            }
-            if cancel_requested(engine, job.id).await? {
-                return Err(stopping());
-            }
+        };
+        tokio::select! {
+            guard = turn => self.lock = Some(guard?),
+            () = engine.inner.stop.cancelled() => return Err(stopping()),
         }
+        // A step that changes the cluster is not cut short while it waits.
+        if cancel_requested(engine, job.id).await? { Err(stopping()) } else { Ok(()) }
     }
 
     /// After a failure or cancel with the key already on a node: takes the public key off it while the private one still
@@ -399,9 +405,28 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The lock's name: one appliance serves one cluster.
 const CLUSTER: &str = "cluster";
+/// The queue of those that have not begun.
+const NEWCOMERS: &str = "newcomers";
+/// Pause of the first newcomer while a join from before a restart has not taken its turn.
+const OTHERS_FIRST: Duration = Duration::from_millis(500);
 
 fn stopping() -> StepFailure {
     StepFailure { reason: "stopping".to_owned(), hint: String::new(), is_transient: true }
+}
+
+/// Waits until no newcomer came before this one. They stand in a queue of their own, so that of a thousand only its head
+/// looks at the hosts. `None`: this join is under way already.
+async fn head_of_newcomers(
+    engine: &Engine,
+    job: &Job,
+) -> Result<Option<ClusterGuard>, StepFailure> {
+    let locks = &engine.inner.cluster_locks;
+    let Some(id) = job.host() else { return Ok(None) };
+    let host = engine.store().read::<_, Refusal, _>(move |r| Ok(r.host(id)?)).await?;
+    if host.is_none_or(|host| host.state == HostState::Joining) {
+        return Ok(None);
+    }
+    Ok(Some(locks.acquire(NEWCOMERS).await))
 }
 
 /// Whether a join that began before this one goes first. One that stands behind does not: this may be whom it waits for.
