@@ -110,6 +110,7 @@ pub struct WebState {
     gate: Arc<auth::LoginGate>,
     streams: Arc<Semaphore>,
     drafts: Arc<draft::Drafts>,
+    texts: Arc<stream::Texts>,
 }
 
 impl std::fmt::Debug for WebState {
@@ -128,6 +129,7 @@ impl WebState {
             gate: Arc::new(auth::LoginGate::new()),
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
             drafts: Arc::new(drafts),
+            texts: Arc::default(),
         }
     }
 

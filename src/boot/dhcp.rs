@@ -80,7 +80,7 @@ impl Server {
     ) -> Result<Self, BindError> {
         let mut server = Self::open(config, directory, sink, counters)?;
         if let Mode::Full { pool, leases, store, rival } = mode {
-            look_for_rivals(&server, rival).await?;
+            look_for_rivals(&mut server, rival).await?;
             server.full = Some(Full { pool: Pool::new(pool, &leases, now()), store });
         }
         Ok(server)
@@ -178,9 +178,7 @@ impl Server {
             debug!(error = %error, leases = leases.len(), "could not store leases");
             replies.retain(|outgoing| !outgoing.needs_store);
         }
-        for outgoing in replies {
-            self.send(channel, outgoing).await;
-        }
+        self.send(channel, replies).await;
     }
 
     fn decide(
@@ -354,15 +352,18 @@ impl Server {
         }
     }
 
-    async fn send(&self, channel: Channel, outgoing: Outgoing) {
+    async fn send(&self, channel: Channel, replies: Vec<Outgoing>) {
         let socket = match channel {
             Channel::Port67 => &self.server,
             Channel::Port4011 => &self.boot_server,
         };
-        if let Err(error) = socket.send(&outgoing.bytes, outgoing.route).await {
+        let replies: Vec<(Vec<u8>, Route)> =
+            replies.into_iter().map(|reply| (reply.bytes, reply.route)).collect();
+        let failed = |route: Route, error| {
             self.counters.count(Counted::SendError);
-            debug!(%error, to = %outgoing.route.to, "could not send");
-        }
+            debug!(%error, to = %route.to, "could not send");
+        };
+        socket.send(&replies, failed).await;
     }
 }
 
@@ -392,8 +393,8 @@ fn bind_port(port: u16) -> Result<DhcpSocket, BindError> {
     })
 }
 
-async fn look_for_rivals(server: &Server, policy: RivalPolicy) -> Result<(), BindError> {
-    let rival = probe::another_server(&server.config, &server.interfaces, &server.server).await;
+async fn look_for_rivals(server: &mut Server, policy: RivalPolicy) -> Result<(), BindError> {
+    let rival = probe::another_server(&server.config, &server.interfaces, &mut server.server).await;
     let Some(found) = rival else { return Ok(()) };
     match policy {
         RivalPolicy::Refuse => {

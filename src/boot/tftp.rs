@@ -30,8 +30,11 @@ use crate::limits::tftp::{BATCH, LARGEST_DATAGRAM, SOCKET_BUFFER};
 use crate::proto::tftp::transfers::Effect;
 use crate::proto::tftp::{Limits, Transfers};
 
+mod batch;
 mod counters;
 mod story;
+
+use batch::{Inbox, Outbox};
 
 pub use counters::Counters;
 
@@ -199,7 +202,8 @@ impl Server {
                 epoch: Instant::now(),
                 reported: 0,
                 effects: Vec::new(),
-                packet: Vec::with_capacity(LARGEST_DATAGRAM),
+                inbox: Inbox::new(),
+                outbox: Outbox::new(),
             };
             loops.spawn(service.run(cancel.clone()));
         }
@@ -235,7 +239,8 @@ struct Loop {
     /// Living transfers as last told to the counters.
     reported: usize,
     effects: Vec<Effect>,
-    packet: Vec<u8>,
+    inbox: Inbox,
+    outbox: Outbox,
 }
 
 impl Loop {
@@ -263,27 +268,22 @@ impl Loop {
         }
     }
 
-    /// Takes what has arrived, at most one batch.
+    /// Takes what has arrived, at most some batches.
     async fn receive(&mut self) {
-        let mut buffer = [0; LARGEST_DATAGRAM];
-        for _ in 0..BATCH {
-            match self.socket.try_recv_from(&mut buffer) {
-                Ok((length, SocketAddr::V4(from))) => {
-                    let datagram = buffer.get(..length).unwrap_or_default();
-                    let now = self.now();
-                    self.transfers.handle_datagram(
-                        from,
-                        datagram,
-                        now,
-                        self.files.as_ref(),
-                        &mut self.effects,
-                    );
-                    self.carry_out().await;
-                }
-                Ok((_, SocketAddr::V6(_))) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+        for _ in 0..BATCHES {
+            if let Err(error) = self.inbox.fill(&self.socket) {
                 // An ICMP error of an earlier reply; the next datagram is as good as ever.
-                Err(error) => tracing::debug!(%error, "receiving a TFTP datagram failed"),
+                tracing::debug!(%error, "receiving a TFTP datagram failed");
+                continue;
+            }
+            let now = self.now();
+            for (from, datagram) in self.inbox.iter() {
+                let files = self.files.as_ref();
+                self.transfers.handle_datagram(from, datagram, now, files, &mut self.effects);
+            }
+            self.carry_out().await;
+            if !self.inbox.is_full() {
+                return;
             }
         }
     }
@@ -291,26 +291,23 @@ impl Loop {
     async fn carry_out(&mut self) {
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Send { to, datagram } => {
-                    self.packet.clear();
-                    for part in datagram.parts() {
-                        self.packet.extend_from_slice(part);
-                    }
-                    match self.socket.send_to(&self.packet, to).await {
-                        Ok(length) => self.counters.sent(length),
-                        // No route, a firewall, a vanished neighbour: the retransmission is the answer.
-                        Err(error) => {
-                            self.counters.send_failed();
-                            tracing::debug!(peer = %to, %error, "sending a TFTP datagram failed");
-                        }
-                    }
-                }
+                Effect::Send { to, datagram } => self.outbox.push(to, datagram),
                 Effect::Note { peer, note } => {
                     self.counters.count(&note);
                     story::tell(self.sink.as_ref(), peer, &note);
                 }
             }
         }
+        let counters = &self.counters;
+        let told = |to, sent: io::Result<usize>| match sent {
+            Ok(length) => counters.sent(length),
+            // No route, a firewall, a vanished neighbour: the retransmission is the answer.
+            Err(error) => {
+                counters.send_failed();
+                tracing::debug!(peer = %to, %error, "sending a TFTP datagram failed");
+            }
+        };
+        self.outbox.flush(&self.socket, told).await;
     }
 
     fn now(&self) -> Duration {

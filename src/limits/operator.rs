@@ -6,6 +6,10 @@ super::limits! {
     /// Event streams served at once. Each is an open socket and a task that reads the log: 200 screens are the target of
     /// the design, the rest is head-room for reconnecting browsers.
     MOST_STREAMS: usize = 512, "streams";
+    /// Hosts on one page of the grid: more than a rack, and a page that is there at once.
+    HOSTS_ON_A_PAGE: usize = 200, "hosts";
+    /// Newest events whose text is kept for all streams: each event is written out once, not once per screen.
+    EVENT_TEXTS: usize = 256, "events";
     /// Events read from the log at once while catching up.
     STREAM_BATCH: usize = 500, "events";
     /// A stream ends after this time and the browser comes back: so a log-out or an expired session also ends its streams.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Query, State};
@@ -19,7 +19,7 @@ use super::problem::Problem;
 use crate::domain::event::Event;
 use crate::domain::id::{GuestId, HostId, JobId};
 use crate::domain::refusal::{Refusal, RefusalKind};
-use crate::limits::operator::{STREAM_BATCH, STREAM_TIME};
+use crate::limits::operator::{EVENT_TEXTS, STREAM_BATCH, STREAM_TIME};
 use crate::store::{EventReads as _, Store, StoreError};
 
 /// Comments that keep proxies from closing a quiet stream.
@@ -70,6 +70,26 @@ pub(super) fn published(event: &Event) -> serde_json::Value {
     value
 }
 
+/// The newest events as text, for all streams: hundreds of screens show the same event at the same moment.
+#[derive(Debug, Default)]
+pub(super) struct Texts(Mutex<VecDeque<(u64, Arc<str>)>>);
+
+impl Texts {
+    /// The event as a stream sends it.
+    fn of(&self, event: &Event) -> Arc<str> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = kept.iter().rev().find(|(seq, _)| *seq == event.seq) {
+            return Arc::clone(text);
+        }
+        let text: Arc<str> = published(event).to_string().into();
+        if kept.len() == EVENT_TEXTS {
+            kept.pop_front();
+        }
+        kept.push_back((event.seq, Arc::clone(&text)));
+        text
+    }
+}
+
 pub(super) async fn events(
     State(web): State<WebState>,
     Query(query): Query<StreamQuery>,
@@ -108,8 +128,8 @@ pub(super) async fn events(
     let cancel = web.parts.cancel.clone();
     let stream = reader
         .into_stream()
-        .map(|event| {
-            let data = published(&event).to_string();
+        .map(move |event| {
+            let data = web.texts.of(&event);
             Ok::<_, Infallible>(SseEvent::default().id(event.seq.to_string()).data(data))
         })
         .take_until(cancel.cancelled_owned())
@@ -131,13 +151,13 @@ struct Reader {
     /// Newest number that was sent or skipped.
     last: u64,
     catching_up: bool,
-    waiting: VecDeque<Event>,
+    waiting: VecDeque<Arc<Event>>,
     filter: Filter,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Reader {
-    fn into_stream(self) -> impl Stream<Item = Event> + Send {
+    fn into_stream(self) -> impl Stream<Item = Arc<Event>> + Send {
         stream::unfold(self, |mut reader| async move {
             let event = reader.next().await?;
             Some((event, reader))
@@ -145,7 +165,7 @@ impl Reader {
     }
 
     /// The next wanted event; `None` ends the stream, and the browser comes back with the number it has.
-    async fn next(&mut self) -> Option<Event> {
+    async fn next(&mut self) -> Option<Arc<Event>> {
         loop {
             if let Some(event) = self.waiting.pop_front() {
                 if event.seq <= self.last {
@@ -163,11 +183,11 @@ impl Reader {
                 let batch: Result<Vec<Event>, StoreError> = read.await;
                 let batch = batch.ok()?;
                 self.catching_up = batch.len() == STREAM_BATCH;
-                self.waiting.extend(batch);
+                self.waiting.extend(batch.into_iter().map(Arc::new));
                 continue;
             }
             match self.live.recv().await {
-                Ok(event) => self.waiting.push_back((*event).clone()),
+                Ok(event) => self.waiting.push_back(event),
                 Err(broadcast::error::RecvError::Lagged(_)) => self.catching_up = true,
                 Err(broadcast::error::RecvError::Closed) => return None,
             }

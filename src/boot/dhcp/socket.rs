@@ -1,4 +1,4 @@
-//! A UDP socket that knows where a datagram came in and can choose where one goes out.
+//! A UDP socket that knows where a datagram came in and can choose where one goes out, and moves many with one system call.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -6,8 +6,8 @@ use std::os::fd::AsRawFd;
 
 use nix::libc::{in_addr, in_pktinfo};
 use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, cmsg_space, recvmsg, sendmsg,
-    setsockopt, sockopt,
+    ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrIn, cmsg_space,
+    recvmmsg, sendmmsg, setsockopt, sockopt,
 };
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::Interest;
@@ -42,6 +42,8 @@ pub(super) struct Route {
 #[derive(Debug)]
 pub(super) struct DhcpSocket {
     socket: UdpSocket,
+    /// Where a batch arrives.
+    room: Box<[u8]>,
 }
 
 impl DhcpSocket {
@@ -67,7 +69,8 @@ impl DhcpSocket {
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).ok();
         socket.set_send_buffer_size(SEND_BUFFER_BYTES).ok();
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
-        Ok(Self { socket: UdpSocket::from_std(socket.into())? })
+        let room = vec![0; BATCH * LONGEST_DATAGRAM].into_boxed_slice();
+        Ok(Self { socket: UdpSocket::from_std(socket.into())?, room })
     }
 
     pub(super) fn port(&self) -> io::Result<u16> {
@@ -75,25 +78,31 @@ impl DhcpSocket {
     }
 
     /// Waits for datagrams and takes up to [`BATCH`] of them. Cancel-safe: nothing is taken before it completes.
-    pub(super) async fn receive(&self) -> io::Result<Vec<Arrival>> {
-        self.socket
-            .async_io(Interest::READABLE, || {
-                let mut batch = Vec::new();
-                while batch.len() < BATCH {
-                    match receive_one(self.socket.as_raw_fd()) {
-                        Ok(arrival) => batch.extend(arrival),
-                        // What was taken is answered first; a lasting error shows again at once.
-                        Err(_) if !batch.is_empty() => break,
-                        Err(error) => return Err(error),
-                    }
-                }
-                Ok(batch)
-            })
-            .await
+    pub(super) async fn receive(&mut self) -> io::Result<Vec<Arrival>> {
+        let Self { socket, room } = self;
+        let fd = socket.as_raw_fd();
+        socket.async_io(Interest::READABLE, || receive_some(fd, room)).await
     }
 
-    pub(super) async fn send(&self, bytes: &[u8], route: Route) -> io::Result<()> {
-        let attempt = || send_one(self.socket.as_raw_fd(), bytes, route);
+    /// Sends what it can of `outgoing`; `failed` is told of each datagram that did not leave, and why.
+    pub(super) async fn send(
+        &self,
+        outgoing: &[(Vec<u8>, Route)],
+        mut failed: impl FnMut(Route, io::Error),
+    ) {
+        let mut rest = outgoing;
+        while let Some((_, route)) = rest.first() {
+            let sent = self.send_patiently(rest).await;
+            let count = sent.unwrap_or_else(|error| {
+                failed(*route, error);
+                1
+            });
+            rest = rest.get(count.max(1)..).unwrap_or_default();
+        }
+    }
+
+    async fn send_patiently(&self, rest: &[(Vec<u8>, Route)]) -> io::Result<usize> {
+        let attempt = || send_some(self.socket.as_raw_fd(), rest);
         match self.socket.try_io(Interest::WRITABLE, attempt) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 let patient = self.socket.async_io(Interest::WRITABLE, attempt);
@@ -110,50 +119,54 @@ enum Reuse {
     Yes,
 }
 
-/// Room for one control message, aligned as the kernel's headers in it are.
-#[repr(align(8))]
-struct Control([u8; cmsg_space::<in_pktinfo>()]);
-
-/// `None` is a datagram without usable ancillary data, which the kernel never delivers on such a socket.
-fn receive_one(fd: i32) -> io::Result<Option<Arrival>> {
-    let mut buffer = [0u8; LONGEST_DATAGRAM];
-    let mut control = Control([0; cmsg_space::<in_pktinfo>()]);
-    let mut slices = [IoSliceMut::new(&mut buffer)];
-    let message =
-        recvmsg::<SockaddrIn>(fd, &mut slices, Some(&mut control.0), MsgFlags::MSG_DONTWAIT)?;
-    let length = message.bytes;
-    let truncated = message.flags.contains(MsgFlags::MSG_TRUNC);
-    let info = message.cmsgs()?.find_map(|control| match control {
-        ControlMessageOwned::Ipv4PacketInfo(info) => Some(info),
-        _ => None,
-    });
-    let (Some(info), Some(source)) = (info, message.address) else { return Ok(None) };
-    let source = SocketAddrV4::from(source);
-    Ok(Some(Arrival {
-        bytes: buffer.get(..length).unwrap_or(&[]).to_vec(),
-        truncated,
-        source,
-        destination: Ipv4Addr::from_bits(u32::from_be(info.ipi_addr.s_addr)),
-        interface: u32::try_from(info.ipi_ifindex).unwrap_or(0),
-    }))
+fn receive_some(fd: i32, room: &mut [u8]) -> io::Result<Vec<Arrival>> {
+    let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+        room.chunks_mut(LONGEST_DATAGRAM).map(|chunk| [IoSliceMut::new(chunk)]).collect();
+    let control = Vec::with_capacity(cmsg_space::<in_pktinfo>());
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, Some(control));
+    let received = recvmmsg(fd, &mut headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None)?;
+    Ok(received.filter_map(|message| arrival(&message)).collect())
 }
 
-fn send_one(fd: i32, bytes: &[u8], route: Route) -> io::Result<()> {
+/// `None` is a datagram without usable ancillary data, which the kernel never delivers on such a socket.
+fn arrival(message: &RecvMsg<'_, '_, SockaddrIn>) -> Option<Arrival> {
+    let info = message.cmsgs().ok()?.find_map(|control| match control {
+        ControlMessageOwned::Ipv4PacketInfo(info) => Some(info),
+        _ => None,
+    })?;
+    Some(Arrival {
+        bytes: message.iovs().next().unwrap_or_default().to_vec(),
+        truncated: message.flags.contains(MsgFlags::MSG_TRUNC),
+        source: SocketAddrV4::from(message.address?),
+        destination: Ipv4Addr::from_bits(u32::from_be(info.ipi_addr.s_addr)),
+        interface: u32::try_from(info.ipi_ifindex).unwrap_or(0),
+    })
+}
+
+/// Sends the first datagrams, as far as they leave by the same interface from the same address: the control message is one
+/// for all. Returns how many left.
+fn send_some(fd: i32, rest: &[(Vec<u8>, Route)]) -> io::Result<usize> {
+    let Some((_, route)) = rest.first() else { return Ok(0) };
+    let same = rest
+        .iter()
+        .take(BATCH)
+        .take_while(|(_, r)| (r.interface, r.source) == (route.interface, route.source));
+    let (slices, addresses): (Vec<[IoSlice<'_>; 1]>, Vec<Option<SockaddrIn>>) =
+        same.map(|(bytes, r)| ([IoSlice::new(bytes)], Some(SockaddrIn::from(r.to)))).unzip();
     let info = in_pktinfo {
         ipi_ifindex: i32::try_from(route.interface).unwrap_or(0),
         ipi_spec_dst: in_addr { s_addr: route.source.to_bits().to_be() },
         ipi_addr: in_addr { s_addr: 0 },
     };
-    let sent = sendmsg(
+    let control = Vec::with_capacity(cmsg_space::<in_pktinfo>());
+    let mut headers = MultiHeaders::<SockaddrIn>::preallocate(slices.len(), Some(control));
+    let sent = sendmmsg(
         fd,
-        &[IoSlice::new(bytes)],
-        &[ControlMessage::Ipv4PacketInfo(&info)],
+        &mut headers,
+        &slices,
+        addresses,
+        [ControlMessage::Ipv4PacketInfo(&info)],
         MsgFlags::MSG_DONTWAIT,
-        Some(&SockaddrIn::from(route.to)),
     )?;
-    if sent == bytes.len() {
-        Ok(())
-    } else {
-        Err(io::Error::new(io::ErrorKind::WriteZero, "the datagram was cut"))
-    }
+    Ok(sent.count())
 }

@@ -12,6 +12,7 @@ use crate::domain::host::{Host, HostState};
 use crate::domain::id::{HostId, JobId};
 use crate::domain::job::{Job, StepStatus};
 use crate::domain::time::Timestamp;
+use crate::limits::operator::HOSTS_ON_A_PAGE;
 use crate::store::{
     GuestReads as _, HostReads as _, ImageReads as _, JobReads as _, SightingReads as _, Snapshot,
     StoreError,
@@ -96,6 +97,28 @@ impl Counts {
 #[serde(default)]
 pub(crate) struct GridQuery {
     show: String,
+    /// Which part of the grid, from 1 on; anything else is the first.
+    page: String,
+}
+
+/// Which of the hosts are on a page.
+struct Part {
+    page: usize,
+    pages: usize,
+    /// Numbers of the first and the last host, from 1 on.
+    first: usize,
+    last: usize,
+    all: usize,
+}
+
+impl Part {
+    /// The part that was asked for, or the nearest that exists.
+    fn new(asked: &str, all: usize) -> Self {
+        let pages = all.div_ceil(HOSTS_ON_A_PAGE).max(1);
+        let page = asked.parse().unwrap_or(1).clamp(1, pages);
+        let before = (page - 1) * HOSTS_ON_A_PAGE;
+        Self { page, pages, first: before + 1, last: (before + HOSTS_ON_A_PAGE).min(all), all }
+    }
 }
 
 /// The filter, when it is one that exists.
@@ -121,6 +144,7 @@ struct GridPage {
     frame: Frame,
     counts: Counts,
     tiles: Vec<Tile>,
+    part: Part,
     waiting: Vec<Waiting>,
     more_waiting: usize,
     has_image: bool,
@@ -150,9 +174,12 @@ fn grid_page(
     let hosts = read.hosts()?;
     let jobs: HashMap<JobId, Job> = read.active_jobs()?.into_iter().map(|j| (j.id, j)).collect();
     let (show, wanted) = filter(query);
-    let tiles = hosts
+    let shown: Vec<&Host> = hosts.iter().filter(|h| wanted(h.state)).collect();
+    let part = Part::new(&query.page, shown.len());
+    let tiles = shown
         .iter()
-        .filter(|h| wanted(h.state))
+        .skip(part.first - 1)
+        .take(HOSTS_ON_A_PAGE)
         .map(|h| Tile::new(h, h.active_job.and_then(|id| jobs.get(&id)), now))
         .collect();
     let sightings: Vec<_> = read.sightings()?.into_iter().filter(|s| !s.ignored).collect();
@@ -165,6 +192,7 @@ fn grid_page(
         frame: Frame { reload_secs: 15, ..Frame::new(web, read, operator, "hosts", "Hosts")? },
         counts: Counts::new(&hosts, show),
         tiles,
+        part,
         waiting: waiting.collect(),
         more_waiting: sightings.len().saturating_sub(3),
         has_image: !read.images()?.is_empty(),
@@ -210,4 +238,25 @@ pub(crate) async fn counts(
 ) -> Page {
     let hosts = web.store().read(|read| read.hosts()).await?;
     render(&CountsFragment { counts: Counts::new(&hosts, filter(&query).0) })
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn a_page_that_does_not_exist_is_the_nearest_one() {
+        let seen = |asked: &str, all| {
+            let part = Part::new(asked, all);
+            (part.page, part.pages, part.first, part.last)
+        };
+        assert_eq!(seen("", 0), (1, 1, 1, 0));
+        assert_eq!(seen("", 3), (1, 1, 1, 3));
+        assert_eq!(seen("2", 1000), (2, 5, 201, 400));
+        assert_eq!(seen("5", 999), (5, 5, 801, 999));
+        assert_eq!(seen("99", 999), (5, 5, 801, 999));
+        assert_eq!(seen("0", 999), (1, 5, 1, 200));
+        assert_eq!(seen("-1", 999), (1, 5, 1, 200));
+        assert_eq!(seen("x", 999), (1, 5, 1, 200));
+    }
 }

@@ -1,9 +1,14 @@
-//! Machines that ask for addresses and boot files: one socket on port 68 that plays all of them.
+//! Machines that ask for addresses and boot files: one socket on port 68 that plays all of them. Many packets leave and come
+//! with one system call, so that the generator is not what limits a fast server.
 
 use std::collections::HashMap;
+use std::io::{IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg, sendmmsg};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::super::place::CLIENT_INTERFACE;
@@ -32,6 +37,9 @@ pub struct Figures {
     pub p99: f64,
 }
 
+/// Packets per system call.
+const BATCH: usize = 64;
+
 /// A question without an answer for so long is given up and asked anew.
 const LOST: Duration = Duration::from_millis(300);
 
@@ -48,6 +56,8 @@ pub fn drive(load: Load, machines: u32) -> anyhow::Result<Figures> {
         asked: HashMap::new(),
         took: Vec::new(),
         lost: 0,
+        waiting: Vec::new(),
+        room: vec![[0; 1500]; BATCH],
     };
     let (elapsed, length) = match load {
         Load::Paced { rate, length } => (client.paced(rate, length)?, length),
@@ -90,6 +100,9 @@ struct Client {
     /// Microseconds from the first packet to the last.
     took: Vec<f64>,
     lost: usize,
+    /// Packets that leave with the next flush.
+    waiting: Vec<Vec<u8>>,
+    room: Vec<[u8; 1500]>,
 }
 
 impl Client {
@@ -98,62 +111,104 @@ impl Client {
         let begun = Instant::now();
         let mut checked = begun;
         for _ in 0..window {
-            self.ask()?;
+            self.ask();
         }
+        self.flush()?;
         while begun.elapsed() < length {
-            self.receive();
+            self.receive(MsgFlags::MSG_WAITFORONE);
             if checked.elapsed() > LOST {
                 checked = Instant::now();
                 self.forget_lost();
             }
             while self.asked.len() < window {
-                self.ask()?;
+                self.ask();
             }
+            self.flush()?;
         }
         Ok(begun.elapsed())
     }
 
     /// Asks at fixed times, whether answers come or not.
     fn paced(&mut self, rate: f64, length: Duration) -> anyhow::Result<Duration> {
-        self.socket.set_nonblocking(true)?;
         let begun = Instant::now();
         let mut sent = 0u64;
         while begun.elapsed() < length {
-            while sent as f64 / rate < begun.elapsed().as_secs_f64() {
-                self.ask()?;
+            while (sent as f64) / rate < begun.elapsed().as_secs_f64() {
+                self.ask();
                 sent += 1;
             }
-            while self.receive() {}
+            self.flush()?;
+            self.receive(MsgFlags::MSG_DONTWAIT);
         }
         let elapsed = begun.elapsed();
         let grace = Instant::now();
         while grace.elapsed() < Duration::from_millis(100) {
-            self.receive();
+            self.receive(MsgFlags::MSG_DONTWAIT);
         }
         let unanswered = self.asked.len() as f64 / sent.max(1) as f64;
         anyhow::ensure!(unanswered < 0.01, "{:.0} % got no answer", unanswered * 100.0);
         Ok(elapsed)
     }
 
-    fn ask(&mut self) -> anyhow::Result<()> {
+    fn ask(&mut self) {
         let xid = self.next;
         self.next += 1;
         let machine = if self.pxe { xid % self.machines } else { xid };
         self.asked.insert(xid, Asked { machine, begun: Instant::now() });
         let packet =
             if self.pxe { pxe_discover(machine, xid) } else { message(machine, xid, 1, &[]) };
-        self.socket.send_to(&packet, (Ipv4Addr::BROADCAST, 67))?;
+        self.waiting.push(packet);
+    }
+
+    fn flush(&mut self) -> anyhow::Result<()> {
+        let to = SockaddrIn::from(SocketAddrV4::new(Ipv4Addr::BROADCAST, 67));
+        while !self.waiting.is_empty() {
+            let count = self.waiting.len().min(BATCH);
+            let slices: Vec<[IoSlice<'_>; 1]> =
+                self.waiting[..count].iter().map(|p| [IoSlice::new(p)]).collect();
+            let mut headers = MultiHeaders::<SockaddrIn>::preallocate(count, None);
+            let fd = self.socket.as_raw_fd();
+            let to = vec![Some(to); count];
+            let sent = sendmmsg(fd, &mut headers, &slices, to, [], MsgFlags::empty())?.count();
+            self.waiting.drain(..sent);
+        }
         Ok(())
     }
 
-    /// Takes one answer; false when none waits.
-    fn receive(&mut self) -> bool {
-        let mut buffer = [0; 1500];
-        let Ok(length) = self.socket.recv(&mut buffer) else { return false };
-        let Some(answer) = Answer::read(&buffer[..length]) else { return true };
-        let Some(asked) = self.asked.get(&answer.xid) else { return true };
+    /// Takes the answers that wait, and answers those.
+    fn receive(&mut self, how: MsgFlags) {
+        let mut room = std::mem::take(&mut self.room);
+        for (length, buffer) in self.fill(&mut room, how).into_iter().zip(&room) {
+            self.take(&buffer[..length]);
+        }
+        self.room = room;
+        if let Err(error) = self.flush() {
+            println!("{error:#}");
+        }
+    }
+
+    /// Lengths of what came; nothing when nothing waits.
+    fn fill(&self, room: &mut [[u8; 1500]], how: MsgFlags) -> Vec<usize> {
+        let mut slices: Vec<[IoSliceMut<'_>; 1]> =
+            room.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]).collect();
+        let mut headers = MultiHeaders::<SockaddrIn>::preallocate(BATCH, None);
+        let fd = self.socket.as_raw_fd();
+        let taken = recvmmsg(fd, &mut headers, slices.iter_mut(), how, None);
+        match taken {
+            Ok(messages) => messages.map(|message| message.bytes).collect(),
+            Err(Errno::EAGAIN | Errno::EINTR) => Vec::new(),
+            Err(error) => {
+                println!("{error:#}");
+                Vec::new()
+            }
+        }
+    }
+
+    fn take(&mut self, packet: &[u8]) {
+        let Some(answer) = Answer::read(packet) else { return };
+        let Some(asked) = self.asked.get(&answer.xid) else { return };
         if answer.mac != mac(asked.machine) {
-            return true;
+            return;
         }
         match (self.pxe, answer.kind) {
             (true, 2) | (false, 5) => {
@@ -165,12 +220,10 @@ impl Client {
                 options.extend(answer.address);
                 options.extend([54, 4]);
                 options.extend(answer.server);
-                let request = message(asked.machine, answer.xid, 3, &options);
-                let _ = self.socket.send_to(&request, (Ipv4Addr::BROADCAST, 67));
+                self.waiting.push(message(asked.machine, answer.xid, 3, &options));
             }
             _ => {}
         }
-        true
     }
 
     fn forget_lost(&mut self) {
