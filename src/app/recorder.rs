@@ -1,7 +1,8 @@
 //! Takes what the boot services saw and writes it to the machines' boot logs, without ever making them wait.
 //!
-//! Fed by DHCP, TFTP and HTTP through a bounded queue; what does not fit is counted and dropped. Writes a few times per
-//! second in one transaction. Strangers are limited, so that a flood of forged MACs costs neither disk nor memory.
+//! Fed by DHCP, TFTP and HTTP, which add to a bounded list in memory: what is seen again only counts, what does not fit is
+//! counted and dropped. The list is written a few times per second in one transaction. Strangers are limited, so that a
+//! flood of forged MACs costs neither disk nor memory.
 //!
 //! What it writes is also learned from: when a machine's boots fail in a way that another form of the offer or another
 //! boot program may help, `plan::diagnosis::learn` says so, and the lesson is written with the observation that led to it,
@@ -9,11 +10,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::boot::rehearsal::Rehearsals;
@@ -38,11 +38,15 @@ const JUDGE_AFTER: Duration = Duration::from_millis(60_500);
 /// Entries of a boot log that are learned from: several boots of each program in each form.
 const LEARNED_FROM: usize = 80;
 
+/// The pause is at least so many times as long as the write was, so that a flood's bookkeeping leaves the processors to the
+/// answers; but never longer than this.
+const PAUSE_PER_WRITE: u32 = 100;
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// The end that the boot services hold.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorder {
-    queue: mpsc::Sender<BootObservation>,
-    dropped: Arc<AtomicU64>,
+    seen: Arc<Mutex<Seen>>,
     over: Overruns,
     rehearsals: Rehearsals,
 }
@@ -52,46 +56,25 @@ impl BootSink for Recorder {
         if self.rehearsals.take(&observation) {
             return;
         }
-        if self.queue.try_send(observation).is_err() {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
+        if !lock(&self.seen).add(observation) {
             self.over.met(Over::Observations);
         }
     }
 }
 
-/// The end that writes.
-#[derive(Debug)]
-pub(crate) struct Writer {
-    queue: mpsc::Receiver<BootObservation>,
-    store: Store,
-    keeps_strangers: bool,
-    macs: HashMap<Ipv4Addr, Mac>,
-    /// Machines in the middle of a boot, and when it counts as stopped.
-    booting: HashMap<Mac, Timestamp>,
-    dropped: Arc<AtomicU64>,
-    over: Overruns,
+fn lock(seen: &Mutex<Seen>) -> std::sync::MutexGuard<'_, Seen> {
+    seen.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Makes both ends. `keeps_strangers`: whether machines that nobody registered become sightings. What is observed of
-/// `rehearsals` goes back to them and is not written.
-pub(crate) fn recorder(
-    store: Store,
-    keeps_strangers: bool,
-    over: Overruns,
-    rehearsals: Rehearsals,
-) -> (Recorder, Writer) {
-    let (sender, queue) = mpsc::channel(OBSERVATIONS);
-    let dropped = Arc::new(AtomicU64::new(0));
-    let writer = Writer {
-        queue,
-        store,
-        keeps_strangers,
-        macs: HashMap::new(),
-        booting: HashMap::new(),
-        dropped: Arc::clone(&dropped),
-        over: over.clone(),
-    };
-    (Recorder { queue: sender, dropped, over, rehearsals }, writer)
+/// What was seen since the last write.
+#[derive(Debug, Default)]
+struct Seen {
+    list: Vec<Counted>,
+    /// Place of each machine's newest entry in the list.
+    newest: HashMap<Mac, usize>,
+    /// Who had an address last. Outlives the writes.
+    macs: HashMap<Ipv4Addr, Mac>,
+    dropped: u64,
 }
 
 /// The same thing seen several times in a row counts once with its number.
@@ -102,70 +85,25 @@ struct Counted {
     times: u64,
 }
 
-impl Writer {
-    /// Writes until the stop, and then what is left.
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
-        loop {
-            let stopped = stop.is_cancelled();
-            self.flush().await;
-            if stopped {
-                return;
-            }
-            let lost = self.dropped.swap(0, Ordering::Relaxed);
-            if lost > 0 {
-                tracing::warn!(lost, "boot observations came faster than they can be written");
-            }
-            tokio::select! {
-                () = tokio::time::sleep(FLUSH_EVERY) => {}
-                () = stop.cancelled() => {}
-            }
+impl Seen {
+    /// False when it was dropped for want of room.
+    fn add(&mut self, observation: BootObservation) -> bool {
+        let Some(mac) = self.machine_of(&observation) else {
+            tracing::debug!(message = %observation.message, "seen from an unknown address");
+            return true;
+        };
+        let newest = self.newest.get(&mac).and_then(|at| self.list.get_mut(*at));
+        if let Some(same) = newest.filter(|c| observation.repeats(&c.observation)) {
+            same.times += 1;
+            return true;
         }
-    }
-
-    /// Writes what waits, and what it teaches.
-    async fn flush(&mut self) {
-        let batch = self.collect();
-        let now = self.store.now();
-        let stopped: BTreeSet<Mac> =
-            self.booting.extract_if(|_, until| *until <= now).map(|(mac, _)| mac).collect();
-        if batch.is_empty() && stopped.is_empty() {
-            return;
+        if self.list.len() >= OBSERVATIONS {
+            self.dropped += 1;
+            return false;
         }
-        for (mac, sign) in self.write(batch, stopped).await {
-            match sign {
-                Sign::GoesOn | Sign::Begins => self.watch(mac, now),
-                Sign::Speaks => drop(self.booting.remove(&mac)),
-            }
-        }
-    }
-
-    fn watch(&mut self, mac: Mac, now: Timestamp) {
-        // More boots at once than this are a flood, which only costs the real ones that their lesson comes later.
-        if self.booting.len() >= REMEMBERED_ADDRESSES && !self.booting.contains_key(&mac) {
-            self.booting.clear();
-        }
-        self.booting.insert(mac, now.after(JUDGE_AFTER));
-    }
-
-    fn collect(&mut self) -> Vec<Counted> {
-        let mut batch: Vec<Counted> = Vec::new();
-        while let Ok(observation) = self.queue.try_recv() {
-            let Some(mac) = self.machine_of(&observation) else {
-                tracing::debug!(message = %observation.message, "seen from an unknown address");
-                continue;
-            };
-            let known = batch.iter_mut().rev().find(|c| c.mac == mac);
-            match known {
-                Some(same) if observation.repeats(&same.observation) => {
-                    same.times += 1;
-                }
-                _ => batch.push(Counted { mac, observation, times: 1 }),
-            }
-            if batch.len() >= OBSERVATIONS {
-                break;
-            }
-        }
-        batch
+        self.newest.insert(mac, self.list.len());
+        self.list.push(Counted { mac, observation, times: 1 });
+        true
     }
 
     /// The machine of an observation: told, or the one that had this address last.
@@ -184,15 +122,99 @@ impl Writer {
         }
     }
 
-    /// Writes a batch, and the lessons of it and of boots that stopped. Returns the signs of machines that are kept.
-    async fn write(&self, batch: Vec<Counted>, stopped: BTreeSet<Mac>) -> Vec<(Mac, Sign)> {
+    /// What is to be written, and how many observations were dropped.
+    fn take(&mut self) -> (Vec<Counted>, u64) {
+        self.newest.clear();
+        (std::mem::take(&mut self.list), std::mem::take(&mut self.dropped))
+    }
+}
+
+/// The end that writes.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    seen: Arc<Mutex<Seen>>,
+    store: Store,
+    keeps_strangers: bool,
+    /// Machines in the middle of a boot, and when it counts as stopped.
+    booting: HashMap<Mac, Timestamp>,
+    over: Overruns,
+}
+
+/// Makes both ends. `keeps_strangers`: whether machines that nobody registered become sightings. What is observed of
+/// `rehearsals` goes back to them and is not written.
+pub(crate) fn recorder(
+    store: Store,
+    keeps_strangers: bool,
+    over: Overruns,
+    rehearsals: Rehearsals,
+) -> (Recorder, Writer) {
+    let seen = Arc::<Mutex<Seen>>::default();
+    let writer = Writer {
+        seen: Arc::clone(&seen),
+        store,
+        keeps_strangers,
+        booting: HashMap::new(),
+        over: over.clone(),
+    };
+    (Recorder { seen, over, rehearsals }, writer)
+}
+
+impl Writer {
+    /// Writes until the stop, and then what is left.
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
+        loop {
+            let stopped = stop.is_cancelled();
+            let begun = Instant::now();
+            let dropped = self.flush().await;
+            if stopped {
+                return;
+            }
+            if dropped > 0 {
+                tracing::warn!(dropped, "boot observations came faster than they can be written");
+            }
+            let pause = (begun.elapsed() * PAUSE_PER_WRITE).clamp(FLUSH_EVERY, LONGEST_PAUSE);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// Writes what was seen, and what it teaches; returns how many observations were dropped.
+    async fn flush(&mut self) -> u64 {
+        let (list, dropped) = lock(&self.seen).take();
+        let now = self.store.now();
+        let stopped: BTreeSet<Mac> =
+            self.booting.extract_if(|_, until| *until <= now).map(|(mac, _)| mac).collect();
+        if list.is_empty() && stopped.is_empty() {
+            return dropped;
+        }
+        for (mac, sign) in self.write(list, stopped).await {
+            match sign {
+                Sign::GoesOn | Sign::Begins => self.watch(mac, now),
+                Sign::Speaks => drop(self.booting.remove(&mac)),
+            }
+        }
+        dropped
+    }
+
+    fn watch(&mut self, mac: Mac, now: Timestamp) {
+        // More boots at once than this are a flood, which only costs the real ones that their lesson comes later.
+        if self.booting.len() >= REMEMBERED_ADDRESSES && !self.booting.contains_key(&mac) {
+            self.booting.clear();
+        }
+        self.booting.insert(mac, now.after(JUDGE_AFTER));
+    }
+
+    /// Writes a list, and the lessons of it and of boots that stopped. Returns the signs of machines that are kept.
+    async fn write(&self, list: Vec<Counted>, stopped: BTreeSet<Mac>) -> Vec<(Mac, Sign)> {
         let (keeps_strangers, over) = (self.keeps_strangers, self.over.clone());
         let written = self
             .store
             .write::<_, StoreError, _>(move |tx| {
                 let mut strangers = 0;
                 let mut signs = Vec::new();
-                for counted in batch {
+                for counted in list {
                     let (mac, sign) = (counted.mac, Sign::of(counted.observation.fact.as_ref()));
                     let kept = record(tx, counted, keeps_strangers, &mut strangers, &over)?;
                     signs.extend(sign.filter(|_| kept).map(|sign| (mac, sign)));
