@@ -7,10 +7,12 @@
 //! ```
 //!
 //! One task owns both sockets, the interface table, the loop guard and, in full mode, the address pool. A wake-up takes
-//! several datagrams (`socket::BATCH`); leases of a batch are made durable in one call before any of its ACKs leaves.
+//! several datagrams (`socket::BATCH`). Leases are made durable before their ACKs leave, many in one write, while the loop
+//! goes on answering (`confirm`).
 //! What to answer is decided in `plan::offer`; this module knows where a packet came from and where a reply goes.
 
 mod config;
+mod confirm;
 mod counters;
 mod interface;
 mod probe;
@@ -35,6 +37,7 @@ use crate::plan::offer::{
 };
 use crate::proto::dhcp::{self, BootRequest};
 pub use config::{BindError, DhcpConfig, LeaseStore, LeaseStoreError, Mode, Ports, RivalPolicy};
+use confirm::Confirmations;
 pub use counters::{Counted, DhcpCounters};
 use interface::InterfaceTable;
 pub use interface::Interfaces;
@@ -63,6 +66,17 @@ pub struct Server {
 struct Full {
     pool: Pool,
     store: Arc<dyn LeaseStore>,
+    confirmations: Confirmations,
+}
+
+impl Full {
+    /// What was asked for is durable, or was refused; never when nothing was asked for.
+    async fn confirmed(full: &mut Option<Self>) -> confirm::Ended {
+        match full {
+            Some(full) => full.confirmations.ended().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 impl Server {
@@ -81,7 +95,8 @@ impl Server {
         let mut server = Self::open(config, directory, sink, counters)?;
         if let Mode::Full { pool, leases, store, rival } = mode {
             look_for_rivals(&mut server, rival).await?;
-            server.full = Some(Full { pool: Pool::new(pool, &leases, now()), store });
+            let pool = Pool::new(pool, &leases, now());
+            server.full = Some(Full { pool, store, confirmations: Confirmations::default() });
         }
         Ok(server)
     }
@@ -133,14 +148,19 @@ impl Server {
         let mut refresh = tokio::time::interval(REFRESH);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let has_room = self.full.as_ref().is_none_or(|full| !full.confirmations.is_full());
             let (channel, received) = tokio::select! {
                 () = cancel.cancelled() => return,
+                ended = Full::confirmed(&mut self.full) => {
+                    self.confirm(ended).await;
+                    continue;
+                }
                 _ = refresh.tick() => {
                     self.refresh_interfaces();
                     continue;
                 }
-                received = self.server.receive() => (Channel::Port67, received),
-                received = self.boot_server.receive() => (Channel::Port4011, received),
+                received = self.server.receive(), if has_room => (Channel::Port67, received),
+                received = self.boot_server.receive(), if has_room => (Channel::Port4011, received),
             };
             match received {
                 Ok(batch) => self.answer(channel, &batch).await,
@@ -160,7 +180,7 @@ impl Server {
         }
     }
 
-    /// Decides for each datagram, makes the leases durable, then sends.
+    /// Decides for each datagram. Replies leave at once, but for those that confirm a lease: they leave when it is durable.
     async fn answer(&mut self, channel: Channel, batch: &[Arrival]) {
         let at = now();
         let mut replies = Vec::new();
@@ -171,14 +191,31 @@ impl Server {
                 replies.push(outgoing);
             }
         }
-        if let Some(full) = self.full.as_mut().filter(|_| !leases.is_empty())
-            && let Err(error) = full.store.persist(&leases).await
-        {
-            self.counters.count(Counted::LeaseNotStored);
-            debug!(error = %error, leases = leases.len(), "could not store leases");
-            replies.retain(|outgoing| !outgoing.needs_store);
+        if let Some(full) = &mut self.full {
+            let (later, at_once) = replies.into_iter().partition(|reply| reply.needs_store);
+            let later: Vec<Outgoing> = later;
+            replies = at_once;
+            full.confirmations.add(leases, later.into_iter().map(|r| (channel, r)).collect());
+            full.confirmations.begin(&full.store);
         }
         self.send(channel, replies).await;
+    }
+
+    /// A write of leases ended: its ACKs leave, and the next write begins.
+    async fn confirm(&mut self, (batch, stored): confirm::Ended) {
+        if let Some(full) = &mut self.full {
+            full.confirmations.begin(&full.store);
+        }
+        if let Err(error) = stored {
+            self.counters.count(Counted::LeaseNotStored);
+            debug!(error = %error, leases = batch.leases.len(), "could not store leases");
+            return;
+        }
+        let is_first = |(channel, _): &(Channel, Outgoing)| *channel == Channel::Port67;
+        let (first, other): (Vec<_>, Vec<_>) = batch.replies.into_iter().partition(is_first);
+        for (channel, replies) in [(Channel::Port67, first), (Channel::Port4011, other)] {
+            self.send(channel, replies.into_iter().map(|(_, reply)| reply).collect()).await;
+        }
     }
 
     fn decide(

@@ -160,7 +160,7 @@ fn leases(place: &Place, emit: &mut dyn FnMut(Row)) -> anyhow::Result<()> {
     let [kea_rate, kea_cpu] = kea;
     let [dnsmasq_rate, dnsmasq_cpu] = dnsmasq;
     emit(row(
-        "dhcp: full mode, whole exchanges (DORA), 64 in flight",
+        "dhcp: full mode, whole exchanges (DORA), 128 in flight",
         "leases/s",
         Better::High,
         Target::RatioAtLeast(2.0),
@@ -207,7 +207,7 @@ fn lease_figures(
     let hears = (0..20).any(heard);
     anyhow::ensure!(hears, "it does not answer; its last words: {}", server.last_words());
     let before = server.cpu_seconds();
-    let load = Load::Leases { window: 64, length: LENGTH, first };
+    let load = Load::Leases { window: 128, length: LENGTH, first };
     let figures = run_load(place, load)
         .with_context(|| format!("its last words: {}", server.last_words()))?;
     let cpu = (server.cpu_seconds() - before) / figures.done as f64;
