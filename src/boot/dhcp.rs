@@ -94,7 +94,7 @@ impl Server {
     ) -> Result<Self, BindError> {
         let mut server = Self::open(config, directory, sink, counters)?;
         if let Mode::Full { pool, leases, store, rival } = mode {
-            look_for_rivals(&mut server, rival).await?;
+            look_for_rivals(&server, rival).await?;
             let pool = Pool::new(pool, &leases, now());
             server.full = Some(Full { pool, store, confirmations: Confirmations::default() });
         }
@@ -389,7 +389,7 @@ impl Server {
         }
     }
 
-    async fn send(&self, channel: Channel, replies: Vec<Outgoing>) {
+    async fn send(&mut self, channel: Channel, replies: Vec<Outgoing>) {
         let socket = match channel {
             Channel::Port67 => &self.server,
             Channel::Port4011 => &self.boot_server,
@@ -400,7 +400,7 @@ impl Server {
             self.counters.count(Counted::SendError);
             debug!(%error, to = %route.to, "could not send");
         };
-        socket.send(&replies, failed).await;
+        socket.send_all(&replies, failed).await;
     }
 }
 
@@ -430,8 +430,8 @@ fn bind_port(port: u16) -> Result<DhcpSocket, BindError> {
     })
 }
 
-async fn look_for_rivals(server: &mut Server, policy: RivalPolicy) -> Result<(), BindError> {
-    let rival = probe::another_server(&server.config, &server.interfaces, &mut server.server).await;
+async fn look_for_rivals(server: &Server, policy: RivalPolicy) -> Result<(), BindError> {
+    let rival = probe::another_server(&server.config, &server.interfaces, &server.server).await;
     let Some(found) = rival else { return Ok(()) };
     match policy {
         RivalPolicy::Refuse => {

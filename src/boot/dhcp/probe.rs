@@ -28,17 +28,17 @@ pub(super) struct Rival {
 pub(super) async fn another_server(
     config: &DhcpConfig,
     interfaces: &InterfaceTable,
-    server: &mut DhcpSocket,
+    server: &DhcpSocket,
 ) -> Option<Rival> {
     // Held by the machine's own DHCP client as the case may be; then the relayed question has to do.
-    let mut client = DhcpSocket::bind_shared(config.ports.client)
+    let client = DhcpSocket::bind_shared(config.ports.client)
         .inspect_err(|error| debug!(%error, "cannot listen on the client port"))
         .ok();
     let xid: u32 = rand::random();
     for _ in 0..ROUNDS {
         ask(config, interfaces, server, client.as_ref(), xid).await;
         let deadline = Instant::now() + ROUND;
-        while let Some(batch) = hear(server, client.as_mut(), deadline).await {
+        while let Some(batch) = hear(server, client.as_ref(), deadline).await {
             if let Some(rival) = rival_among(&batch, xid, interfaces, &config.interfaces) {
                 return Some(rival);
             }
@@ -61,20 +61,22 @@ async fn ask(
     for (interface, _, own) in interfaces.served(&config.interfaces) {
         let route = Route { to, source: own.address, interface };
         let relayed = probe::discover(xid, mac, Some(own.address));
-        let failed = |_, error| debug!(%error, interface, "could not ask for other DHCP servers");
-        server.send(&[(relayed, route)], failed).await;
+        let mut sent = vec![server.send(&relayed, route).await];
         if let Some(client) = client {
             let plain = probe::discover(xid, mac, None);
             let anonymous = Route { source: Ipv4Addr::UNSPECIFIED, ..route };
-            client.send(&[(plain, anonymous)], failed).await;
+            sent.push(client.send(&plain, anonymous).await);
+        }
+        for error in sent.into_iter().filter_map(Result::err) {
+            debug!(%error, interface, "could not ask for other DHCP servers");
         }
     }
 }
 
 /// Datagrams of either socket, or `None` when the time is up.
 async fn hear(
-    server: &mut DhcpSocket,
-    client: Option<&mut DhcpSocket>,
+    server: &DhcpSocket,
+    client: Option<&DhcpSocket>,
     deadline: Instant,
 ) -> Option<Vec<Arrival>> {
     let heard = async {

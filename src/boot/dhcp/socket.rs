@@ -3,6 +3,7 @@
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
+use std::sync::{Mutex, PoisonError};
 
 use nix::libc::{in_addr, in_pktinfo};
 use nix::sys::socket::{
@@ -42,8 +43,8 @@ pub(super) struct Route {
 #[derive(Debug)]
 pub(super) struct DhcpSocket {
     socket: UdpSocket,
-    /// Where a batch arrives.
-    room: Box<[u8]>,
+    /// Where a batch arrives; locked for one system call.
+    room: Mutex<Box<[u8]>>,
 }
 
 impl DhcpSocket {
@@ -69,7 +70,7 @@ impl DhcpSocket {
         socket.set_recv_buffer_size(RECEIVE_BUFFER_BYTES).ok();
         socket.set_send_buffer_size(SEND_BUFFER_BYTES).ok();
         socket.bind(&SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port).into())?;
-        let room = vec![0; BATCH * LONGEST_DATAGRAM].into_boxed_slice();
+        let room = Mutex::new(vec![0; BATCH * LONGEST_DATAGRAM].into_boxed_slice());
         Ok(Self { socket: UdpSocket::from_std(socket.into())?, room })
     }
 
@@ -78,14 +79,21 @@ impl DhcpSocket {
     }
 
     /// Waits for datagrams and takes up to [`BATCH`] of them. Cancel-safe: nothing is taken before it completes.
-    pub(super) async fn receive(&mut self) -> io::Result<Vec<Arrival>> {
-        let Self { socket, room } = self;
-        let fd = socket.as_raw_fd();
-        socket.async_io(Interest::READABLE, || receive_some(fd, room)).await
+    pub(super) async fn receive(&self) -> io::Result<Vec<Arrival>> {
+        let take = || {
+            let mut room = self.room.lock().unwrap_or_else(PoisonError::into_inner);
+            receive_some(self.socket.as_raw_fd(), &mut room)
+        };
+        self.socket.async_io(Interest::READABLE, take).await
+    }
+
+    pub(super) async fn send(&self, bytes: &[u8], route: Route) -> io::Result<()> {
+        let one = [(bytes.to_vec(), route)];
+        self.send_patiently(&one).await.map(drop)
     }
 
     /// Sends what it can of `outgoing`; `failed` is told of each datagram that did not leave, and why.
-    pub(super) async fn send(
+    pub(super) async fn send_all(
         &self,
         outgoing: &[(Vec<u8>, Route)],
         mut failed: impl FnMut(Route, io::Error),
@@ -97,7 +105,7 @@ impl DhcpSocket {
                 failed(*route, error);
                 1
             });
-            rest = rest.get(count.max(1)..).unwrap_or_default();
+            rest = rest.get(count.max(1)..).unwrap_or(&[]);
         }
     }
 
