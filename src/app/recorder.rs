@@ -347,7 +347,7 @@ fn absorb(sighting: &mut Sighting, facts: &ClientFacts) {
 #[cfg(test)]
 mod test {
     use super::*;
-    use std::sync::atomic::AtomicI64;
+    use std::sync::atomic::{AtomicI64, Ordering};
 
     use crate::domain::boot::{
         BootDirectory as _, BootProfile, BootProgram, BootStage, OfferForm, OfferWay, Standing,

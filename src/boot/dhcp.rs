@@ -70,6 +70,10 @@ struct Full {
 }
 
 impl Full {
+    fn new(pool: Pool, store: Arc<dyn LeaseStore>) -> Self {
+        Self { pool, store, confirmations: Confirmations::default() }
+    }
+
     /// What was asked for is durable, or was refused; never when nothing was asked for.
     async fn confirmed(full: &mut Option<Self>) -> confirm::Ended {
         match full {
@@ -95,8 +99,7 @@ impl Server {
         let mut server = Self::open(config, directory, sink, counters)?;
         if let Mode::Full { pool, leases, store, rival } = mode {
             look_for_rivals(&server, rival).await?;
-            let pool = Pool::new(pool, &leases, now());
-            server.full = Some(Full { pool, store, confirmations: Confirmations::default() });
+            server.full = Some(Full::new(Pool::new(pool, &leases, now()), store));
         }
         Ok(server)
     }

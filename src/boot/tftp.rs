@@ -26,7 +26,7 @@ use super::port_owner::{self, PortOwner, Transport};
 use crate::assets::BootFiles;
 use crate::domain::boot::BootSink;
 use crate::limits::over::Overruns;
-use crate::limits::tftp::{BATCH, LARGEST_DATAGRAM, SOCKET_BUFFER};
+use crate::limits::tftp::{BATCHES, SOCKET_BUFFER};
 use crate::proto::tftp::transfers::Effect;
 use crate::proto::tftp::{Limits, Transfers};
 

@@ -12,6 +12,8 @@ super::limits! {
     RECEIVE_BUFFER_BYTES: usize = 4 << 20, "bytes";
     /// Room in the send buffer: the replies of some batches.
     SEND_BUFFER_BYTES: usize = 1 << 20, "bytes";
+    /// Leases that wait for the disk before further requests wait in the socket: some commits' worth.
+    LEASES_WAITING: usize = 512, "leases";
     /// How long a reply waits for room in the send buffer before it is dropped; the client asks again.
     SEND_PATIENCE: Duration = Duration::from_millis(20), "time";
     /// How long an address is kept back after a machine found it in use.

@@ -21,8 +21,6 @@ super::limits! {
     MOST_REPORT: usize = 16 * 1024, "bytes";
     /// Commands that can be waiting at a time; the oldest one goes.
     ENROLMENTS_WAITING: usize = 16, "commands";
-    /// Leases that wait for the disk before further requests wait in the socket: some commits' worth.
-    LEASES_WAITING: usize = 512, "leases";
     /// Boot programs handed to one such machine within [`WINDOW`]; one is enough when all goes well.
     LOOPS: u32 = 3, "boots";
     /// After this long a machine may try again.

@@ -9,8 +9,10 @@ super::limits! {
     WINDOW: u16 = 16, "blocks";
     /// Bytes of a datagram that are read; a longer one is cut, and only its head is looked at.
     LARGEST_DATAGRAM: usize = 2048, "bytes";
-    /// Datagrams that are taken in one go before timers and other tasks get a turn.
-    BATCH: usize = 128, "datagrams";
+    /// Datagrams that are taken or sent with one system call.
+    BATCH: usize = 64, "datagrams";
+    /// Batches that are taken in one go before timers and other tasks get a turn.
+    BATCHES: usize = 4, "batches";
     /// Wanted socket buffers: an ACK of each of some hundred clients at once. The system may grant less.
     SOCKET_BUFFER: usize = 1024 * 1024, "bytes";
     /// Transfers at once on one socket. Each costs some hundred bytes, the files are shared.

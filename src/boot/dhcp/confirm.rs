@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use super::{Channel, LeaseStore, LeaseStoreError, Outgoing};
-use crate::limits::machine::LEASES_WAITING;
+use crate::limits::dhcp::LEASES_WAITING;
 use crate::plan::lease::Lease;
 
 /// Leases of one write, and what is sent when they are durable.

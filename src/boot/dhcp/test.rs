@@ -87,7 +87,7 @@ impl Bench {
             let subnet = "127.0.0.0/8".parse().expect("a network");
             let range = (Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
             let pool = PoolConfig::new(subnet, range, Ipv4Addr::new(127, 0, 0, 9), 600);
-            Full { pool: Pool::new(pool.expect("valid"), &[], now()), store }
+            Full::new(Pool::new(pool.expect("valid"), &[], now()), store)
         });
         let ports = server.ports().expect("bound");
         let cancel = CancellationToken::new();

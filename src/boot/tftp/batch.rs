@@ -15,13 +15,8 @@ use nix::sys::socket::{
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
+use crate::limits::tftp::{BATCH, LARGEST_DATAGRAM};
 use crate::proto::tftp::Datagram;
-
-/// Datagrams that are taken in one go before timers and other tasks get a turn.
-pub(super) const BATCH: usize = 64;
-
-/// Room for what clients send; a longer datagram is cut, and only its head is looked at.
-pub(super) const LARGEST_DATAGRAM: usize = 2048;
 
 /// Datagrams that the kernel cuts out of one buffer at most (`UDP_MAX_SEGMENTS` is 64 before Linux 6.9), and the buffer's
 /// size: an IP packet's.
