@@ -291,7 +291,7 @@ impl Loop {
     async fn carry_out(&mut self) {
         for effect in self.effects.drain(..) {
             match effect {
-                Effect::Send { to, datagram } => self.outbox.push(to, datagram),
+                Effect::Send { to, datagram, singly } => self.outbox.push(to, datagram, singly),
                 Effect::Note { peer, note } => {
                     self.counters.count(&note);
                     story::tell(self.sink.as_ref(), peer, &note);

@@ -111,6 +111,10 @@ impl Place {
         let (server, client, middle) = (Namespace::new()?, Namespace::new()?, Namespace::new()?);
         connect((&server, INTERFACE), (&middle, "mid0"))?;
         connect((&client, CLIENT_INTERFACE), (&middle, "mid1"))?;
+        // Frames as on a real cable: without this the kernel hands the relay whole windows uncut.
+        for (namespace, end) in [(&server, INTERFACE), (&client, CLIENT_INTERFACE)] {
+            namespace.run(move || ip(&format!("link set {end} gso_max_segs 1")))??;
+        }
         relay::start(&middle, "mid0", "mid1", trouble)?;
         Self { server, client, _middle: Some(middle) }.with_addresses()
     }

@@ -187,6 +187,8 @@ async fn accept(shared: Arc<Shared>, address: String, listener: TcpListener, key
             Some(AtConnect::Lie) => Arc::clone(&liar),
             None => Arc::clone(&honest),
         };
+        // As OpenSSH does: otherwise each answer waits 40 ms for an acknowledgement.
+        let _ = stream.set_nodelay(true);
         let handler = Handler {
             shared: Arc::clone(&shared),
             address: address.clone(),

@@ -81,9 +81,17 @@ impl Inbox {
 /// Datagrams that leave together.
 #[derive(Debug)]
 pub(super) struct Outbox {
-    waiting: Vec<(SocketAddrV4, Datagram)>,
+    waiting: Vec<Waiting>,
     /// The kernel or the interface cannot cut buffers.
     whole: bool,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    to: SocketAddrV4,
+    datagram: Datagram,
+    /// Never in a buffer with others.
+    singly: bool,
 }
 
 /// What happened to the next datagrams of an outbox.
@@ -99,8 +107,9 @@ impl Outbox {
         Self { waiting: Vec::new(), whole: false }
     }
 
-    pub(super) fn push(&mut self, to: SocketAddrV4, datagram: Datagram) {
-        self.waiting.push((to, datagram));
+    /// `singly`: never in a buffer with others.
+    pub(super) fn push(&mut self, to: SocketAddrV4, datagram: Datagram, singly: bool) {
+        self.waiting.push(Waiting { to, datagram, singly });
     }
 
     /// Sends everything, waiting for room where there is none. `outcome` is told of each datagram: where it went, its length,
@@ -114,8 +123,8 @@ impl Outbox {
         while let Some(rest) = self.waiting.get(next..).filter(|rest| !rest.is_empty()) {
             match send_some(socket, rest, &mut self.whole) {
                 Gone::Sent(count) => {
-                    for (to, datagram) in rest.iter().take(count) {
-                        outcome(*to, Ok(datagram.wire_len()));
+                    for gone in rest.iter().take(count) {
+                        outcome(gone.to, Ok(gone.datagram.wire_len()));
                     }
                     next += count.max(1);
                 }
@@ -127,8 +136,8 @@ impl Outbox {
                     }
                 }
                 Gone::Failed(error) => {
-                    if let Some((to, _)) = rest.first() {
-                        outcome(*to, Err(error));
+                    if let Some(failed) = rest.first() {
+                        outcome(failed.to, Err(error));
                     }
                     next += 1;
                 }
@@ -139,7 +148,7 @@ impl Outbox {
 }
 
 /// Sends the first datagrams with one system call.
-fn send_some(socket: &UdpSocket, rest: &[(SocketAddrV4, Datagram)], whole: &mut bool) -> Gone {
+fn send_some(socket: &UdpSocket, rest: &[Waiting], whole: &mut bool) -> Gone {
     let fd = socket.as_raw_fd();
     let train = if *whole { 1 } else { train(rest) };
     if train > 1 {
@@ -166,44 +175,45 @@ fn send_some(socket: &UdpSocket, rest: &[(SocketAddrV4, Datagram)], whole: &mut 
 
 /// How many of the first datagrams can be cut out of one buffer: blocks for one client, all as long as the first, but the
 /// last may be shorter.
-fn train(rest: &[(SocketAddrV4, Datagram)]) -> usize {
-    let Some((to, first)) = rest.first() else { return 0 };
-    let length = first.wire_len();
+fn train(rest: &[Waiting]) -> usize {
+    let Some(first) = rest.first() else { return 0 };
+    let length = first.datagram.wire_len();
     let fits = (LARGEST_BUFFER / length.max(1)).min(MOST_SEGMENTS);
     let mut count = 0;
-    for (other, datagram) in rest.iter().take(fits) {
-        let is_block = matches!(datagram, Datagram::Data { .. });
-        if other != to || !is_block || datagram.wire_len() > length {
+    for next in rest.iter().take(fits) {
+        let is_block = matches!(next.datagram, Datagram::Data { .. });
+        let next_length = next.datagram.wire_len();
+        if next.singly || next.to != first.to || !is_block || next_length > length {
             break;
         }
         count += 1;
-        if datagram.wire_len() < length {
+        if next_length < length {
             break;
         }
     }
     count
 }
 
-fn send_train(fd: RawFd, rest: &[(SocketAddrV4, Datagram)], count: usize) -> io::Result<()> {
-    let Some((to, first)) = rest.first() else { return Ok(()) };
-    let segment = u16::try_from(first.wire_len()).map_err(|_| Errno::EINVAL)?;
+fn send_train(fd: RawFd, rest: &[Waiting], count: usize) -> io::Result<()> {
+    let Some(first) = rest.first() else { return Ok(()) };
+    let segment = u16::try_from(first.datagram.wire_len()).map_err(|_| Errno::EINVAL)?;
     let parts: Vec<IoSlice<'_>> =
-        rest.iter().take(count).flat_map(|(_, d)| d.parts()).map(IoSlice::new).collect();
+        rest.iter().take(count).flat_map(|w| w.datagram.parts()).map(IoSlice::new).collect();
     let cut = [ControlMessage::UdpGsoSegments(&segment)];
-    sendmsg(fd, &parts, &cut, MsgFlags::MSG_DONTWAIT, Some(&SockaddrIn::from(*to)))?;
+    sendmsg(fd, &parts, &cut, MsgFlags::MSG_DONTWAIT, Some(&SockaddrIn::from(first.to)))?;
     Ok(())
 }
 
 /// Sends datagrams up to the next train, or all when there are none; returns how many left.
-fn send_many(fd: RawFd, rest: &[(SocketAddrV4, Datagram)], whole: bool) -> io::Result<usize> {
+fn send_many(fd: RawFd, rest: &[Waiting], whole: bool) -> io::Result<usize> {
     let until_train = (1..rest.len().min(BATCH))
         .find(|n| !whole && rest.get(*n..).is_some_and(|rest| train(rest) > 1));
     let count = until_train.unwrap_or(rest.len().min(BATCH));
     let some = rest.get(..count).unwrap_or(rest);
     let slices: Vec<[IoSlice<'_>; 2]> =
-        some.iter().map(|(_, datagram)| datagram.parts().map(IoSlice::new)).collect();
+        some.iter().map(|w| w.datagram.parts().map(IoSlice::new)).collect();
     let addresses: Vec<Option<SockaddrIn>> =
-        some.iter().map(|(to, _)| Some(SockaddrIn::from(*to))).collect();
+        some.iter().map(|w| Some(SockaddrIn::from(w.to))).collect();
     let mut headers = MultiHeaders::<SockaddrIn>::preallocate(count, None);
     let sent = sendmmsg(fd, &mut headers, &slices, &addresses, [], MsgFlags::MSG_DONTWAIT)?;
     Ok(sent.count())
@@ -222,8 +232,10 @@ mod test {
     #[test]
     fn a_train_is_for_one_client_and_ends_with_a_shorter_block() {
         let [a, b] = ["192.0.2.1:2000", "192.0.2.2:2000"].map(|s| s.parse().expect("an address"));
+        let waiting = |to, datagram| Waiting { to, datagram, singly: false };
         let lengths = |list: &[(SocketAddrV4, usize)]| {
-            let all: Vec<_> = list.iter().map(|(to, length)| (*to, block(1, *length))).collect();
+            let all: Vec<_> =
+                list.iter().map(|(to, length)| waiting(*to, block(1, *length))).collect();
             train(&all)
         };
         assert_eq!(lengths(&[(a, 512), (a, 512), (a, 100), (a, 100)]), 3);
@@ -232,7 +244,9 @@ mod test {
         assert_eq!(lengths(&[(a, 1468); 100]), LARGEST_BUFFER / 1472);
         assert_eq!(lengths(&[]), 0);
         let answer = Datagram::option_ack([("tsize", 1)].into_iter());
-        assert_eq!(train(&[(a, answer.clone()), (a, answer)]), 0);
+        assert_eq!(train(&[waiting(a, answer.clone()), waiting(a, answer)]), 0);
+        let missed = || Waiting { singly: true, ..waiting(a, block(1, 512)) };
+        assert_eq!(train(&[missed(), missed()]), 0);
     }
 
     #[tokio::test]
@@ -244,7 +258,7 @@ mod test {
         let sizes = [1468, 1468, 1468, 7, 512, 0, 900];
         let mut out = Outbox::new();
         for (n, size) in (1..).zip(sizes) {
-            out.push(address, block(n, size));
+            out.push(address, block(n, size), n > 5);
         }
         let mut told = Vec::new();
         out.flush(&from, |to, sent| told.push((to, sent.expect("sent")))).await;

@@ -38,6 +38,9 @@ pub enum Effect {
         to: SocketAddrV4,
         /// What.
         datagram: Datagram,
+        /// Not together with others in one buffer that the network card or a bridge cuts: this client missed something
+        /// before, and a way that drops such buffers must not cost more than the first of them.
+        singly: bool,
     },
     /// Count this, and tell the operator when it matters.
     Note {
@@ -317,9 +320,12 @@ impl Transfers {
             note(peer, Note::Started { file, size }, out);
         }
         let mut ended = None;
+        let singly = active.transfer.repeats() > 0;
         for effect in effects.drain(..) {
             match effect {
-                transfer::Effect::Send(datagram) => send(peer, datagram, out),
+                transfer::Effect::Send(datagram) => {
+                    out.push(Effect::Send { to: peer, datagram, singly });
+                }
                 transfer::Effect::End(end) => ended = Some(end),
             }
         }
@@ -412,7 +418,7 @@ fn story(active: &Active, end: End, text: &str, now: Moment) -> Note {
 }
 
 fn send(to: SocketAddrV4, datagram: Datagram, out: &mut Vec<Effect>) {
-    out.push(Effect::Send { to, datagram });
+    out.push(Effect::Send { to, datagram, singly: true });
 }
 
 fn note(peer: SocketAddrV4, note: Note, out: &mut Vec<Effect>) {

@@ -59,7 +59,10 @@ impl Sender {
                 }
                 Segment::Original { offset, len } => {
                     let file = sending.content().file().ok_or_else(no_file)?;
-                    if offset + len <= warm_to || is_warm(file, offset, len) {
+                    // What a full socket left of a run is not looked up again.
+                    if offset < warm_to {
+                        send_some(socket, file, offset, len.min(warm_to - offset))
+                    } else if is_warm(file, offset, len) {
                         warm_to = offset + len;
                         send_some(socket, file, offset, len)
                     } else {

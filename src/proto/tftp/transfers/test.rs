@@ -334,7 +334,7 @@ proptest! {
             turns += 1;
             let mut next = Vec::new();
             for effect in std::mem::take(&mut waiting) {
-                let Effect::Send { to, datagram } = effect else { continue };
+                let Effect::Send { to, datagram, .. } = effect else { continue };
                 prop_assert_eq!(to, client);
                 let step = download.take(&datagram.parts().concat());
                 prop_assert!(step.is_ok(), "{:?}", step);
@@ -351,4 +351,28 @@ proptest! {
             prop_assert!(desk.transfers.is_empty());
         }
     }
+}
+
+#[test]
+fn a_client_that_missed_something_gets_every_datagram_singly_from_then_on() {
+    let mut desk = Desk::new();
+    let client = peer(21, 2070);
+    let sent = |effects: &[Effect]| -> Vec<bool> {
+        let singly = |e: &Effect| match e {
+            Effect::Send { singly, .. } => Some(*singly),
+            Effect::Note { .. } => None,
+        };
+        effects.iter().filter_map(singly).collect()
+    };
+    let request = b"\0\x01snponly.efi\0octet\0blksize\x00512\0windowsize\x002\0";
+    desk.give(client, request);
+    assert_eq!(sent(&desk.give(client, &ack(0))), [false, false]);
+    assert_eq!(sent(&desk.give(client, &ack(2))), [false, false]);
+    let mut repeated = Vec::new();
+    while repeated.is_empty() {
+        desk.now = desk.transfers.next_deadline().expect("a transfer waits");
+        desk.transfers.handle_time(desk.now, &mut repeated);
+    }
+    assert_eq!(sent(&repeated), [true, true]);
+    assert_eq!(sent(&desk.give(client, &ack(4))), [true, true]);
 }

@@ -92,7 +92,7 @@ impl World {
     fn receive(&mut self, out: Vec<Effect>) {
         for effect in out {
             match effect {
-                Effect::Send { to, datagram } => {
+                Effect::Send { to, datagram, .. } => {
                     let client = self.clients.get_mut(&to).expect("an answer to a stranger");
                     let bytes = datagram.parts().concat();
                     client.unconfirmed += if client.answered { 0 } else { bytes.len() };
