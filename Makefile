@@ -41,9 +41,7 @@ provision: packages-build packages-provision ## Install the built-in apps in Deb
 	@$(AS_ROOT) .ci/suite provision cargo test --locked --test provision
 
 bench: packages-build packages-bench ## Measure Ironhatch beside its peers, write docs/benchmarks.md; ONLY=tftp runs one part
-	cargo build --locked --release
-	cargo build --locked --release --package ironhatch-bench-store
-	cargo build --locked --release --package ironhatch-bench
+	cargo build --locked --release --package ironhatch --package ironhatch-bench --package ironhatch-bench-store
 	$(if $(filter-out 0,$(shell id -u)),sudo )$(dir $(RELEASE))bench $(ONLY)
 
 faults-test: packages-build packages-test
