@@ -223,6 +223,7 @@ impl App {
             engine: engine.clone(),
             boot_files: Arc::clone(&boot_files),
             sink: Arc::clone(&sink),
+            rehearsals: rehearsals.clone(),
             public_url: Arc::from(config.server.public_url.as_str()),
         };
         let (dhcp, tftp) = bind_boot(&config, &store, &boot_files, &sink, &over).await?;
@@ -321,6 +322,7 @@ impl App {
             engine: self.engine.clone(),
             dhcp: self.dhcp.as_ref().map(|(_, counters)| counters.clone()),
             rehearsals: self.rehearsals,
+            boot_files: Arc::clone(&self.machine.boot_files),
         });
         let operator = web::router(WebState::new(WebParts {
             operations: Arc::new(self.engine.clone()),

@@ -8,6 +8,7 @@
 
 mod certificate;
 mod machine;
+mod play;
 mod segment;
 
 use std::path::Path;
@@ -16,17 +17,20 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
 
+use crate::assets::BootFiles;
 use crate::boot::dhcp::{Counted, DhcpCounters};
 use crate::boot::rehearsal::Rehearsals;
 use crate::config::check::check;
 use crate::config::reload::ServerTypesView;
 use crate::config::{Config, PxeMode, SecretSource};
+use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 use crate::jobs::{Engine, configured_member};
 use crate::plan::doctor::facts::{
     ClusterFacts, Configuration, Daemon, Facts, NetworkBoot, PublicUrl, Segment,
 };
-use crate::plan::doctor::{Report, examine};
+use crate::plan::doctor::rehearsal::{Firmware, Rehearsal};
+use crate::plan::doctor::{Problem, Report, examine};
 use crate::web;
 
 /// What the doctor of a running daemon has at hand.
@@ -38,6 +42,8 @@ pub struct Inside {
     pub dhcp: Option<DhcpCounters>,
     /// The machines that we play.
     pub rehearsals: Rehearsals,
+    /// What machines load, to compare with what a played one got.
+    pub boot_files: Arc<BootFiles>,
 }
 
 impl std::fmt::Debug for Inside {
@@ -120,6 +126,28 @@ impl web::Doctor for Doctor {
             let report = Arc::new(self.look().await);
             *self.kept() = Some(Arc::clone(&report));
             report
+        })
+    }
+
+    fn simulate(&self, firmware: Firmware) -> BoxFuture<'_, Result<Rehearsal, Refusal>> {
+        Box::pin(async move {
+            let _turn = self.looking.lock().await;
+            let refuse =
+                |detail: String, hint: &str| Refusal::new(RefusalKind::Unprocessable, detail, hint);
+            let config = &self.inside.engine.context().config;
+            let boot = of_network_boot(config).ok_or_else(|| {
+                refuse("Network boot is switched off.".to_owned(), Problem::NetworkBootOff.fix())
+            })?;
+            let usable = |s: &&Segment| {
+                s.link.as_ref().is_some_and(|l| l.carries && !l.addresses.is_empty())
+            };
+            let segment = boot.segments.iter().find(usable).ok_or_else(|| {
+                let detail = "No boot interface is up with an address.".to_owned();
+                refuse(detail, "Run `ironhatch doctor`; it says what the interface lacks.")
+            })?;
+            play::play(&self.inside, &segment.interface, firmware).await.map_err(|why| {
+                refuse(format!("No machine can be played: {why}."), "Run `ironhatch doctor`.")
+            })
         })
     }
 }

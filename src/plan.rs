@@ -6,6 +6,7 @@ pub mod authority;
 pub mod diagnosis;
 pub mod doctor;
 pub mod enroll;
+pub mod firmware;
 pub mod guest;
 pub mod join;
 pub mod lease;

@@ -10,6 +10,7 @@ use super::client::{Client, ClientError};
 use super::{Reach, exit, print};
 use crate::config::{Config, ProcessSecrets};
 use crate::plan::doctor::Report;
+use crate::plan::doctor::rehearsal::Firmware;
 
 /// What `--help` teaches.
 const HELP: &str = "\
@@ -27,6 +28,12 @@ Examples:
   ironhatch doctor
   ironhatch doctor --json | jq -r '.findings[] | select(.severity == \"error\") | .fix'
   sudo ironhatch doctor            when the daemon does not start
+  ironhatch doctor --simulate uefi
+
+--simulate plays a machine with this firmware against the running daemon, across the boot interface: its DHCP question,
+the offers of every server and which one it follows, the boot server on UDP 4011, the boot program over TFTP or HTTP
+(compared byte for byte), iPXE and its script. It is a stranger to the daemon and ends where a stranger's boot ends; it
+cannot be armed, takes no token and leaves no sighting.
 
 Exit codes: 0 in order, or notes only; 8 warnings; 1 errors were found, or it could not look";
 
@@ -37,10 +44,16 @@ pub struct Doctor {
     /// Show also what is in order
     #[arg(long)]
     pub all: bool,
+    /// Play a machine that boots from the network against the running daemon, and show its timeline: bios, uefi, http
+    #[arg(long, value_name = "FIRMWARE", conflicts_with = "all")]
+    pub simulate: Option<Firmware>,
 }
 
 /// Carries the command out.
 pub async fn run_doctor(reach: &Reach, config: &Path, command: &Doctor) -> ExitCode {
+    if let Some(firmware) = command.simulate {
+        return simulate(reach, config, firmware).await;
+    }
     let report = match ask(reach, config).await {
         Ok(value) => value,
         Err(error) => {
@@ -76,6 +89,55 @@ async fn ask(reach: &Reach, config: &Path) -> Result<Value, ClientError> {
             Ok(alone(config, &error.to_string()).await)
         }
         other => other,
+    }
+}
+
+/// Lets the daemon play a machine. There is nothing to play against without it.
+async fn simulate(reach: &Reach, config: &Path, firmware: Firmware) -> ExitCode {
+    let data_dir = match reach.needs_data_dir() {
+        true => match Config::load(config, &ProcessSecrets) {
+            Ok((config, _)) => config.data_dir,
+            Err(errors) => {
+                let error = ClientError::Usage(errors.to_string());
+                print::error(&error, reach.json);
+                return ExitCode::from(exit::CONFIGURATION);
+            }
+        },
+        false => std::path::PathBuf::new(),
+    };
+    let body = json!({ "firmware": firmware.name() });
+    let played = match Client::connect(reach, &data_dir).await {
+        Ok(client) => client.send(hyper::Method::POST, "/api/doctor/simulate", Some(&body)).await,
+        Err(error) => Err(error),
+    };
+    match played {
+        Ok(played) => {
+            if reach.json {
+                print::line(&played.to_string());
+            } else {
+                show_timeline(&played);
+            }
+            ExitCode::from(exit_code(&played))
+        }
+        Err(error) => {
+            print::error(&error, reach.json);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn show_timeline(played: &Value) {
+    let (mac, interface) = (print::text(played, "mac"), print::text(played, "interface"));
+    print::line(&format!("{mac} on {interface}, a made-up machine"));
+    for line in played.get("lines").and_then(Value::as_array).into_iter().flatten() {
+        let ms = line.get("at_ms").and_then(Value::as_u64).unwrap_or(0);
+        let (who, text) = (print::text(line, "who"), print::text(line, "text"));
+        print::line(&format!("{:>4}.{:03} s  {who:8} {text}", ms / 1000, ms % 1000));
+    }
+    print::line(&print::text(played, "verdict"));
+    let fix = print::text(played, "fix");
+    if fix != "-" {
+        print::line(&format!("  {fix}"));
     }
 }
 

@@ -12,39 +12,19 @@
 //! | ROM | what is known of BIOS ROMs from PXE and from reports of PXE servers' users |
 //!
 //! Where a rule is stricter than the clients' own, because strictness costs nothing and some client somewhere needs it,
-//! it is in [`Reply::keeps_house_rules`].
+//! it is in [`Reply::keeps_house_rules`]. What the daemon itself needs of this, when it plays a machine, is in
+//! `plan::firmware`.
 
 mod client;
 pub mod desk;
-pub mod http;
 mod reply;
 mod request;
 #[cfg(test)]
 mod test;
-pub mod tftp;
 
-pub use client::{Client, Edk2Class, Taken, edk2_class};
+pub use crate::plan::firmware::{Dropped, Edk2Class, http, tftp};
+pub use client::{Client, Taken, edk2_class};
 pub use reply::Reply;
 pub use request::Asked;
 
-/// Why a client would drop a reply, or fail with it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Dropped(pub String);
-
-impl From<&str> for Dropped {
-    fn from(why: &str) -> Self {
-        Self(why.to_owned())
-    }
-}
-
-impl From<String> for Dropped {
-    fn from(why: String) -> Self {
-        Self(why)
-    }
-}
-
-/// `Ok` when a rule is kept.
-fn rule(kept: bool, what: &str) -> Result<(), Dropped> {
-    if kept { Ok(()) } else { Err(Dropped(what.to_owned())) }
-}
+use crate::plan::firmware::rule;

@@ -12,6 +12,7 @@ pub mod facts;
 mod installation;
 mod lan;
 mod problem;
+pub mod rehearsal;
 #[cfg(test)]
 mod test;
 

@@ -72,6 +72,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/sightings/{mac}/ignore", post(system::ignore))
         .route("/api/server-types", get(system::server_types))
         .route("/api/doctor", get(doctor::last).post(doctor::check))
+        .route("/api/doctor/simulate", post(doctor::simulate))
         .route("/api/limits", get(system::limits))
         .route("/api/session", get(system::session))
         .route("/api/cluster/key", get(system::cluster_key))

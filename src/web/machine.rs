@@ -23,6 +23,7 @@ use tower_http::timeout::RequestBodyDeadlineLayer;
 use super::file::{self, FileBody, FileContent, Way};
 use super::problem;
 use crate::assets::BootFiles;
+use crate::boot::rehearsal::Rehearsals;
 use crate::domain::boot::{
     BootFact, BootObservation, BootProgram, BootSink, BootStage, InstallerFile, ScriptGiven,
     Withheld,
@@ -58,6 +59,8 @@ pub struct MachineState {
     pub boot_files: Arc<BootFiles>,
     /// Where what happens is told.
     pub sink: Arc<dyn BootSink>,
+    /// The machines that the appliance plays itself.
+    pub rehearsals: Rehearsals,
     /// Base of all URLs that machines get.
     pub public_url: Arc<str>,
 }
@@ -185,7 +188,12 @@ async fn script(
     let mac: Mac = mac.parse().map_err(|e: crate::domain::mac::InvalidMac| {
         Line(Refusal::new(RefusalKind::Malformed, e.to_string(), "use /ipxe/52-54-00-aa-bb-01"))
     })?;
-    let request = ScriptRequest { mac, address: ipv4(peer), inventory: query.into_inventory() };
+    let request = ScriptRequest {
+        mac,
+        address: ipv4(peer),
+        inventory: query.into_inventory(),
+        is_rehearsal: state.rehearsals.plays(mac),
+    };
     let (body, given, message) = match state.engine.boot_decision(request).await? {
         BootDecision::Install { host, image, token, arguments } => {
             let base = format!("{}/boot/{}", state.public_url, token.reveal());

@@ -13,6 +13,7 @@ use ironhatch::domain::mac::Mac;
 use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::time::Timestamp;
 use ironhatch::jobs::{HostChange, ImportRequest, NewHost, RebuildRequest};
+use ironhatch::plan::doctor::rehearsal::{Firmware, Rehearsal};
 use ironhatch::plan::doctor::{Facts, Report, examine, facts};
 use ironhatch::store::{HostReads as _, HostWriteError, MasterKey, Store};
 use ironhatch::web::{
@@ -121,6 +122,10 @@ impl web::Doctor for OneFinding {
         let found = Arc::new(examine(&Facts { now: now(), ports, ..Facts::default() }));
         *self.0.lock().unwrap() = Some(Arc::clone(&found));
         Box::pin(std::future::ready(found))
+    }
+
+    fn simulate(&self, _: Firmware) -> BoxFuture<'_, Result<Rehearsal, Refusal>> {
+        refused()
     }
 }
 

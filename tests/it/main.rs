@@ -9,6 +9,7 @@ mod boot_problems;
 mod browser;
 mod catalog;
 mod dhcp;
+mod doctor;
 mod first_boot;
 mod full_mode;
 mod iso;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Asked, Dropped, Reply, rule};
+use super::{Asked, Dropped, Edk2Class, Reply, rule};
 
 const OFFER: u8 = 2;
 const ACK: u8 = 5;
@@ -40,21 +40,6 @@ pub enum Taken {
     Fetches(String),
     /// Has its answer to an INFORM, which boots nothing.
     Informed,
-}
-
-/// How EDK2 sorts an acceptable offer (`PxeBcDhcp4.c`, `PxeBcParseDhcp4Packet`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Edk2Class {
-    /// Address and boot data from one server, option 43 with discovery control.
-    DhcpPxe10,
-    /// Address from this server, which is to be asked again on 4011.
-    DhcpBinl,
-    /// Boot data in the offer itself.
-    ProxyPxe10,
-    /// The server is to be asked on 4011.
-    ProxyBinl,
-    /// An ordinary lease.
-    DhcpOnly,
 }
 
 impl Client {
@@ -229,18 +214,11 @@ impl Client {
 /// [`Dropped`]: no address and no `PXEClient`, or multicast TFTP.
 pub fn edk2_class(reply: &Reply) -> Result<Edk2Class, Dropped> {
     let pxe = reply.option(60).is_some_and(|v| v.starts_with(b"PXEClient"));
-    let proxy = reply.yiaddr().is_unspecified();
-    rule(pxe || !proxy, "no address and no PXEClient")?;
     let tags = reply.vendor_options()?;
+    let class = Edk2Class::of(!reply.yiaddr().is_unspecified(), pxe, tags.iter().map(|(t, _)| *t));
+    let class = class.ok_or("no address and no PXEClient")?;
     rule(!tags.iter().any(|(tag, _)| (1..=5).contains(tag)), "multicast TFTP")?;
-    let pxe10 = tags.iter().any(|(tag, _)| (6..=10).contains(tag));
-    Ok(match (proxy, pxe, pxe10) {
-        (true, _, true) => Edk2Class::ProxyPxe10,
-        (true, _, false) => Edk2Class::ProxyBinl,
-        (false, true, true) => Edk2Class::DhcpPxe10,
-        (false, true, false) => Edk2Class::DhcpBinl,
-        (false, false, _) => Edk2Class::DhcpOnly,
-    })
+    Ok(class)
 }
 
 /// RFC 2131 table 3: a NAK has no address and no boot data.

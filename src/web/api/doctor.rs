@@ -1,12 +1,15 @@
 //! `/api/doctor`: what is wrong with the LAN and the installation.
 
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Answer, ok, time};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::plan::doctor::Report;
+use crate::plan::doctor::rehearsal::Firmware;
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::problem::Problem;
@@ -27,6 +30,35 @@ pub(in crate::web) async fn last(State(web): State<WebState>, _: Operator) -> An
 pub(in crate::web) async fn check(State(web): State<WebState>, _: Operator) -> Response {
     let report = web.parts.doctor.check().await;
     ok(&body(&report))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SimulateBody {
+    firmware: String,
+}
+
+/// Plays a machine; which one is in the body.
+pub(in crate::web) async fn simulate(
+    State(web): State<WebState>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: SimulateBody = super::body(&bytes)?;
+    let firmware = asked.firmware.parse::<Firmware>().map_err(|why| {
+        let hint = "Name one of bios, uefi, http.";
+        Refusal::new(RefusalKind::Malformed, format!("{why}."), hint).about("firmware")
+    })?;
+    let played = web.parts.doctor.simulate(firmware).await?;
+    Ok(ok(&json!({
+        "firmware": played.firmware,
+        "interface": played.interface,
+        "mac": played.mac,
+        "lines": played.lines,
+        "worst": played.ending.severity,
+        "verdict": played.ending.verdict,
+        "fix": played.ending.fix,
+    })))
 }
 
 fn body(report: &Report) -> Value {

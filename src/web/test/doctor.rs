@@ -1,12 +1,16 @@
 //! The doctor's report on its page and in the API.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 
 use super::sample::NOW;
-use super::scene::{CSRF, HOSTILE, Scene};
+use super::scene::{CSRF, HOSTILE, Scene, json};
+use crate::domain::mac::Mac;
+use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
+use crate::plan::doctor::rehearsal::{Ending, Firmware, Line, Rehearsal, Speaker};
 use crate::plan::doctor::{Report, examine, facts};
 use crate::web::Doctor;
 
@@ -50,6 +54,19 @@ impl Doctor for Canned {
         *self.0.lock().unwrap() = Some(Arc::clone(&found));
         Box::pin(std::future::ready(found))
     }
+
+    fn simulate(&self, firmware: Firmware) -> BoxFuture<'_, Result<Rehearsal, Refusal>> {
+        let line =
+            Line { at: Duration::from_millis(7), who: Speaker::Machine, text: "asks".into() };
+        let played = Rehearsal {
+            firmware,
+            interface: "eth0".to_owned(),
+            mac: Mac([2, 0x49, 0x48, 1, 2, 3]),
+            lines: vec![line],
+            ending: Ending::stuck("It is stuck.", "Help it."),
+        };
+        Box::pin(std::future::ready(Ok(played)))
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,4 +100,16 @@ async fn nobody_checks_without_a_login() {
     let scene = Scene::empty();
     let request = axum::http::Request::post("/api/doctor").body(axum::body::Body::empty()).unwrap();
     assert_eq!(scene.send(request).await.status, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_is_played_and_its_timeline_told() {
+    let scene = Scene::empty();
+    let told = scene.send(json("POST", "/api/doctor/simulate", r#"{"firmware":"uefi"}"#)).await;
+    let told: serde_json::Value = serde_json::from_str(&told.body).unwrap();
+    assert_eq!((told["firmware"].as_str(), told["worst"].as_str()), (Some("uefi"), Some("error")));
+    assert_eq!(told["lines"][0], serde_json::json!({"at_ms": 7, "who": "machine", "text": "asks"}));
+    let refused = scene.send(json("POST", "/api/doctor/simulate", r#"{"firmware":"arm"}"#)).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("bios, uefi, http"), "{}", refused.body);
 }

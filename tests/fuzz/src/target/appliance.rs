@@ -11,6 +11,7 @@ use axum::extract::ConnectInfo;
 use axum::http::Request;
 use futures_util::future::BoxFuture;
 use ironhatch::assets::BootFiles;
+use ironhatch::boot::rehearsal::Rehearsals;
 use ironhatch::config::reload::ServerTypesView;
 use ironhatch::config::{Config, ProcessSecrets};
 use ironhatch::domain::boot::{BootObservation, BootSink};
@@ -18,11 +19,13 @@ use ironhatch::domain::host::{Host, HostOverrides, HostState};
 use ironhatch::domain::id::JobId;
 use ironhatch::domain::job::{Job, JobStatus};
 use ironhatch::domain::mac::Mac;
+use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::secret::InstallToken;
 use ironhatch::domain::time::Timestamp;
 use ironhatch::image::{ImageStore, ImportLimits};
 use ironhatch::jobs::{CallbackBase, Context, Engine, ImportRequest, NewHost, RebuildRequest};
 use ironhatch::limits::over::Overruns;
+use ironhatch::plan::doctor::rehearsal::{Firmware, Rehearsal};
 use ironhatch::plan::doctor::{Facts, Report, examine};
 use ironhatch::proto::iso9660::sample;
 use ironhatch::store::{HostReads as _, HostWriteError, JobReads as _, MasterKey, Store, of_job};
@@ -74,6 +77,7 @@ impl Appliance {
             engine: self.engine.clone(),
             boot_files: Arc::new(boot_files()),
             sink: Arc::new(Deaf),
+            rehearsals: Rehearsals::default(),
             public_url: URL.into(),
         })
     }
@@ -239,6 +243,11 @@ impl web::Doctor for NoDoctor {
 
     fn check(&self) -> BoxFuture<'_, Arc<Report>> {
         Box::pin(std::future::ready(Arc::new(examine(&Facts::default()))))
+    }
+
+    fn simulate(&self, _: Firmware) -> BoxFuture<'_, Result<Rehearsal, Refusal>> {
+        let refusal = Refusal::new(RefusalKind::Unavailable, "There is no wire.", "Only look.");
+        Box::pin(std::future::ready(Err(refusal)))
     }
 }
 

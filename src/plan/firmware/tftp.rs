@@ -1,5 +1,7 @@
 //! A TFTP client that is as strict as the strictest one that we know, and remembers what it got.
 
+use std::collections::BTreeSet;
+
 use super::{Dropped, rule};
 
 /// What is not sent: fragments die in firmware (Ethernet's 1,500 bytes without IP and UDP headers).
@@ -46,9 +48,10 @@ impl Download {
             return None;
         }
         let word = |bytes: &[u8]| String::from_utf8_lossy(bytes).to_ascii_lowercase();
-        let asked: Vec<_> = options.chunks_exact(2).map(|o| (word(o[0]), word(o[1]))).collect();
-        let twice = |n: usize| asked[..n].iter().any(|(name, _)| *name == asked[n].0);
-        if (0..asked.len()).any(twice) {
+        let (pairs, _) = options.as_chunks::<2>();
+        let asked: Vec<_> = pairs.iter().map(|[name, value]| (word(name), word(value))).collect();
+        let names: BTreeSet<&String> = asked.iter().map(|(name, _)| name).collect();
+        if names.len() < asked.len() {
             return None;
         }
         Some(Self {
@@ -100,14 +103,14 @@ impl Download {
         rule(words.len().is_multiple_of(2), "an OACK with a name and no value")?;
         let (mut block_size, mut window, mut told_size) = (512, 1, None);
         let mut seen: Vec<&[u8]> = Vec::new();
-        for pair in words.chunks_exact(2) {
-            let name = std::str::from_utf8(pair[0]).map_err(|e| Dropped(e.to_string()))?;
-            let digits = pair[1].iter().all(u8::is_ascii_digit) && !pair[1].is_empty();
+        for [key, text] in words.as_chunks::<2>().0 {
+            let name = std::str::from_utf8(key).map_err(|e| Dropped(e.to_string()))?;
+            let digits = text.iter().all(u8::is_ascii_digit) && !text.is_empty();
             rule(digits, &format!("{name} is no number"))?;
-            let value = std::str::from_utf8(pair[1]).ok().and_then(|v| v.parse::<u64>().ok());
+            let value = std::str::from_utf8(text).ok().and_then(|v| v.parse::<u64>().ok());
             let value = value.ok_or_else(|| Dropped(format!("{name} is too large")))?;
-            rule(!seen.contains(&pair[0]), &format!("{name} twice"))?;
-            seen.push(pair[0]);
+            rule(!seen.contains(key), &format!("{name} twice"))?;
+            seen.push(key);
             let was_asked = self.asked.iter().any(|(n, _)| n == name);
             rule(was_asked, &format!("{name} was not asked for"))?;
             match name {
