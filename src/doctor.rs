@@ -157,18 +157,18 @@ pub async fn alone(path: &Path, secrets: &dyn SecretSource, why: &str) -> Report
     let now = wall_clock();
     let checked = check(path, secrets);
     let daemon = Daemon::Absent(why.trim_end_matches('.').to_owned());
-    let configuration = Configuration {
-        errors: checked.errors.iter().map(ToString::to_string).collect(),
-        warnings: checked.warnings.iter().map(ToString::to_string).collect(),
-        server_types: 0,
-    };
+    let errors = checked.errors.iter().map(ToString::to_string).collect();
     let Ok((config, _)) = Config::load(path, secrets) else {
+        let configuration = Configuration { errors, ..Configuration::default() };
         return examine(&Facts { now, daemon, configuration, ..Facts::default() });
     };
+    // That there is no server type yet is a finding of its own.
+    let warnings = checked.warnings.iter().filter(|w| w.file != config.server_types.path());
+    let warnings = warnings.map(ToString::to_string).collect();
     let view = ServerTypesView::load(&config.server_types, &config.answer_templates_dir);
     let mut facts = of_machine(&config, now);
     facts.daemon = daemon;
-    facts.configuration = Configuration { server_types: view.types.len(), ..configuration };
+    facts.configuration = Configuration { errors, warnings, server_types: view.types.len() };
     facts.ports = machine::ports_by_trying(&config);
     facts.network_boot = of_network_boot(&config);
     for segment in facts.network_boot.iter_mut().flat_map(|boot| &mut boot.segments) {

@@ -273,8 +273,9 @@ fn record(
     }
     let known = tx.sighting(mac)?;
     if known.is_none() {
-        // Only machines that were offered something become sightings: a laptop asking for an address does not.
-        if !keeps_strangers || !observation.answered {
+        // Only machines that were offered something become sightings: a laptop asking for an address does not, nor does
+        // the doctor of another appliance.
+        if !keeps_strangers || !observation.answered || Rehearsals::is_made_up(mac) {
             return Ok(false);
         }
         if *strangers >= STRANGERS_PER_FLUSH {
@@ -475,6 +476,7 @@ mod test {
         let tftp = BootObservation { mac: None, stage: BootStage::Tftp, ..seen(mac, true, "sent") };
         sink.observe(tftp);
         sink.observe(seen(Mac([0x52, 0x54, 0, 0, 0, 8]), false, "silent: not a network boot"));
+        sink.observe(seen(Rehearsals::mac([1, 2, 3]), true, "offered: another appliance asks"));
         let stop = CancellationToken::new();
         stop.cancel();
         writer.run(stop).await;

@@ -44,17 +44,24 @@ impl Rehearsals {
         Mac([a, b, c, d, e, f])
     }
 
+    /// Whether this MAC was made up by some Ironhatch: this daemon, the command line without one, another appliance on the
+    /// segment.
+    #[must_use]
+    pub fn is_made_up(mac: Mac) -> bool {
+        mac.0.starts_with(&PREFIX)
+    }
+
     /// Whether this MAC is one of our roles.
     #[must_use]
     pub fn plays(&self, mac: Mac) -> bool {
         // Real machines' packets do not wait for the lock.
-        mac.0.starts_with(&PREFIX) && self.roles().iter().any(|role| role.mac == mac)
+        Self::is_made_up(mac) && self.roles().iter().any(|role| role.mac == mac)
     }
 
     /// Takes an observation of one of our roles; `false`: it is a real machine's.
     #[must_use]
     pub fn take(&self, observation: &BootObservation) -> bool {
-        let Some(mac) = observation.mac.filter(|mac| mac.0.starts_with(&PREFIX)) else {
+        let Some(mac) = observation.mac.filter(|mac| Self::is_made_up(*mac)) else {
             return false;
         };
         let mut roles = self.roles();

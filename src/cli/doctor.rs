@@ -14,26 +14,30 @@ use crate::plan::doctor::rehearsal::Firmware;
 
 /// What `--help` teaches.
 const HELP: &str = "\
-Looks for what keeps machines from booting or rebuilds from ending well: ports and their holders, interfaces, MTU, the
-public URL, disk, images, server types, clock, certificate, firewall; which DHCP servers answer on the segment, how fast,
-and whether one of them sends what firmware stumbles over; the cluster, its quorum and release, and the token's rights.
+Looks for what keeps machines from booting, or rebuilds from ending well: ports and who holds
+them, interfaces, MTU, the public URL, disk, images, server types, clock, certificate, firewall;
+which DHCP servers answer on the segment, how fast, and whether one of them sends what firmware
+stumbles over; the cluster with its quorum and release, and the rights of the token.
 Each finding says what was seen and what to do; docs/doctor.md explains each of them.
 
-Nothing is changed. On the LAN it asks as a machine would that boots from the network, with a made-up hardware address;
-DHCP servers may set an address aside for it for a minute. It takes some seconds, because some DHCP servers do.
+Nothing is changed. On the LAN it asks as a machine would that boots from the network, with a
+made-up hardware address; DHCP servers may set an address aside for a minute. It takes some
+seconds, because some DHCP servers do.
 
-With a running daemon the daemon looks. Without one the command looks alone, as far as it can: run it as root then.
+With a running daemon the daemon looks. Without one the command looks alone, as far as it can:
+run it as root then.
+
+--simulate lets the running daemon play a machine with this firmware across its boot interface,
+and shows the timeline: the DHCP question, the offers of every server and which one is followed,
+the boot server on UDP 4011, the boot program over TFTP or HTTP (compared byte for byte), iPXE
+and its scripts. It is a stranger to the daemon and ends where a stranger's boot ends: it cannot
+be armed, takes no token and leaves no sighting.
 
 Examples:
   ironhatch doctor
   ironhatch doctor --json | jq -r '.findings[] | select(.severity == \"error\") | .fix'
   sudo ironhatch doctor            when the daemon does not start
   ironhatch doctor --simulate uefi
-
---simulate plays a machine with this firmware against the running daemon, across the boot interface: its DHCP question,
-the offers of every server and which one it follows, the boot server on UDP 4011, the boot program over TFTP or HTTP
-(compared byte for byte), iPXE and its script. It is a stranger to the daemon and ends where a stranger's boot ends; it
-cannot be armed, takes no token and leaves no sighting.
 
 Exit codes: 0 in order, or notes only; 8 warnings; 1 errors were found, or it could not look";
 
@@ -44,7 +48,7 @@ pub struct Doctor {
     /// Show also what is in order
     #[arg(long)]
     pub all: bool,
-    /// Play a machine that boots from the network against the running daemon, and show its timeline: bios, uefi, http
+    /// Play a machine that boots from the network and show its timeline: bios, uefi or http
     #[arg(long, value_name = "FIRMWARE", conflicts_with = "all")]
     pub simulate: Option<Firmware>,
 }

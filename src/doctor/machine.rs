@@ -130,7 +130,9 @@ fn mtu(own: Ipv4Addr, subnet: Ipv4Net) -> Option<u32> {
 /// The data directory and the room that it has.
 pub(super) fn storage(data_dir: &Path) -> Storage {
     let path = data_dir.display().to_string();
-    let free = nix::sys::statvfs::statvfs(data_dir).ok();
+    // Before the first start it is the folder above that has the room.
+    let existing = data_dir.ancestors().find(|path| path.exists()).unwrap_or(data_dir);
+    let free = nix::sys::statvfs::statvfs(existing).ok();
     let free = free.map(|stat| stat.blocks_available().saturating_mul(stat.fragment_size()));
     Storage { path, unusable: unusable(data_dir), free }
 }
@@ -152,7 +154,7 @@ fn unusable(data_dir: &Path) -> Option<String> {
 }
 
 /// What keeps the clock right. The kernel's own word (adjtimex) is closed to a sandboxed service, so the traces of the
-/// services that are common on Debian are looked for.
+/// services that are common on Debian are looked for: files and folders whose existence anybody may see.
 pub(super) fn clock() -> ClockFacts {
     // systemd writes this for containers; theirs is the host's clock.
     if Path::new("/run/systemd/container").exists() {
@@ -160,7 +162,7 @@ pub(super) fn clock() -> ClockFacts {
     }
     let traces = [
         ("systemd-timesyncd", "/run/systemd/timesync/synchronized"),
-        ("chrony", "/run/chrony/chronyd.pid"),
+        ("chrony", "/run/chrony"),
         ("ntpd", "/run/ntpd.pid"),
         ("ntpsec", "/run/ntpsec.pid"),
         ("openntpd", "/run/openntpd.pid"),

@@ -238,7 +238,7 @@ mod test {
         let url = "http://192.0.2.10:8080/boot/ipxe/snponly.efi";
         let http = offer(US, false, b"HTTPClient", url, &[]);
         assert_eq!(choose_in_http(std::slice::from_ref(&http)), Choice::NoAddress);
-        assert_eq!(choose_in_http(&[plain.clone()]), Choice::NoBootData);
+        assert_eq!(choose_in_http(std::slice::from_ref(&plain)), Choice::NoBootData);
         assert_eq!(choose_in_http(&[plain.clone(), http]), Choice::Fetches(url.to_owned()));
         let script = proxy(US, "http://192.0.2.10:8080/boot/start.ipxe", &[]);
         assert_eq!(

@@ -29,6 +29,7 @@ mod install;
 mod job;
 mod journal;
 mod node;
+mod played;
 mod register;
 mod sighting;
 mod wizard;
@@ -75,6 +76,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/nodes/{name}/revoke", post(node::revoke))
         .route("/health", get(health::show))
         .route("/health/check", post(health::check))
+        .route("/health/simulate", post(played::play))
         .route("/jobs", get(job::list))
         .route("/jobs/{id}", get(job::show))
         .route("/jobs/{id}/log.txt", get(job::log_file))

@@ -3,9 +3,8 @@
 //! Each test makes two network namespaces of its own, one per thread, joined by two veth pairs, and needs root for that.
 //! Nothing outside those namespaces is touched, and they vanish with their threads.
 
-use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,8 @@ use ironhatch::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
 use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio_util::sync::CancellationToken;
+
+use crate::support::dnsmasq::Dnsmasq;
 
 const US: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 10), Ipv4Addr::new(198, 51, 100, 10)];
 const THEM: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 77), Ipv4Addr::new(198, 51, 100, 77)];
@@ -288,35 +289,6 @@ fn full_mode_lends_addresses_and_is_refused_where_somebody_already_does() {
     );
 }
 
-/// The LAN's own DHCP server, as most home networks have it. Ends with the test, whatever its outcome.
-struct Dnsmasq(Child);
-
-impl Dnsmasq {
-    fn start(interface: &str, range: &str) -> Self {
-        let mut child = Command::new("dnsmasq")
-            .args(["--no-daemon", "--conf-file=/dev/null", "--bind-dynamic", "--port=0"])
-            .args(["--dhcp-leasefile=/dev/null", "--pid-file=", "--user=root"])
-            .arg(format!("--interface={interface}"))
-            .arg(format!("--dhcp-range={range},1h"))
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("dnsmasq is installed");
-        let log = BufReader::new(child.stderr.take().expect("piped"));
-        let mut lines = log.lines().map_while(Result::ok);
-        assert!(lines.any(|line| line.contains("DHCP, IP range")), "dnsmasq does not start");
-        // Its later lines must find a reader, or it dies of the closed pipe.
-        std::thread::spawn(move || lines.for_each(drop));
-        Self(child)
-    }
-}
-
-impl Drop for Dnsmasq {
-    fn drop(&mut self) {
-        self.0.kill().ok();
-        self.0.wait().ok();
-    }
-}
-
 /// dnsmasq pings an address for three seconds before it offers it: a question that waits less overlooks it.
 #[test]
 fn full_mode_is_refused_beside_dnsmasq() {
@@ -333,7 +305,7 @@ fn full_mode_is_refused_beside_dnsmasq() {
             tell.send(bound).expect("the client waits");
         },
         move || {
-            let _dnsmasq = Dnsmasq::start("them0", "192.0.2.50,192.0.2.60");
+            let _dnsmasq = Dnsmasq::start("them0", &["--dhcp-range=192.0.2.50,192.0.2.60,1h"]);
             start.send(()).expect("the server waits");
             match told.recv().expect("an outcome") {
                 Err(BindError::Rival { server, interface }) => {

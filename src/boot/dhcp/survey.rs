@@ -39,6 +39,9 @@ pub enum CannotAsk {
     /// The interface is not there or has no address.
     #[error("{0} does not exist or has no IPv4 address")]
     NoInterface(String),
+    /// The port is a low one, and the process may not open it.
+    #[error("it takes root to ask from UDP port 68")]
+    Permission,
     /// The client's port is not to be had.
     #[error("UDP port 68 cannot be shared with {holder} ({source})")]
     Port {
@@ -66,6 +69,9 @@ impl Client {
         };
         let port = Ports::default().client;
         let socket = DhcpSocket::bind_shared(port).map_err(|source| {
+            if source.kind() == io::ErrorKind::PermissionDenied {
+                return CannotAsk::Permission;
+            }
             let owner = port_owner::find(Transport::Udp, port);
             let holder = owner.map_or_else(|| "its holder".to_owned(), |o| o.to_string());
             CannotAsk::Port { holder, source }

@@ -194,9 +194,9 @@ problems! {
         "The cluster runs a release of Proxmox VE that is older than what Ironhatch works with (8.2)."
         "Upgrade the cluster; Proxmox has a guide for each major release.";
     ImageAhead "image-ahead" Warning
-        "An image has a newer major release than the cluster. A node of another major release joins, but guests cannot always be moved back to the older ones."
+        "An image has a newer major release than the cluster. A node of another major release joins, but such a cluster is not supported by Proxmox."
         "Upgrade the cluster's other nodes soon, or rebuild hosts from an image of the cluster's release.";
     ImageBehind "image-behind" Warning
-        "Every image has an older major release than the cluster; a node that is installed from it does not join a newer cluster reliably."
+        "Every image has an older major release than the cluster. A node of another major release joins, but such a cluster is not supported by Proxmox."
         "Import an image of the cluster's release.";
 }

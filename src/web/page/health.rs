@@ -90,16 +90,21 @@ struct FindingRow {
     fix: &'static str,
 }
 
+/// The colour of a severity's badge.
+pub(super) fn tone(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Ok => "good",
+        Severity::Note => "",
+        Severity::Warning => "busy",
+        Severity::Error => "bad",
+    }
+}
+
 impl Checkup {
     fn new(report: &Report, now: Timestamp) -> Self {
         let row = |finding: &Finding| FindingRow {
             severity: finding.severity().name(),
-            tone: match finding.severity() {
-                Severity::Ok => "good",
-                Severity::Note => "",
-                Severity::Warning => "busy",
-                Severity::Error => "bad",
-            },
+            tone: tone(finding.severity()),
             area: finding.area.title(),
             code: finding.code(),
             sentence: finding.sentence.clone(),

@@ -40,6 +40,9 @@ async fn every_page_looks_as_it_was_last_reviewed() {
     for (name, path) in pages {
         if name == "health-checked" {
             scene.post("/health/check", &format!("csrf={CSRF}")).await;
+            let played =
+                scene.post("/health/simulate", &format!("csrf={CSRF}&firmware=uefi")).await;
+            assert_golden("pages/played.html", &without_hashes(&played.body));
         }
         let answer = scene.get(&path).await;
         assert_eq!(answer.status.is_success(), name != "missing", "{path}");
