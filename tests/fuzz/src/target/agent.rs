@@ -45,8 +45,8 @@ pub(crate) fn run(data: &[u8]) {
     }
 }
 
-fn read<'a>(
-    pieces: &mut dyn Iterator<Item = (Source, &'a [u8])>,
+fn read(
+    pieces: &mut dyn Iterator<Item = (Source, &[u8])>,
 ) -> (String, Result<Outcome, ChannelError>) {
     let mut heard = String::new();
     let mut hear = |stream: Stream, text: &str| {
