@@ -26,21 +26,17 @@ scratch=$(mktemp -d -p /dev/shm fuzz-XXXXXX 2>/dev/null || mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 trap 'exit 130' INT TERM
 
-# Makes the newest input that crashed small: it fails in the same way and has less in it to be understood.
+# Makes inputs that crashed small: they fail in the same way and have less in them to be understood.
 minimise() {
-    newest=
     for file in "$2"crash-*; do
         case $file in *.small) continue ;; esac
-        if [ -e "$file" ] && { [ -z "$newest" ] || [ "$file" -nt "$newest" ]; }; then newest=$file; fi
+        if [ ! -e "$file" ] || [ -e "$file.small" ]; then continue; fi
+        FUZZ_TARGET=$1 TMPDIR=$scratch nice -n 10 "$program" -minimize_crash=1 -max_total_time=30 -timeout=30 -rss_limit_mb=1024 \
+            -exact_artifact_path="$file.small" "$file" >"$scratch/minimise.log" 2>&1 || true
+        if [ -s "$file.small" ]; then
+            echo "$1: smaller ($(wc -c <"$file.small") of $(wc -c <"$file") bytes): $file.small"
+        fi
     done
-    [ -n "$newest" ] || return 0
-    small=$newest.small
-    rm -f "$small"
-    FUZZ_TARGET=$1 TMPDIR=$scratch nice -n 10 "$program" -minimize_crash=1 -max_total_time=30 -timeout=30 -rss_limit_mb=1024 \
-        -exact_artifact_path="$small" "$newest" >"$scratch/minimise.log" 2>&1 || true
-    if [ -s "$small" ]; then
-        echo "$1: smaller ($(wc -c <"$small") of $(wc -c <"$newest") bytes): $small"
-    fi
 }
 
 passed=0 failed=0
