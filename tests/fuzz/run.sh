@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs fuzz targets: tests/fuzz/run.sh SECONDS [TARGET...]. Without targets all of them, one after the other.
+# Runs fuzz targets: tests/fuzz/run.sh SECONDS [TARGET...]. Without targets all of them, one on each processor at a time.
 #
 # Each target first replays tests/fuzz/found and tests/fuzz/corpus, then mutates them for SECONDS. What it finds is made
 # small and kept in the build folder; put it into tests/fuzz/found/TARGET when it is mended, so that it is never lost again.
@@ -31,7 +31,7 @@ minimise() {
     for file in "$2"crash-*; do
         case $file in *.small) continue ;; esac
         if [ ! -e "$file" ] || [ -e "$file.small" ]; then continue; fi
-        FUZZ_TARGET=$1 TMPDIR=$scratch nice -n 10 "$program" -minimize_crash=1 -max_total_time=30 -timeout=30 -rss_limit_mb=1024 \
+        FUZZ_TARGET=$1 TMPDIR=$own nice -n 10 "$program" -minimize_crash=1 -max_total_time=30 -timeout=30 -rss_limit_mb=1024 \
             -exact_artifact_path="$file.small" "$file" >"$scratch/minimise.log" 2>&1 || true
         if [ -s "$file.small" ]; then
             echo "$1: smaller ($(wc -c <"$file.small") of $(wc -c <"$file") bytes): $file.small"
@@ -39,36 +39,57 @@ minimise() {
     done
 }
 
-passed=0 failed=0
+# One target with a folder of its own, `own`; fails when the target does.
 run() {
     target=$1
-    if [ -n "${FUZZ_SEED:-}" ]; then grown=$scratch/$target; else grown=$build/fuzz/$target/corpus; fi
+    own=$scratch/$target
     crashes=$build/fuzz/$target/crashes/
-    mkdir -p "$grown" "$crashes"
+    if [ -n "${FUZZ_SEED:-}" ]; then grown=$own/corpus; else grown=$build/fuzz/$target/corpus; fi
+    mkdir -p "$own" "$grown" "$crashes"
     # New inputs go to the first folder; the committed ones are only read.
     set -- "$grown" "tests/fuzz/corpus/$target"
     [ ! -d "tests/fuzz/found/$target" ] || set -- "$@" "tests/fuzz/found/$target"
     echo "== $target: $seconds s"
-    log=$scratch/$target.log
+    log=$own/log
     # -timeout is the wall's clock for one input, wide enough for a loaded machine; the program itself limits processor time.
-    if FUZZ_TARGET=$target TMPDIR=$scratch nice -n 10 "$program" "$@" \
+    if FUZZ_TARGET=$target TMPDIR=$own nice -n 10 "$program" "$@" \
         -seed="${FUZZ_SEED:-0}" -max_total_time="$seconds" -timeout=30 -rss_limit_mb=1024 -max_len=16384 -len_control=20 -use_value_profile=1 \
         -artifact_prefix="$crashes" -print_final_stats=1 -verbosity=1 >"$log" 2>&1; then
-        passed=$((passed + 1))
         grep -E '^stat::(number_of_executed_units|peak_rss_mb)' "$log" || true
+        rm -rf "$own"
     else
-        failed=$((failed + 1))
         grep -vE '^#[0-9]+' "$log" | tail -n 60
         echo "$target: failed; the input is in $crashes"
         minimise "$target" "$crashes"
+        rm -rf "$own"
+        return 1
     fi
-    rm -rf "$scratch"/appliance-*
 }
 
-if [ $# -gt 0 ]; then
-    for target in "$@"; do run "$target"; done
-else
-    for folder in tests/fuzz/corpus/*; do run "${folder##*/}"; done
+passed=0 failed=0
+# Waits for targets that run in the background, and tells what each said: NUMBER:TARGET...
+finish() {
+    for one in "$@"; do
+        if wait "${one%%:*}"; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+        cat "$scratch/${one#*:}.said"
+    done
+}
+
+if [ $# = 0 ]; then
+    for folder in tests/fuzz/corpus/*; do set -- "$@" "${folder##*/}"; done
 fi
+most=$(nproc)
+running="" count=0
+for target in "$@"; do
+    run "$target" >"$scratch/$target.said" 2>&1 &
+    running="$running $!:$target" count=$((count + 1))
+    if [ "$count" -ge "$most" ]; then
+        # shellcheck disable=SC2086 # words
+        finish $running
+        running="" count=0
+    fi
+done
+# shellcheck disable=SC2086 # words
+finish $running
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -2,7 +2,7 @@
 //!
 //! Receiving takes what waits with one `recvmmsg`. Sending hands the blocks of a window to the kernel as one buffer that it
 //! cuts into datagrams itself (`UDP_SEGMENT`, udp(7)), and everything else with `sendmmsg`. On the wire nothing is different.
-//! Why, and what else there was to choose from, is in `docs/decisions/0018-datagrams-in-batches.md`.
+//! Why, and what else there was to choose from, is in `docs/decisions/0020-datagrams-in-batches.md`.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::SocketAddrV4;
