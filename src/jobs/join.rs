@@ -1,17 +1,18 @@
 //! The join as part of a rebuild: who is the member, which key opens it, and one join at a time.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 
 use super::engine::Engine;
 use super::member_key;
 use super::rebuild::KEY_SECRET;
 use super::record::{cancel_requested, log};
 use super::runner::{StepDone, StepFailure};
-use crate::domain::event::Level;
+use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::host::{Host, HostEvent, HostState};
 use crate::domain::id::{HostId, Hostname, JobId, StepId};
 use crate::domain::job::{Job, StepClass, StepStatus, Work};
@@ -280,13 +281,15 @@ impl Running {
         }
         let turn = async {
             let _head = head_of_newcomers(engine, job).await?;
+            let mut events = engine.store().subscribe();
             loop {
                 let guard = locks.acquire(CLUSTER).await;
                 if !others_first(engine, job).await? {
                     return Ok::<_, StepFailure>(guard);
                 }
                 drop(guard);
-                tokio::time::sleep(OTHERS_FIRST).await;
+                // The one before is ready in a moment; one from before a restart takes its turn soon.
+                let _ = tokio::time::timeout(OTHERS_FIRST, a_state_changes(&mut events)).await;
             }
         };
         tokio::select! {
@@ -407,8 +410,18 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 const CLUSTER: &str = "cluster";
 /// The queue of those that have not begun.
 const NEWCOMERS: &str = "newcomers";
-/// Pause of the first newcomer while a join from before a restart has not taken its turn.
+/// How often the first newcomer looks, without a sign, whether other joins still go first.
 const OTHERS_FIRST: Duration = Duration::from_millis(500);
+
+async fn a_state_changes(events: &mut broadcast::Receiver<Arc<Event>>) {
+    loop {
+        match events.recv().await {
+            Ok(event) if !matches!(event.kind, EventKind::StateChanged { .. }) => {}
+            // Something was missed, or the store is closing: look.
+            _ => return,
+        }
+    }
+}
 
 fn stopping() -> StepFailure {
     StepFailure { reason: "stopping".to_owned(), hint: String::new(), is_transient: true }
