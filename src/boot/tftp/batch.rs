@@ -243,7 +243,7 @@ mod test {
         assert_eq!(lengths(&[(a, 100), (a, 512)]), 1);
         assert_eq!(lengths(&[(a, 1468); 100]), LARGEST_BUFFER / 1472);
         assert_eq!(lengths(&[]), 0);
-        let answer = Datagram::option_ack([("tsize", 1)].into_iter());
+        let answer = Datagram::option_ack([("tsize", 1)]);
         assert_eq!(train(&[waiting(a, answer.clone()), waiting(a, answer)]), 0);
         let missed = || Waiting { singly: true, ..waiting(a, block(1, 512)) };
         assert_eq!(train(&[missed(), missed()]), 0);
