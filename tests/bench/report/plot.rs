@@ -3,7 +3,7 @@
 use super::super::row::{Row, figure};
 
 const LINE: f64 = 20.0;
-const LABELS: f64 = 430.0;
+const LABELS: f64 = 560.0;
 const WIDTH: f64 = 420.0;
 /// Both ends of the scale, as powers of ten.
 const FROM: f64 = -1.0;
