@@ -23,6 +23,7 @@ mod import;
 mod join;
 mod look;
 mod member_key;
+mod reach;
 mod rebuild;
 mod record;
 mod request;

@@ -16,6 +16,7 @@ pub(super) use paste::Waiting;
 use super::engine::Engine;
 use super::guest::{CHANNEL_SECRET, TOKEN_SECRET};
 use super::member_key;
+use super::reach::SSH_PORT;
 use super::record::{cancel_requested, load, log_all, set_step};
 use super::request::queue;
 use super::runner::{StepDone, StepFailure};
@@ -37,7 +38,6 @@ use crate::store::{
     of_node,
 };
 
-const SSH_PORT: u16 = 22;
 /// What a machine on the LAN gets to show its host key.
 const LOOK: Duration = Duration::from_secs(10);
 /// Sealed secret of a job: root's password.

@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpStream;
 use tokio::sync::{broadcast, mpsc};
 
 use super::engine::Engine;
 use super::member_key;
+use super::reach::{self, SSH_PORT};
 use super::rebuild::KEY_SECRET;
 use super::record::{cancel_requested, log};
 use super::runner::{StepDone, StepFailure};
@@ -25,8 +25,6 @@ use crate::node::{Behind, ClusterGuard};
 use crate::plan::join::{Facts, JoinStep, Kind, MemberLook, Verdict, ahead, script};
 use crate::plan::rebuild as plan;
 use crate::store::{HostReads as _, JobReads as _, SecretReads as _, of_job};
-
-const SSH_PORT: u16 = 22;
 
 /// The join of one job while its driver lives: sessions and the cluster's lock.
 #[derive(Debug, Default)]
@@ -82,17 +80,13 @@ pub(super) async fn member(
 async fn first_reachable(members: Vec<Target>) -> Option<Target> {
     if members.len() > 1 {
         for member in &members {
-            let connected = TcpStream::connect(member.address);
-            if matches!(tokio::time::timeout(REACH, connected).await, Ok(Ok(_))) {
+            if reach::refusal_of(member.address).await.is_none() {
                 return Some(member.clone());
             }
         }
     }
     members.into_iter().next()
 }
-
-/// What a member on the LAN gets to take a connection.
-const REACH: Duration = Duration::from_secs(3);
 
 fn target(address: IpAddr, host_keys: Vec<String>) -> Target {
     Target { address: SocketAddr::new(address, SSH_PORT), user: "root".to_owned(), host_keys }

@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-
 use super::engine::Engine;
+use super::reach::{self, API_PORT, SSH_PORT};
 use crate::config::Config;
 use crate::domain::node::EnrolledNode;
 use crate::domain::refusal::{Refusal, with_causes};
@@ -16,12 +15,8 @@ use crate::plan::enroll::rights::Rights;
 use crate::pve::{Cluster, Permissions, PveError};
 use crate::store::{EventReads as _, ImageReads as _, NodeReads as _};
 
-/// What a node on the LAN gets to take a connection.
-const REACH: Duration = Duration::from_secs(3);
 /// Longest time for all questions to the API: a node that hangs must not hold up the other findings.
 const PATIENCE: Duration = Duration::from_secs(20);
-const SSH_PORT: u16 = 22;
-const API_PORT: u16 = 8006;
 
 /// Whether the member that is configured answers; `None`: none is.
 pub async fn configured_member(config: &Config) -> Option<MemberFacts> {
@@ -30,18 +25,11 @@ pub async fn configured_member(config: &Config) -> Option<MemberFacts> {
         let why = "proxmox.existing_node must be an address".to_owned();
         return Some(MemberFacts { name, ssh: Some(why.clone()), api: Some(why) });
     };
-    let (ssh, api) = tokio::join!(reach(address, SSH_PORT), reach(address, API_PORT));
+    let (ssh, api) = tokio::join!(
+        reach::refusal_of(SocketAddr::new(address, SSH_PORT)),
+        reach::refusal_of(SocketAddr::new(address, API_PORT)),
+    );
     Some(MemberFacts { name, ssh, api })
-}
-
-/// Why a TCP port does not answer; `None`: it does.
-async fn reach(address: IpAddr, port: u16) -> Option<String> {
-    let connected = TcpStream::connect(SocketAddr::new(address, port));
-    match tokio::time::timeout(REACH, connected).await {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
-        Err(_) => Some(format!("no answer within {} s", REACH.as_secs())),
-    }
 }
 
 impl Engine {

@@ -243,6 +243,17 @@ async fn move_host(store: &Store, n: u8, event: HostEvent) {
     moved.unwrap();
 }
 
+/// Sets the operator's password by the link of the console, which leads to the hosts.
+async fn log_in(client: &Client, store: &Store, address: SocketAddr) {
+    let link = setup_link(store, &format!("http://{address}")).await.unwrap().unwrap();
+    client.goto(&link).await.unwrap();
+    for field in ["#password", "#repeated"] {
+        see(client, field).await.send_keys("correct horse battery").await.unwrap();
+    }
+    see(client, "form button").await.click().await.unwrap();
+    see(client, "html[data-live=yes]").await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_sets_the_password_and_watches_a_host_change_state() {
     let (state, profile) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -254,14 +265,7 @@ async fn an_operator_sets_the_password_and_watches_a_host_change_state() {
     let (mut driver, client) = browser(&profile, Screen::Desk).await;
     client.set_window_size(1280, 900).await.unwrap();
 
-    let link = setup_link(&store, &format!("http://{address}")).await.unwrap().unwrap();
-    client.goto(&link).await.unwrap();
-    for field in ["#password", "#repeated"] {
-        see(&client, field).await.send_keys("correct horse battery").await.unwrap();
-    }
-    see(&client, "form button").await.click().await.unwrap();
-
-    see(&client, "html[data-live=yes]").await;
+    log_in(&client, &store, address).await;
     see(&client, ".tile[data-state=registered]").await;
     let id = host(1).id;
     for (event, name) in [(HostEvent::Armed, "pxe_ready"), (HostEvent::ScriptFetched, "pxe_booted")]
@@ -315,12 +319,7 @@ async fn on_a_phone_nothing_is_wider_than_the_screen() {
     saved.unwrap();
     let stranger = format!("/sightings/{}", boots::failed(&store).await);
     let (mut driver, client) = browser(&profile, Screen::Phone).await;
-    let link = setup_link(&store, &format!("http://{address}")).await.unwrap().unwrap();
-    client.goto(&link).await.unwrap();
-    for field in ["#password", "#repeated"] {
-        see(&client, field).await.send_keys("correct horse battery").await.unwrap();
-    }
-    see(&client, "form button").await.click().await.unwrap();
+    log_in(&client, &store, address).await;
     see(&client, ".tile.bad").await;
     let host = format!("/hosts/{}", host(1).id);
     client.goto(&format!("http://{address}/health")).await.unwrap();

@@ -20,6 +20,7 @@ use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::domain::secret::Secret;
 use crate::jobs::engine::Engine;
 use crate::jobs::enroll::Waiting;
+use crate::jobs::reach::{API_PORT, SSH_PORT};
 use crate::jobs::runner::StepFailure;
 use crate::limits::operator::JOURNALS;
 use crate::node::EphemeralKey;
@@ -35,8 +36,6 @@ pub(in crate::jobs) const TOKEN_SECRET: &str = "api-token";
 /// Sealed secret of a node: the private key of its root channel.
 pub(in crate::jobs) const CHANNEL_SECRET: &str = "channel-key";
 
-const API_PORT: u16 = 8006;
-const SSH_PORT: u16 = 22;
 /// What a login on the LAN gets.
 const LOGIN: Duration = Duration::from_secs(15);
 

@@ -13,19 +13,27 @@ use crate::domain::mac::Mac;
 /// DHCP client.
 #[must_use]
 pub fn discover(xid: u32, mac: Mac, relay: Option<Ipv4Addr>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(300);
-    out.extend([OP_REQUEST, HTYPE_ETHERNET, HLEN_ETHERNET, u8::from(relay.is_some())]);
-    out.extend(xid.to_be_bytes());
-    out.extend([0, 0, 0x80, 0]);
-    out.extend([0; 12]);
-    out.extend(relay.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
-    out.extend(mac.0);
-    out.resize(236, 0);
-    out.extend(COOKIE);
+    let mut out = header(xid, mac, None, relay);
     out.extend([code::MESSAGE_TYPE, 1, 1]);
     out.extend([55, 3, code::SUBNET_MASK, code::ROUTER, code::LEASE_SECS]);
     out.push(code::END);
     out.resize(300, 0);
+    out
+}
+
+/// The fixed part of a question, up to the options: from a client that has an address (ciaddr), or by way of a relay.
+fn header(xid: u32, mac: Mac, client: Option<Ipv4Addr>, relay: Option<Ipv4Addr>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(320);
+    out.extend([OP_REQUEST, HTYPE_ETHERNET, HLEN_ETHERNET, u8::from(relay.is_some())]);
+    out.extend(xid.to_be_bytes());
+    // Broadcast flag: nobody here has an address that could be answered.
+    out.extend([0, 0, if client.is_some() { 0 } else { 0x80 }, 0]);
+    out.extend(client.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
+    out.extend([0; 8]);
+    out.extend(relay.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
+    out.extend(mac.0);
+    out.resize(236, 0);
+    out.extend(COOKIE);
     out
 }
 
@@ -79,16 +87,7 @@ impl Asker {
 /// has that address).
 #[must_use]
 pub fn boot_request(xid: u32, mac: Mac, asker: Asker, address: Option<Ipv4Addr>) -> Vec<u8> {
-    let mut out = Vec::with_capacity(320);
-    out.extend([OP_REQUEST, HTYPE_ETHERNET, HLEN_ETHERNET, 0]);
-    out.extend(xid.to_be_bytes());
-    // Broadcast flag: nobody here has an address that could be answered.
-    out.extend([0, 0, if address.is_some() { 0 } else { 0x80 }, 0]);
-    out.extend(address.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
-    out.extend([0; 12]);
-    out.extend(mac.0);
-    out.resize(236, 0);
-    out.extend(COOKIE);
+    let mut out = header(xid, mac, address, None);
     let message = if address.is_some() { 3 } else { 1 };
     let mut option = |tag: u8, value: &[u8]| {
         out.push(tag);

@@ -8,9 +8,8 @@ use ironhatch::domain::mac::Mac;
 use ironhatch::domain::sighting::Sighting;
 use ironhatch::domain::time::Timestamp;
 use ironhatch::store::{HostWriteError, Store, StoreError};
-use ironhatch::web::setup_link;
 
-use super::{Screen, browser, dashboard, host, move_host, now, picture, see};
+use super::{Screen, browser, dashboard, host, log_in, move_host, now, picture, see};
 
 /// Writes what a machine did, each with its milliseconds before now.
 async fn heard(store: &Store, mac: Mac, facts: Vec<(i64, BootStage, BootFact, &'static str)>) {
@@ -90,13 +89,7 @@ async fn the_time_line_of_a_boot_grows_while_somebody_watches() {
     saved.unwrap();
     let (mut driver, client) = browser(&profile, Screen::Desk).await;
     client.set_window_size(1100, 1500).await.unwrap();
-    let link = setup_link(&store, &format!("http://{address}")).await.unwrap().unwrap();
-    client.goto(&link).await.unwrap();
-    for field in ["#password", "#repeated"] {
-        see(&client, field).await.send_keys("correct horse battery").await.unwrap();
-    }
-    see(&client, "form button").await.click().await.unwrap();
-    see(&client, "html[data-live=yes]").await;
+    log_in(&client, &store, address).await;
 
     let mac = host(1).macs[0];
     client.goto(&format!("http://{address}/hosts/{}", host(1).id)).await.unwrap();

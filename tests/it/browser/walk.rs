@@ -4,21 +4,9 @@ use std::sync::Arc;
 
 use fantoccini::{Client, Locator};
 use ironhatch::domain::job::StepStatus;
-use ironhatch::store::Store;
-use ironhatch::web::setup_link;
 
 use super::world::{World, guest_id, install_id};
-use super::{PHONE_WIDTH, Screen, browser, dashboard_with, picture, see};
-
-async fn log_in(client: &Client, store: &Store, address: std::net::SocketAddr) {
-    let link = setup_link(store, &format!("http://{address}")).await.unwrap().unwrap();
-    client.goto(&link).await.unwrap();
-    for field in ["#password", "#repeated"] {
-        see(client, field).await.send_keys("correct horse battery").await.unwrap();
-    }
-    see(client, "form button").await.click().await.unwrap();
-    see(client, "html[data-live=yes]").await;
-}
+use super::{PHONE_WIDTH, Screen, browser, dashboard_with, log_in, picture, see};
 
 async fn texts(client: &Client, css: &str) -> Vec<String> {
     let mut all = Vec::new();
