@@ -209,6 +209,7 @@ impl App {
             apps,
         };
         let engine = Engine::new(store.clone(), context, stop.clone());
+        web::adopt_old_access(&store).await?;
         engine.settle_after_restore().await.map_err(|e| StartError::Config(e.to_string()))?;
         let keeps_strangers =
             config.pxe.as_ref().is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+mod access;
 mod app;
 mod call;
 mod client;
@@ -15,6 +16,7 @@ mod guest;
 mod node;
 mod print;
 
+pub use access::{AccountCommand, Audit, SessionCommand, TokenCommand};
 pub use app::{AppCommand, Install};
 pub use client::ClientError;
 pub use doctor::{Doctor, run_doctor};
@@ -81,7 +83,7 @@ pub struct Reach {
     /// Control socket; normally `control.sock` in the configured data directory
     #[arg(long, global = true, value_name = "PATH", env = "IRONHATCH_SOCKET")]
     pub socket: Option<PathBuf>,
-    /// Address of a remote appliance (http://…); the password is read from IRONHATCH_PASSWORD
+    /// Address of a remote appliance (http://…); a token is read from IRONHATCH_TOKEN, else the password of IRONHATCH_ACCOUNT from IRONHATCH_PASSWORD
     #[arg(
         long,
         global = true,
@@ -146,6 +148,17 @@ pub enum Command {
     /// The cluster as the appliance sees it
     #[command(subcommand)]
     System(SystemCommand),
+    /// Operator accounts: add, change the password, disable, remove
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Browsers that are logged in
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// API tokens for programs
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// What was changed by whom, newest first
+    Audit(Audit),
     /// Back up and restore the database
     #[command(subcommand)]
     Db(DbCommand),

@@ -2,7 +2,9 @@
 //!
 //! Pure: no sockets, no clock, no files, no randomness. Everything here can be tested with plain values.
 
+pub mod account;
 pub mod app;
+pub mod audit;
 pub mod boot;
 pub mod boundary;
 pub mod discovery;

@@ -14,6 +14,9 @@
 //!
 //! Only this module knows redb. Records are JSON inside the tables, so that a support case can read them.
 
+mod account;
+mod api_token;
+mod audit;
 mod backup;
 mod backups;
 mod boot_log;
@@ -41,6 +44,9 @@ mod writer;
 #[cfg(test)]
 mod test;
 
+pub use account::{AccountReads, OLD_PASSWORD};
+pub use api_token::ApiTokenReads;
+pub use audit::{AuditReads, as_author};
 pub use backup::{dump, dump_file, verify};
 pub use backups::{
     BackupState, RegularBackup, folder_of as backup_folder, list as regular_backups,

@@ -49,7 +49,7 @@ mod view;
 #[cfg(test)]
 pub(crate) mod test;
 
-pub use auth::{ControlSocket, TlsTransport, setup_link};
+pub use auth::{ControlSocket, LocalUser, TlsTransport, adopt_old_access, setup_link};
 pub use doctor::Doctor;
 pub use operation::{Archive, Archives, GuestOperations, Operations, Site, Vitals};
 pub use problem::not_found;
@@ -111,6 +111,8 @@ pub struct WebState {
     streams: Arc<Semaphore>,
     drafts: Arc<draft::Drafts>,
     texts: Arc<stream::Texts>,
+    /// Told whenever an account, a session or a token ends.
+    access: Arc<watch::Sender<()>>,
 }
 
 impl std::fmt::Debug for WebState {
@@ -130,7 +132,13 @@ impl WebState {
             streams: Arc::new(Semaphore::new(MOST_STREAMS)),
             drafts: Arc::new(drafts),
             texts: Arc::default(),
+            access: Arc::new(watch::Sender::new(())),
         }
+    }
+
+    /// Lets open streams look again whether they may go on.
+    fn access_changed(&self) {
+        self.access.send_replace(());
     }
 
     fn store(&self) -> &Store {

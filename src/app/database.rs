@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{DATABASE, StartError, master_key, wall_clock};
-use crate::limits::record::EVENTS_KEPT;
+use crate::limits::record::{AUDIT_KEPT, EVENTS_KEPT};
 use crate::store::{self, Store, StoreError};
 
 /// The first look comes soon: a daemon that is started again and again must have backups too.
@@ -76,7 +76,7 @@ fn lost(data_dir: &Path, database: &Path) -> Result<Option<String>, StartError> 
     Ok(None)
 }
 
-/// Drops the oldest events beyond what is kept, a few at a time.
+/// Drops the oldest events and audit entries beyond what is kept, a few at a time.
 pub(super) async fn housekeeping(store: Store, stop: CancellationToken) {
     loop {
         tokio::select! {
@@ -84,13 +84,17 @@ pub(super) async fn housekeeping(store: Store, stop: CancellationToken) {
             () = stop.cancelled() => return,
         }
         loop {
-            let pruned =
-                store.write::<_, StoreError, _>(|tx| tx.prune_events(EVENTS_KEPT, 2_000)).await;
+            let pruned = store
+                .write::<_, StoreError, _>(|tx| {
+                    let entries = tx.prune_audit(AUDIT_KEPT, 2_000)?;
+                    Ok(entries.max(tx.prune_events(EVENTS_KEPT, 2_000)?))
+                })
+                .await;
             match pruned {
                 Ok(2_000..) if !stop.is_cancelled() => {}
                 Ok(_) => break,
                 Err(error) => {
-                    tracing::error!(%error, "old events could not be removed");
+                    tracing::error!(%error, "old events and audit entries could not be removed");
                     break;
                 }
             }

@@ -26,7 +26,7 @@ impl Call {
         Self { method: Method::POST, path: path.into(), body: Some(body) }
     }
 
-    fn delete(path: impl Into<String>) -> Self {
+    pub(super) fn delete(path: impl Into<String>) -> Self {
         Self { method: Method::DELETE, path: path.into(), body: None }
     }
 }
@@ -180,6 +180,10 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
         Command::App(command) => command.call()?.ok_or_else(offline)?,
         Command::Guest(command) => command.call()?,
         Command::Node(command) => command.call()?.ok_or_else(offline)?,
+        Command::Account(command) => command.call()?,
+        Command::Session(command) => command.call(),
+        Command::Token(command) => command.call(),
+        Command::Audit(audit) => audit.call(),
         Command::System(SystemCommand::Discovery) => Call::get("/api/system/discovery"),
         Command::Serve | Command::Check { .. } | Command::Doctor(_) | Command::Db(_) => {
             return Err(offline());

@@ -76,6 +76,8 @@ pub(super) struct Client {
     place: Place,
     /// Cookie and form token of a login over TCP.
     login: Option<(String, String)>,
+    /// API token, as the header that carries it.
+    token: Option<header::HeaderValue>,
 }
 
 impl Client {
@@ -83,16 +85,29 @@ impl Client {
     pub(super) async fn connect(reach: &Reach, data_dir: &Path) -> Result<Self, ClientError> {
         let Some(url) = &reach.url else {
             let socket = reach.socket.clone().unwrap_or_else(|| data_dir.join("control.sock"));
-            return Ok(Self { place: Place::Socket(socket), login: None });
+            return Ok(Self { place: Place::Socket(socket), login: None, token: None });
         };
         let address = url.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
         let address = address.filter(|a| !a.is_empty() && !a.contains('/')).ok_or_else(|| {
             ClientError::Usage(format!("'{url}' is not an address like http://192.0.2.10:8080"))
         })?;
         let port = if address.contains(':') { "" } else { ":80" };
-        let mut client = Self { place: Place::Tcp(format!("{address}{port}")), login: None };
+        let place = Place::Tcp(format!("{address}{port}"));
+        let mut client = Self { place, login: None, token: None };
+        if let Ok(token) = std::env::var("IRONHATCH_TOKEN") {
+            let mut value =
+                header::HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| {
+                    ClientError::Usage("IRONHATCH_TOKEN does not hold a token".to_owned())
+                })?;
+            value.set_sensitive(true);
+            client.token = Some(value);
+            return Ok(client);
+        }
         let password = std::env::var("IRONHATCH_PASSWORD").map_err(|_| {
-            ClientError::Usage("put the operator password into IRONHATCH_PASSWORD".to_owned())
+            ClientError::Usage(
+                "put an API token into IRONHATCH_TOKEN, or a password into IRONHATCH_PASSWORD"
+                    .to_owned(),
+            )
         })?;
         client.log_in(&password).await?;
         Ok(client)
@@ -106,13 +121,15 @@ impl Client {
     }
 
     async fn log_in(&mut self, password: &str) -> Result<(), ClientError> {
-        let encoded: String = password.bytes().map(|b| format!("%{b:02X}")).collect();
+        let escaped = |text: &str| text.bytes().map(|b| format!("%{b:02X}")).collect::<String>();
+        let encoded = escaped(password);
+        let name = escaped(&std::env::var("IRONHATCH_ACCOUNT").unwrap_or_default());
         let request = Request::builder()
             .method(Method::POST)
             .uri("/login")
             .header(header::HOST, self.shown())
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(Full::from(format!("password={encoded}")))
+            .body(Full::from(format!("username={name}&password={encoded}")))
             .map_err(|e| ClientError::Broken(e.to_string()))?;
         let (parts, _) = self.exchange(request).await?;
         let cookie = parts.headers.get(header::SET_COOKIE).and_then(|v| v.to_str().ok());
@@ -152,6 +169,9 @@ impl Client {
             .header(header::HOST, "ironhatch")
             .header(header::ACCEPT, "application/json")
             .header(header::CONTENT_TYPE, "application/json");
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, token);
+        }
         if let Some((cookie, token)) = &self.login {
             request = request.header(header::COOKIE, cookie).header("x-csrf-token", token);
         }

@@ -221,6 +221,10 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
         Command::App(command) => command.print(value),
         Command::Guest(command) => command.print(value),
         Command::Node(command) => command.print(value),
+        Command::Account(command) => command.print(value),
+        Command::Session(command) => command.print(value),
+        Command::Token(command) => command.print(value),
+        Command::Audit(_) => super::Audit::print(value),
         Command::System(_) => {
             let columns = [
                 ("NODE", "name"),

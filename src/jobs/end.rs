@@ -3,6 +3,7 @@
 use super::engine::Engine;
 use super::guest;
 use crate::config::Config;
+use crate::domain::account::Scope;
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{Failure, Host};
 use crate::domain::id::JobId;
@@ -11,8 +12,8 @@ use crate::domain::refusal::Refusal;
 use crate::domain::secret::TokenHash;
 use crate::report;
 use crate::store::{
-    HostReads as _, JobReads as _, LAST_RESTORE, LastRestore, NewEvent, RESTORED, Restored,
-    SettingReads as _, Tx,
+    ApiTokenReads as _, HostReads as _, JobReads as _, LAST_RESTORE, LastRestore, NewEvent,
+    RESTORED, Restored, SettingReads as _, Tx,
 };
 
 /// Ends a job. For a rebuild: the token opens nothing any more, the sealed key and token are destroyed, and the host's
@@ -103,8 +104,8 @@ fn release(
 impl Engine {
     /// After a restore: ends everything that was under way when the backup was made, so that nothing is armed and no step
     /// runs a second time. What was waiting then may be done by now: a machine that is wiped twice by one click, or a guest
-    /// that returns to yesterday's restore point again, is worse than work that is asked for once more. Logins end too: some
-    /// may have been ended since.
+    /// that returns to yesterday's restore point again, is worse than work that is asked for once more. Logins and API tokens
+    /// end too, but for those that only read numbers: some may have been ended since.
     ///
     /// # Errors
     /// When the database fails.
@@ -128,6 +129,9 @@ impl Engine {
                     end_job(tx, &config, &mut job, JobStatus::Failed, Some(failure))?;
                 }
                 tx.delete_all_sessions()?;
+                for token in tx.api_tokens()?.into_iter().filter(|t| t.scope > Scope::Metrics) {
+                    tx.delete_api_token(&token.id);
+                }
                 tx.emit(NewEvent {
                     level: Level::Error,
                     subject: Subject::default(),

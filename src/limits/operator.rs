@@ -32,13 +32,21 @@ super::limits! {
     SESSION_IDLE: Duration = Duration::from_hours(12), "time";
     /// A session ends after this time in any case.
     SESSION_TIME: Duration = Duration::from_hours(7 * 24), "time";
+    /// Sessions of one account; the oldest ends when there is one more.
+    SESSIONS_OF_ONE: usize = 20, "sessions";
+    /// Accounts at most: a team, not a directory.
+    ACCOUNTS: usize = 50, "accounts";
+    /// Networks remembered per account from which somebody logged in: strangers' guesses do not shut these out.
+    KNOWN_NETWORKS: usize = 8, "networks";
+    /// Wrong passwords for one account, from anywhere, after which networks that it never logged in from must wait.
+    LOCK_ACCOUNT_AFTER: u32 = 10, "failures";
     /// Attempts one address may make in a row before it must wait.
     LOGIN_BURST: u32 = 5, "attempts";
     /// One more attempt per address after this time: 1,440 guesses a day are nothing against ten characters.
     LOGIN_REFILL: Duration = Duration::from_secs(60), "time";
     /// Failures after which an address is shut out, however slowly it tried.
     LOCK_AFTER: u32 = 20, "failures";
-    /// How long such an address is shut out.
+    /// How long such an address, or an account for unknown networks, is shut out.
     LOCK_FOR: Duration = Duration::from_secs(15 * 60), "time";
     /// Attempts of all addresses together in a row: each costs 40 ms and 19 MiB of argon2id.
     LOGIN_BURST_OF_ALL: u32 = 30, "attempts";
@@ -50,6 +58,10 @@ super::limits! {
     PASSWORD_BYTES: usize = 1024, "bytes";
     /// Hashes computed at once: each takes 19 MiB and a core.
     HASHES_AT_ONCE: usize = 2, "hashes";
+    /// API tokens at most; those that ended are removed first.
+    API_TOKENS: usize = 200, "tokens";
+    /// Entries on one page of the audit log.
+    AUDIT_ON_A_PAGE: usize = 50, "entries";
     /// Bytes of a README that are shown.
     README_BYTES: usize = 64 << 10, "bytes";
     /// Addresses one host may have: a server with four dual-port cards.

@@ -21,6 +21,10 @@ super::limits! {
     REHEARSED_OBSERVATIONS: usize = 64, "observations";
     /// Events kept: a year of a busy fleet; the log of each job is kept apart from this.
     EVENTS_KEPT: u64 = 500_000, "events";
+    /// Entries of the audit log that are kept: years of a team that changes things by hand.
+    AUDIT_KEPT: u64 = 100_000, "entries";
+    /// Changes that one entry of the audit log lists; a write of more says how many more.
+    AUDIT_CHANGES: usize = 20, "changes";
     /// Writes that may wait in the queue before callers wait: bounds memory when the disk is slow.
     WRITES_WAITING: usize = 1024, "writes";
     /// Writes that share one commit: at 64 writers this is where two fsyncs stop being the bottleneck.

@@ -179,7 +179,7 @@ pub fn dump_file(database: &Path, out: &mut dyn std::io::Write) -> Result<(), St
 }
 
 /// Settings that hold hashes of secrets: not sealed, and still nobody's business in a support case.
-const HASHED: [&[u8]; 2] = [b"operator_password", b"setup_token"];
+const HASHED: [&[u8]; 3] = [b"operator_password", b"setup_token", b"prometheus_token"];
 
 /// Writes all records as JSON lines (`{"table","key","value"}`); sealed secrets, tokens, sessions and hashes are left out.
 ///
@@ -187,7 +187,7 @@ const HASHED: [&[u8]; 2] = [b"operator_password", b"setup_token"];
 /// When the database cannot be read or `out` cannot be written.
 pub fn dump(snapshot: &Snapshot, out: &mut dyn std::io::Write) -> Result<(), StoreError> {
     for table in Table::ALL {
-        if matches!(table, Table::Secrets | Table::Sessions | Table::Tokens) {
+        if matches!(table, Table::Secrets | Table::Sessions | Table::Tokens | Table::ApiTokens) {
             continue;
         }
         let source = snapshot.txn.open_table(table.definition())?;
@@ -196,8 +196,13 @@ pub fn dump(snapshot: &Snapshot, out: &mut dyn std::io::Write) -> Result<(), Sto
             if table == Table::Settings && HASHED.contains(&key.value()) {
                 continue;
             }
-            let value = serde_json::from_slice::<serde_json::Value>(value.value())
+            let mut value = serde_json::from_slice::<serde_json::Value>(value.value())
                 .unwrap_or_else(|_| super::schema::readable(value.value()).into());
+            if table == Table::Accounts
+                && let Some(account) = value.as_object_mut()
+            {
+                account.remove("password_hash");
+            }
             let line = serde_json::json!({
                 "table": table.name(),
                 "key": super::schema::readable(key.value()),

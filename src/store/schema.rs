@@ -62,11 +62,17 @@ pub enum Table {
     Nodes,
     /// MAC → what its failed boots taught.
     BootLessons,
+    /// Account name → account.
+    Accounts,
+    /// Sequence → entry of the audit log.
+    Audit,
+    /// Token id → API token.
+    ApiTokens,
 }
 
 impl Table {
     /// All tables, in the order of the enum, so that `table as usize` is an index.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 30] = [
         Self::Meta,
         Self::Hosts,
         Self::HostByMac,
@@ -94,6 +100,9 @@ impl Table {
         Self::HeldVmids,
         Self::Nodes,
         Self::BootLessons,
+        Self::Accounts,
+        Self::Audit,
+        Self::ApiTokens,
     ];
 
     /// The name in the file.
@@ -126,6 +135,9 @@ impl Table {
             Self::HeldVmids => "held_vmids",
             Self::Nodes => "nodes",
             Self::BootLessons => "boot_lessons",
+            Self::Accounts => "accounts",
+            Self::Audit => "audit",
+            Self::ApiTokens => "api_tokens",
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::read::Order;
 use super::schema::Table;
 use super::*;
+use crate::domain::account::{Account, AccountName};
 use crate::domain::boot::{BootDirectory as _, Standing};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{Host, HostEvent, HostState};
@@ -257,6 +258,8 @@ fn secrets_are_sealed_in_the_file_and_open_with_the_right_key_only() {
     store
         .write_blocking::<_, StoreError, _>(|tx| {
             tx.put_secret("job/x/key", "planted-secret");
+            let hash = Some("$argon2id$planted-hash".to_owned());
+            tx.save_account(&Account::new(AccountName::first(), hash, tx.now()))?;
             Ok(())
         })
         .unwrap();

@@ -87,6 +87,11 @@ impl<'a, 'txn> Tx<'a, 'txn> {
         self.changes.insert((table, key), Some(value));
     }
 
+    /// The value at `key` as it was before this write.
+    pub(super) fn stored(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.tables.at(table)?.get(key)?.map(|guard| guard.value().to_vec()))
+    }
+
     pub(super) fn put_record(
         &mut self,
         table: Table,

@@ -13,7 +13,8 @@ use super::read::Snapshot;
 use super::schema::Table;
 use super::seal::MasterKey;
 use super::tx::{OpenTables, Tx};
-use super::{backup, backups, migrate};
+use super::{audit, backup, backups, migrate};
+use crate::domain::audit::Author;
 use crate::domain::boot::{BootDirectory, Standing};
 use crate::domain::event::Event;
 use crate::domain::mac::Mac;
@@ -104,6 +105,8 @@ trait Pending: Send {
 
 struct Write<R, E, F> {
     closure: Option<F>,
+    /// On whose behalf; its changes are then in the audit log.
+    author: Option<Author>,
     result: Option<Result<R, E>>,
     reply: oneshot::Sender<Result<R, E>>,
 }
@@ -116,7 +119,13 @@ where
 {
     fn run(&mut self, tx: &mut Tx<'_, '_>) -> bool {
         let Some(closure) = self.closure.take() else { return false };
-        let result = closure(tx);
+        let mut result = closure(tx);
+        if let (Ok(_), Some(author)) = (&result, self.author.take())
+            && let Err(error) = tx.note_audit(author)
+        {
+            // What cannot be accounted for is not done.
+            result = Err(error.into());
+        }
         let keep = result.is_ok();
         self.result = Some(result);
         keep
@@ -186,8 +195,9 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
+        let author = audit::present_author();
         let mut request =
-            Request::Write(Box::new(Write { closure: Some(closure), result: None, reply }));
+            Request::Write(Box::new(Write { closure: Some(closure), author, result: None, reply }));
         loop {
             match self.shared.queue.try_send(request) {
                 Ok(()) => break,
@@ -212,7 +222,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let write = Write { closure: Some(closure), result: None, reply };
+        let write = Write { closure: Some(closure), author: None, result: None, reply };
         self.shared
             .queue
             .send(Request::Write(Box::new(write)))

@@ -13,6 +13,7 @@ use super::problem::Problem;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 
+mod access;
 mod app;
 mod doctor;
 mod guest;
@@ -75,6 +76,17 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/doctor/simulate", post(doctor::simulate))
         .route("/api/limits", get(system::limits))
         .route("/api/session", get(system::session))
+        .route("/api/accounts", get(access::accounts).post(access::add_account))
+        .route(
+            "/api/accounts/{name}",
+            axum::routing::patch(access::change_account).delete(access::remove_account),
+        )
+        .route("/api/accounts/{name}/unlock", post(access::unlock_account))
+        .route("/api/sessions", get(access::sessions))
+        .route("/api/sessions/{id}", axum::routing::delete(access::end_session))
+        .route("/api/tokens", get(access::tokens).post(access::make_token))
+        .route("/api/tokens/{id}", axum::routing::delete(access::revoke_token))
+        .route("/api/audit", get(access::audit))
         .route("/api/cluster/key", get(system::cluster_key))
         .route("/api/db/backup", post(system::backup))
 }

@@ -1,11 +1,13 @@
-//! Who is asking: the operator's session, or the control socket. Every changing request also proves that it comes from
-//! our own pages.
+//! Who is asking: an account's session, an API token, or the control socket. Every changing request of a browser also
+//! proves that it comes from our own pages.
+
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{Form, FromRequest as _, FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, Form, FromRequest as _, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
@@ -14,19 +16,22 @@ use subtle::ConstantTimeEq as _;
 
 use super::WebState;
 use super::problem::{from_store, refuse};
+use crate::domain::account::{AccountName, Scope};
+use crate::domain::audit::{Author, Who};
 use crate::domain::refusal::{Refusal, RefusalKind};
-use crate::domain::time::Timestamp;
-use crate::limits::operator::{FORM_BYTES, SESSION_IDLE, SESSION_TIME};
-use crate::store::{Session, SessionReads as _, Store, StoreError};
+use crate::limits::operator::FORM_BYTES;
+use crate::store::{Session, as_author};
 
+pub(super) mod account;
 mod limit;
+mod lock;
 mod login;
 mod password;
-mod reader;
+pub(super) mod session;
+pub(super) mod token;
 
-pub use login::setup_link;
+pub use login::{adopt_old_access, setup_link};
 pub(super) use password::LoginGate;
-pub(super) use reader::new_reader_token;
 
 /// Marks a request that came over the control socket: file permission is its login. Only the listener of that socket
 /// may insert it.
@@ -37,6 +42,10 @@ pub struct ControlSocket;
 #[derive(Debug, Clone, Copy)]
 pub struct TlsTransport;
 
+/// Who opened the control socket, as the system tells it. Inserted beside [`ControlSocket`].
+#[derive(Debug, Clone)]
+pub struct LocalUser(pub String);
+
 /// The logged-in operator, as handlers see it.
 #[derive(Debug, Clone)]
 pub(super) struct Operator {
@@ -44,6 +53,58 @@ pub(super) struct Operator {
     pub(super) csrf: String,
     /// Whether the request came over the control socket.
     pub(super) local: bool,
+    /// Who, for the audit log and the pages.
+    pub(super) who: Who,
+    /// The account that asks, or whose token does; `None`: the control socket, or a token that belongs to nobody.
+    pub(super) account: Option<AccountName>,
+    /// What it may do.
+    pub(super) scope: Scope,
+    /// By what it was let in.
+    pub(super) proof: Proof,
+}
+
+/// By what somebody was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Proof {
+    /// The permission on the control socket's file.
+    Socket,
+    /// A session, by its hash.
+    Session(String),
+    /// An API token, by its id.
+    Token(String),
+}
+
+impl Operator {
+    /// The hash of the session that asks.
+    pub(super) fn session(&self) -> Option<&str> {
+        match &self.proof {
+            Proof::Session(hash) => Some(hash),
+            Proof::Socket | Proof::Token(_) => None,
+        }
+    }
+
+    fn at_socket(request: &Request) -> Self {
+        let user = request.extensions().get::<LocalUser>();
+        Self {
+            csrf: String::new(),
+            local: true,
+            who: Who::Socket(user.map_or_else(|| "somebody".to_owned(), |user| user.0.clone())),
+            account: None,
+            scope: Scope::Admin,
+            proof: Proof::Socket,
+        }
+    }
+
+    fn of_session(session: &Session) -> Self {
+        Self {
+            csrf: session.csrf.clone(),
+            local: false,
+            who: Who::Account(session.account.to_string()),
+            account: Some(session.account.clone()),
+            scope: Scope::Admin,
+            proof: Proof::Session(session.id_hash.clone()),
+        }
+    }
 }
 
 impl<S: Sync> FromRequestParts<S> for Operator {
@@ -65,40 +126,81 @@ pub(super) fn router() -> Router<WebState> {
         .route_layer(axum::middleware::from_fn(only_from_our_pages))
 }
 
-/// Lets a request through when it comes from the control socket or from a logged-in browser.
+/// Lets a request through when it comes from the control socket, from a logged-in browser, or with an API token that may.
+/// What it changes is written on behalf of whoever asked.
 pub(super) async fn require_operator(
     State(web): State<WebState>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
+    let path = request.uri().path().to_owned();
+    let (operator, mut request) = match identify(&web, request).await {
+        Ok(found) => found,
+        Err(response) => return *response,
+    };
+    if let Err(refusal) = token::check_scope(&operator, request.method(), &path) {
+        tracing::warn!(who = %operator.who, path, "a request was outside of the token's scope");
+        return refuse(&path, refusal);
+    }
+    let author = is_changing(request.method()).then(|| Author {
+        who: operator.who.clone(),
+        address: peer_address(&request).filter(|_| !operator.local),
+        action: format!("{} {}", request.method(), path.chars().take(200).collect::<String>()),
+    });
+    request.extensions_mut().insert(operator);
+    match author {
+        Some(author) => as_author(author, next.run(request)).await,
+        None => next.run(request).await,
+    }
+}
+
+/// Who asks; or the answer for whom nobody knows.
+async fn identify(web: &WebState, request: Request) -> Result<(Operator, Request), Box<Response>> {
     if request.extensions().get::<ControlSocket>().is_some() {
-        request.extensions_mut().insert(Operator { csrf: String::new(), local: true });
-        return next.run(request).await;
+        return Ok((Operator::at_socket(&request), request));
     }
     let path = request.uri().path().to_owned();
-    if let Some(given) = reader::given_token(&request) {
-        match reader::is_reader(web.store(), &given).await {
-            Ok(true) => return next.run(request).await,
-            Ok(false) => return refuse(&path, not_logged_in()),
-            Err(error) => return refuse(&path, from_store(&error)),
-        }
-    }
-    let session = match current_session(&web, request.headers()).await {
-        Ok(Some(session)) => session,
-        Ok(None) => return ask_for_login(&request),
-        Err(error) => return refuse(&path, from_store(&error)),
-    };
-    if is_changing(request.method()) {
-        if let Err(refusal) = check_origin(request.headers()) {
-            return refuse(&path, refusal);
-        }
-        request = match check_token(request, &session).await {
-            Ok(request) => request,
-            Err(refusal) => return refuse(&path, refusal),
+    let turned = |refusal| Box::new(refuse(&path, refusal));
+    if let Some(given) = token::given(request.headers()) {
+        let found = token::holder(web, &given).await.map_err(|e| turned(from_store(&e)))?;
+        return match found {
+            Some(operator) => Ok((operator, request)),
+            None => Err(turned(token::unknown())),
         };
     }
-    request.extensions_mut().insert(Operator { csrf: session.csrf, local: false });
-    next.run(request).await
+    let session = session::current_session(web, request.headers()).await;
+    let Some(session) = session.map_err(|e| turned(from_store(&e)))? else {
+        return Err(Box::new(ask_for_login(&request)));
+    };
+    let operator = Operator::of_session(&session);
+    if !is_changing(request.method()) {
+        return Ok((operator, request));
+    }
+    check_origin(request.headers()).map_err(turned)?;
+    let request = check_token(request, &operator.csrf).await.map_err(turned)?;
+    Ok((operator, request))
+}
+
+/// The address of the other end; `None` on a listener that does not tell.
+fn peer_address(request: &Request) -> Option<IpAddr> {
+    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical())
+}
+
+/// Waits until whoever opened a stream is not let in any more.
+pub(super) async fn until_ended(web: WebState, operator: Operator) {
+    let mut changes = web.access.subscribe();
+    loop {
+        let is_let_in = match &operator.proof {
+            Proof::Socket => true,
+            Proof::Session(hash) => {
+                session::living(&web, hash.clone()).await.is_ok_and(|s| s.is_some())
+            }
+            Proof::Token(id) => token::is_living(&web, id.clone()).await,
+        };
+        if !is_let_in || changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 async fn only_from_our_pages(request: Request, next: Next) -> Response {
@@ -174,69 +276,6 @@ pub(super) fn random_token() -> String {
     rand::random::<[u8; 32]>().iter().map(|b| format!("{b:02x}")).collect()
 }
 
-const COOKIE: &str = "ironhatch_session";
-const TLS_COOKIE: &str = "__Host-ironhatch_session";
-
-/// The session id that the browser sent.
-fn session_id(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find(|(name, value)| (*name == COOKIE || *name == TLS_COOKIE) && value.len() == 64)
-        .map(|(_, value)| value)
-}
-
-/// The cookie that carries a session id; an empty id removes it.
-fn session_cookie(id: &str, over_tls: bool) -> HeaderValue {
-    let (name, secure) = if over_tls { (TLS_COOKIE, "; Secure") } else { (COOKIE, "") };
-    let age = if id.is_empty() { 0 } else { SESSION_TIME.as_secs() };
-    let text = format!("{name}={id}; Path=/; HttpOnly; SameSite=Lax; Max-Age={age}{secure}");
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// The session of this request, prolonged when a good part of its time is over.
-async fn current_session(
-    web: &WebState,
-    headers: &HeaderMap,
-) -> Result<Option<Session>, StoreError> {
-    let Some(id) = session_id(headers) else { return Ok(None) };
-    let key = token_hash(id);
-    let session = web.store().read(move |read| read.session(&key)).await?;
-    let now = web.store().now();
-    let Some(mut session) = session.filter(|s| s.expires > now) else { return Ok(None) };
-    let wanted = now.after(SESSION_IDLE).min(session.created.after(SESSION_TIME));
-    // Not on every request: a write is two fsyncs.
-    if wanted.since(session.expires) > SESSION_IDLE / 12 {
-        session.expires = wanted;
-        let kept = session.clone();
-        // The record is looked up again: a log-out in between must not be undone.
-        web.store()
-            .write(move |tx| match tx.session(&kept.id_hash)? {
-                Some(_) => tx.save_session(&kept),
-                None => Ok(()),
-            })
-            .await?;
-    }
-    Ok(Some(session))
-}
-
-/// Writes a new session and returns its id.
-async fn begin_session(store: &Store) -> Result<String, StoreError> {
-    let id = random_token();
-    let now = store.now();
-    let session = Session {
-        id_hash: token_hash(&id),
-        csrf: random_token(),
-        created: now,
-        expires: Timestamp::after(now, SESSION_IDLE),
-    };
-    store.write(move |tx| tx.save_session(&session)).await?;
-    Ok(id)
-}
-
 fn foreign() -> Refusal {
     Refusal::new(
         RefusalKind::Forbidden,
@@ -272,7 +311,7 @@ struct TokenField {
 }
 
 /// Compares the session's token with the `x-csrf-token` header or the form's field; gives the request back.
-async fn check_token(request: Request, session: &Session) -> Result<Request, Refusal> {
+async fn check_token(request: Request, expected: &str) -> Result<Request, Refusal> {
     let (parts, body) = request.into_parts();
     let bytes: Bytes = axum::body::to_bytes(body, FORM_BYTES).await.map_err(|_| {
         Refusal::new(
@@ -290,7 +329,7 @@ async fn check_token(request: Request, session: &Session) -> Result<Request, Ref
                 .map_or_else(|_| String::new(), |Form(field)| field.csrf)
         }
     };
-    if bool::from(given.as_bytes().ct_eq(session.csrf.as_bytes())) {
+    if bool::from(given.as_bytes().ct_eq(expected.as_bytes())) {
         Ok(Request::from_parts(parts, Body::from(bytes)))
     } else {
         Err(Refusal::new(

@@ -11,11 +11,14 @@ use super::WebState;
 use super::asset;
 use super::auth::Operator;
 use super::problem::PageProblem;
+use crate::domain::account::AccountName;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::store::{EventReads as _, SightingReads as _, Snapshot, StoreError};
 
+mod access;
 mod app;
+mod audit;
 mod field;
 mod guest;
 mod guest_view;
@@ -88,6 +91,17 @@ pub(super) fn router() -> Router<WebState> {
         .route("/sightings/{mac}/ignore", post(sighting::ignore))
         .route("/images", get(image::list).post(image::import))
         .route("/images/{id}/delete", post(image::delete))
+        .route("/access", get(access::show))
+        .route("/access/accounts", post(access::add_account))
+        .route("/access/accounts/{name}/password", post(access::set_password))
+        .route("/access/accounts/{name}/disable", post(access::disable))
+        .route("/access/accounts/{name}/enable", post(access::enable))
+        .route("/access/accounts/{name}/unlock", post(access::unlock))
+        .route("/access/accounts/{name}/remove", post(access::remove))
+        .route("/access/sessions/{id}/end", post(access::end_session))
+        .route("/access/tokens", post(access::make_token))
+        .route("/access/tokens/{id}/revoke", post(access::revoke_token))
+        .route("/audit", get(audit::list))
 }
 
 /// What surrounds every page.
@@ -260,12 +274,22 @@ pub(super) struct LoginPage {
     frame: Frame,
     next: String,
     has_password: bool,
+    username: String,
     refusal: Option<Refusal>,
 }
 
 impl LoginPage {
+    /// The same for a name that was typed.
+    pub(super) fn of(mut self, typed: String) -> Self {
+        if !typed.is_empty() {
+            self.username = typed;
+        }
+        self
+    }
+
     pub(super) fn new(next: String, has_password: bool, refusal: Option<Refusal>) -> Self {
-        Self { frame: Frame::bare("Log in"), next, has_password, refusal }
+        let username = AccountName::first().to_string();
+        Self { frame: Frame::bare("Log in"), next, has_password, username, refusal }
     }
 }
 

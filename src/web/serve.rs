@@ -21,7 +21,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ use tower::ServiceExt as _;
 use self::front::Front;
 use self::sendfile::Sender;
 use super::file::{CONNECTION_BUFFER, limit_stall};
-use super::{ControlSocket, TlsTransport, Traffic};
+use super::{ControlSocket, LocalUser, TlsTransport, Traffic};
 use crate::limits::over::Over;
 
 use crate::limits::http::{CONNECTIONS, DRAIN, HEAD_TIMEOUT, STALL};
@@ -151,9 +151,11 @@ pub async fn unix(listener: UnixListener, router: Router, stop: CancellationToke
         };
         match accepted {
             Ok((stream, _)) => {
-                let watched = graceful.watch(connection(stream, router.clone(), None));
+                let (watcher, router) = (graceful.watcher(), router.clone());
                 tasks.spawn(async move {
-                    let _ = watched.await;
+                    let user = LocalUser(user_of(&stream).await);
+                    let router = router.layer(axum::Extension(user));
+                    let _ = watcher.watch(connection(stream, router, None)).await;
                 });
             }
             Err(error) => {
@@ -164,6 +166,20 @@ pub async fn unix(listener: UnixListener, router: Router, stop: CancellationToke
     }
     drop(listener);
     drain(graceful).await;
+}
+
+/// Who opened the other end, for the audit log. The account files of the machine are text; a static program cannot ask
+/// the C library.
+async fn user_of(stream: &UnixStream) -> String {
+    let Ok(peer) = stream.peer_cred() else { return "somebody".to_owned() };
+    let users = tokio::fs::read_to_string("/etc/passwd").await.unwrap_or_default();
+    let uid = peer.uid().to_string();
+    let name = users.lines().find_map(|line| {
+        let mut parts = line.split(':');
+        let name = parts.next()?;
+        (parts.nth(1)? == uid).then_some(name)
+    });
+    name.map_or_else(|| format!("user {uid}"), |name| name.chars().take(64).collect())
 }
 
 async fn drain(graceful: GracefulShutdown) {

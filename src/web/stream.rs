@@ -14,7 +14,7 @@ use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, broadcast};
 
 use super::WebState;
-use super::auth::Operator;
+use super::auth::{Operator, until_ended};
 use super::problem::Problem;
 use crate::domain::event::Event;
 use crate::domain::id::{GuestId, HostId, JobId};
@@ -94,7 +94,7 @@ pub(super) async fn events(
     State(web): State<WebState>,
     Query(query): Query<StreamQuery>,
     headers: HeaderMap,
-    _: Operator,
+    operator: Operator,
 ) -> Result<Response, Problem> {
     let permit = Arc::clone(&web.streams).try_acquire_owned().map_err(|_| {
         Refusal::new(
@@ -126,6 +126,7 @@ pub(super) async fn events(
         _permit: permit,
     };
     let cancel = web.parts.cancel.clone();
+    let ended = until_ended(web.clone(), operator);
     let stream = reader
         .into_stream()
         .map(move |event| {
@@ -133,6 +134,7 @@ pub(super) async fn events(
             Ok::<_, Infallible>(SseEvent::default().id(event.seq.to_string()).data(data))
         })
         .take_until(cancel.cancelled_owned())
+        .take_until(Box::pin(ended))
         .take_until(Box::pin(tokio::time::sleep(STREAM_TIME)));
     Ok(Sse::new(stream).keep_alive(KeepAlive::new().interval(HEARTBEAT)).into_response())
 }

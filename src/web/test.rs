@@ -1,5 +1,6 @@
 //! The router as a whole, against a real database: who may do what, what the pages show, what the stream replays.
 
+mod access;
 mod auth;
 mod boot_scene;
 pub(crate) mod catalog;

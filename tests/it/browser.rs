@@ -23,6 +23,7 @@ use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
+mod access;
 mod boots;
 mod walk;
 mod world;
@@ -333,6 +334,8 @@ async fn on_a_phone_nothing_is_wider_than_the_screen() {
         &stranger,
         "/images",
         "/health",
+        "/access",
+        "/audit",
         &host,
         "/nowhere",
     ] {

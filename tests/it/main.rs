@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub, elided_lifetimes_in_paths)] // a test that unwraps says where it failed
 
+mod access;
 mod apps;
 mod bad_input;
 mod boot_files;

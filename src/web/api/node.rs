@@ -10,7 +10,7 @@ use crate::domain::id::NodeName;
 use crate::domain::node::EnrolledNode;
 use crate::store::{NodeReads as _, StoreError};
 use crate::web::WebState;
-use crate::web::auth::{Operator, new_reader_token};
+use crate::web::auth::{Operator, token};
 use crate::web::page::enroll_request;
 
 fn shown(node: &EnrolledNode) -> Value {
@@ -76,6 +76,6 @@ pub(in crate::web) async fn revoke(
 
 pub(in crate::web) async fn reader_token(State(web): State<WebState>, _: Operator) -> Answer {
     web.guests()?;
-    let token = new_reader_token(web.store()).await?;
+    let token = token::make_reader(&web).await?;
     Ok(ok(&json!({ "token": token.expose() })))
 }

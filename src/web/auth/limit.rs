@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::domain::account::network_of;
 use crate::limits::operator::{
     LOCK_AFTER, LOCK_FOR, LOGIN_ADDRESSES, LOGIN_BURST, LOGIN_BURST_OF_ALL, LOGIN_REFILL,
     LOGIN_REFILL_OF_ALL,
@@ -60,11 +61,17 @@ impl Attempts {
         Self { peers: HashMap::new(), total }
     }
 
-    /// Takes one attempt from the address's share and from the common one, before the password is looked at.
+    /// Takes one attempt from the address's share and from the common one, before the password is looked at. A network that
+    /// the account knows takes nothing from the common one: strangers cannot use that up for it.
     ///
     /// # Errors
     /// [`Wait`] when one of them is used up or the address is locked out.
-    pub(super) fn take(&mut self, address: IpAddr, now: Uptime) -> Result<(), Wait> {
+    pub(super) fn take(
+        &mut self,
+        address: IpAddr,
+        is_known: bool,
+        now: Uptime,
+    ) -> Result<(), Wait> {
         self.make_room(now);
         let peer = self.peers.entry(network_of(address)).or_insert(Peer {
             bucket: Bucket { tokens: LOGIN_BURST, counted: now },
@@ -84,11 +91,13 @@ impl Attempts {
         if peer.bucket.tokens == 0 {
             return Err(Wait(peer.bucket.wait(LOGIN_REFILL, now)));
         }
-        if self.total.tokens == 0 {
+        if self.total.tokens == 0 && !is_known {
             return Err(Wait(self.total.wait(LOGIN_REFILL_OF_ALL, now)));
         }
         peer.bucket.tokens -= 1;
-        self.total.tokens -= 1;
+        if !is_known {
+            self.total.tokens -= 1;
+        }
         Ok(())
     }
 
@@ -118,17 +127,6 @@ impl Attempts {
     }
 }
 
-/// An IPv6 subscriber owns a whole /64.
-fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let [a, b, c, d, ..] = v6.segments();
-            IpAddr::from([a, b, c, d, 0, 0, 0, 0])
-        }
-        v4 @ IpAddr::V4(_) => v4,
-    }
-}
-
 #[cfg(test)]
 mod test {
     use super::*;
@@ -144,19 +142,23 @@ mod test {
     fn an_address_has_five_attempts_and_then_one_a_minute() {
         let mut attempts = Attempts::new();
         for _ in 0..5 {
-            assert_eq!(attempts.take(peer(1), at(0)), Ok(()));
+            assert_eq!(attempts.take(peer(1), false, at(0)), Ok(()));
         }
-        assert_eq!(attempts.take(peer(1), at(10)), Err(Wait(at(50))));
-        assert_eq!(attempts.take(peer(2), at(10)), Ok(()), "another address is not affected");
-        assert_eq!(attempts.take(peer(1), at(60)), Ok(()));
-        assert!(attempts.take(peer(1), at(61)).is_err());
+        assert_eq!(attempts.take(peer(1), false, at(10)), Err(Wait(at(50))));
+        assert_eq!(
+            attempts.take(peer(2), false, at(10)),
+            Ok(()),
+            "another address is not affected"
+        );
+        assert_eq!(attempts.take(peer(1), false, at(60)), Ok(()));
+        assert!(attempts.take(peer(1), false, at(61)).is_err());
     }
 
     #[test]
     fn a_right_password_gives_the_attempts_back() {
         let mut attempts = Attempts::new();
         for _ in 0..100 {
-            assert_eq!(attempts.take(peer(1), at(0)), Ok(()));
+            assert_eq!(attempts.take(peer(1), false, at(0)), Ok(()));
             attempts.note(peer(1), true, at(0));
         }
     }
@@ -166,29 +168,29 @@ mod test {
         let mut attempts = Attempts::new();
         let mut now = 0;
         for _ in 0..20 {
-            assert_eq!(attempts.take(peer(1), at(now)), Ok(()));
+            assert_eq!(attempts.take(peer(1), false, at(now)), Ok(()));
             attempts.note(peer(1), false, at(now));
             now += 60;
         }
-        assert!(matches!(attempts.take(peer(1), at(now)), Err(Wait(w)) if w > at(800)));
-        assert_eq!(attempts.take(peer(1), at(now + 900)), Ok(()));
+        assert!(matches!(attempts.take(peer(1), false, at(now)), Err(Wait(w)) if w > at(800)));
+        assert_eq!(attempts.take(peer(1), false, at(now + 900)), Ok(()));
     }
 
     #[test]
     fn many_addresses_together_are_slowed_down_but_nobody_waits_long() {
         let mut attempts = Attempts::new();
         for n in 0..30 {
-            assert_eq!(attempts.take(peer(n), at(0)), Ok(()));
+            assert_eq!(attempts.take(peer(n), false, at(0)), Ok(()));
         }
-        assert_eq!(attempts.take(peer(200), at(0)), Err(Wait(at(2))));
-        assert_eq!(attempts.take(peer(200), at(2)), Ok(()));
+        assert_eq!(attempts.take(peer(200), false, at(0)), Err(Wait(at(2))));
+        assert_eq!(attempts.take(peer(200), false, at(2)), Ok(()));
     }
 
     #[test]
     fn memory_is_bounded_whatever_addresses_try() {
         let mut attempts = Attempts::new();
         for n in 0..20_000u32 {
-            let _ = attempts.take(IpAddr::from(n.to_be_bytes()), at(u64::from(n)));
+            let _ = attempts.take(IpAddr::from(n.to_be_bytes()), false, at(u64::from(n)));
         }
         assert!(attempts.peers.len() <= LOGIN_ADDRESSES);
     }
@@ -197,8 +199,8 @@ mod test {
     fn a_v6_subscriber_is_one_address() {
         let mut attempts = Attempts::new();
         for n in 0..5u16 {
-            let _ = attempts.take(IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n]), at(0));
+            let _ = attempts.take(IpAddr::from([0x2001, 0xdb8, 0, 1, 0, 0, 0, n]), false, at(0));
         }
-        assert!(attempts.take("2001:db8:0:1::ffff".parse().unwrap(), at(0)).is_err());
+        assert!(attempts.take("2001:db8:0:1::ffff".parse().unwrap(), false, at(0)).is_err());
     }
 }

@@ -1,33 +1,54 @@
-//! The operator's password: rules, hash, comparison, and the gate before it.
+//! Passwords of accounts: rules, hash, comparison, and the gate before it.
 
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
 use tokio::sync::Semaphore;
 
-use super::limit::{Attempts, Wait};
+use super::limit::{Attempts, Uptime, Wait};
+use super::lock::Locks;
+use crate::domain::account::AccountName;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::limits::operator::{HASHES_AT_ONCE, PASSWORD_BYTES};
 
-/// Setting that holds the password's argon2id hash.
-pub(super) const SETTING: &str = "operator_password";
 /// Shortest password, in characters.
 const SHORTEST: usize = 10;
 
 /// What stands between the network and the password's hash: attempts are counted, and only few are computed at once.
 pub(crate) struct LoginGate {
     attempts: Mutex<Attempts>,
+    locks: Mutex<Locks>,
     started: Instant,
     computing: Semaphore,
+}
+
+/// An attempt at a password.
+pub(super) struct Guess {
+    /// Of which account, as it was typed.
+    pub(super) account: String,
+    /// From where.
+    pub(super) address: IpAddr,
+    /// The account logged in from that network before.
+    pub(super) is_known: bool,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Checked {
+    Right,
+    Wrong,
+    /// Wrong, and one too many: strange networks must wait.
+    WrongAndLocked,
 }
 
 impl LoginGate {
     pub(crate) fn new() -> Self {
         Self {
             attempts: Mutex::new(Attempts::new()),
+            locks: Mutex::default(),
             started: Instant::now(),
             computing: Semaphore::new(HASHES_AT_ONCE),
         }
@@ -37,22 +58,40 @@ impl LoginGate {
         self.attempts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn uptime(&self) -> Duration {
+    fn locks(&self) -> std::sync::MutexGuard<'_, Locks> {
+        self.locks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn uptime(&self) -> Uptime {
         self.started.elapsed()
     }
 
+    /// Lets strange networks try an account's password again.
+    pub(super) fn unlock(&self, account: &AccountName) {
+        self.locks().clear(account.as_str());
+    }
+
+    /// For how long an account is still locked for strange networks.
+    pub(in crate::web) fn locked(&self, account: &AccountName) -> Option<std::time::Duration> {
+        self.locks().rest(account.as_str(), self.uptime())
+    }
+
     /// Whether `given` is the password with this hash. Without a hash the same work is done, and the answer is no: the time
-    /// does not tell whether a password is set.
+    /// does not tell whether there is such an account.
     ///
     /// # Errors
-    /// When this address, or everybody together, tried too often.
+    /// When this address, or everybody together, tried too often, or the account is locked for strange networks.
     pub(super) async fn check(
         &self,
         given: Secret<String>,
         hash: Option<String>,
-        address: IpAddr,
-    ) -> Result<bool, Refusal> {
-        self.attempts().take(address, self.uptime()).map_err(too_often)?;
+        guess: &Guess,
+    ) -> Result<Checked, Refusal> {
+        let Guess { account, address, is_known } = guess;
+        if !is_known {
+            self.locks().check(account, self.uptime()).map_err(too_often)?;
+        }
+        self.attempts().take(*address, *is_known, self.uptime()).map_err(too_often)?;
         let right = {
             // The semaphore is never closed.
             let _permit = self.computing.acquire().await;
@@ -60,15 +99,23 @@ impl LoginGate {
                 .await
                 .unwrap_or(false)
         };
-        self.attempts().note(address, right, self.uptime());
-        Ok(right)
+        self.attempts().note(*address, right, self.uptime());
+        if right {
+            // From a network that is known the strangers' failures stay counted.
+            if !is_known {
+                self.locks().clear(account);
+            }
+            return Ok(Checked::Right);
+        }
+        let locked = !is_known && self.locks().wrong(account, self.uptime());
+        Ok(if locked { Checked::WrongAndLocked } else { Checked::Wrong })
     }
 
     /// Hashes a new password.
     ///
     /// # Errors
     /// When it breaks a rule, or the hash cannot be computed.
-    pub(super) async fn hash(&self, password: Secret<String>) -> Result<String, Refusal> {
+    pub(in crate::web) async fn hash(&self, password: Secret<String>) -> Result<String, Refusal> {
         check_rules(password.expose())?;
         let _permit = self.computing.acquire().await;
         let hashed = tokio::task::spawn_blocking(move || {
@@ -139,13 +186,14 @@ mod test {
     #[tokio::test]
     async fn only_the_right_password_opens() {
         let gate = LoginGate::new();
-        let here = IpAddr::from([192, 0, 2, 1]);
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let here = Guess { account: "ann".to_owned(), address, is_known: false };
         let hash = gate.hash(secret("correct horse battery")).await.unwrap();
         assert!(hash.starts_with("$argon2id$"));
-        let check = |text| gate.check(secret(text), Some(hash.clone()), here);
-        assert_eq!(check("correct horse battery").await, Ok(true));
-        assert_eq!(check("correct horse batterz").await, Ok(false));
-        assert_eq!(gate.check(secret(""), None, here).await, Ok(false));
+        let check = |text| gate.check(secret(text), Some(hash.clone()), &here);
+        assert_eq!(check("correct horse battery").await, Ok(Checked::Right));
+        assert_eq!(check("correct horse batterz").await, Ok(Checked::Wrong));
+        assert_eq!(gate.check(secret(""), None, &here).await, Ok(Checked::Wrong));
     }
 
     #[test]

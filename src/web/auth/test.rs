@@ -1,3 +1,6 @@
+use axum::http::HeaderValue;
+
+use super::session::{session_cookie, session_id};
 use super::*;
 
 #[test]

@@ -20,7 +20,7 @@ use crate::jobs::EnrollRequest;
 use crate::limits::operator::COMPARISON_TIME;
 use crate::store::{GuestReads as _, NodeReads as _, StoreError};
 use crate::web::WebState;
-use crate::web::auth::{Operator, new_reader_token};
+use crate::web::auth::{Operator, token};
 use crate::web::view::When;
 use crate::web::view::app::{gpu_name, short_hash};
 
@@ -232,7 +232,7 @@ pub(crate) async fn reader_token(State(web): State<WebState>, operator: Operator
     let page = SecretPage {
         title: "Token for Prometheus".to_owned(),
         note: "It reads the list of targets and nothing else. A token that was made before ends now.",
-        secret: new_reader_token(web.store()).await?,
+        secret: token::make_reader(&web).await?,
         back: "/nodes".to_owned(),
     };
     let state = web.clone();

@@ -10,7 +10,7 @@ fn id(n: u8) -> String {
 }
 
 /// Pages name their assets by content; the golden files should not change with every line of style.
-fn without_hashes(html: &str) -> String {
+pub(super) fn without_hashes(html: &str) -> String {
     [asset::style(), asset::script(), asset::icon()].iter().fold(html.to_owned(), |text, link| {
         let name = link.rsplit('/').next().unwrap();
         text.replace(link, &format!("/assets/HASH/{name}"))

@@ -1,5 +1,6 @@
 //! A small fleet in a real database, with a clock that stands still.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -13,6 +14,7 @@ use tower::ServiceExt as _;
 
 use super::operations::Recorder;
 use super::sample::{NOW, ago, host};
+use crate::domain::account::{Account, AccountName};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{HostEvent, HostState};
 use crate::domain::id::{Hostname, JobId};
@@ -121,7 +123,12 @@ impl Scene {
             let id_hash = crate::web::auth::token_hash(id);
             let expires = NOW.after(std::time::Duration::from_hours(12));
             let csrf = CSRF.to_owned();
-            tx.save_session(&Session { id_hash, csrf, created: NOW, expires }).unwrap();
+            let account = AccountName::first();
+            // The first account is there; nobody knows a password of it.
+            tx.save_account(&Account::new(account.clone(), None, NOW)).unwrap();
+            let (address, agent) = (Some(IpAddr::from([192, 0, 2, 77])), "Browser/1".to_owned());
+            let session = Session { id_hash, csrf, created: NOW, expires, account, address, agent };
+            tx.save_session(&session).unwrap();
         });
         scene
     }

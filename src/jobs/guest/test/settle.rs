@@ -1,6 +1,7 @@
 //! After a restore nothing of yesterday runs again.
 
 use super::Site;
+use crate::domain::account::AccountName;
 use crate::domain::event::EventKind;
 use crate::domain::guest::GuestState;
 use crate::domain::id::JobId;
@@ -41,6 +42,9 @@ async fn after_a_restore_unfinished_work_is_over_and_nobody_is_logged_in() {
             csrf: "c".to_owned(),
             created: tx.now(),
             expires: Timestamp(i64::MAX),
+            account: AccountName::first(),
+            address: None,
+            agent: String::new(),
         })?;
         // As an older program wrote it.
         Ok(tx.save_setting(RESTORED, &true)?)

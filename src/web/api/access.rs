@@ -1,0 +1,226 @@
+//! `/api/accounts`, `/api/sessions`, `/api/tokens` and `/api/audit`.
+
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Answer, PageQuery, body, created, missing, ok, time};
+use crate::domain::account::{Account, AccountName, ApiToken};
+use crate::domain::audit::AuditEntry;
+use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::secret::Secret;
+use crate::store::{
+    AccountReads as _, ApiTokenReads as _, AuditReads as _, Session, SessionReads as _, StoreError,
+};
+use crate::web::WebState;
+use crate::web::auth::{Operator, account, session, token};
+use crate::web::problem::Problem;
+
+fn account_body(web: &WebState, account: &Account) -> Value {
+    json!({
+        "name": account.name,
+        "disabled": account.disabled,
+        "has_password": account.password_hash.is_some(),
+        "password_set": account.password_set.map(time),
+        "locked_secs": web.gate.locked(&account.name).map(|rest| rest.as_secs()),
+        "created": time(account.created),
+        "last_login": account.last_login.map(time),
+    })
+}
+
+fn parse(name: &str) -> Result<AccountName, Problem> {
+    name.parse().map_err(|_| missing("account", name))
+}
+
+async fn find(web: &WebState, name: &AccountName) -> Result<Account, Problem> {
+    let wanted = name.clone();
+    let found = web.store().read(move |read| read.account(&wanted)).await?;
+    found.ok_or_else(|| missing("account", name.as_str()))
+}
+
+pub(in crate::web) async fn accounts(State(web): State<WebState>, _: Operator) -> Answer {
+    let all: Result<Vec<Account>, StoreError> = web.store().read(|read| read.accounts()).await;
+    let all: Vec<Value> = all?.iter().map(|account| account_body(&web, account)).collect();
+    Ok(ok(&json!({ "accounts": all })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewBody {
+    name: String,
+    #[serde(default)]
+    password: Option<String>,
+}
+
+pub(in crate::web) async fn add_account(
+    State(web): State<WebState>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: NewBody = body(&bytes)?;
+    let name = account::parse_name(&asked.name)?;
+    let made = account::add(&web, name, asked.password.map(Secret::new)).await?;
+    Ok(created(StatusCode::CREATED, &account_body(&web, &made)))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeBody {
+    #[serde(default)]
+    password: Option<String>,
+    #[serde(default)]
+    disabled: Option<bool>,
+}
+
+pub(in crate::web) async fn change_account(
+    State(web): State<WebState>,
+    Path(name): Path<String>,
+    operator: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: ChangeBody = body(&bytes)?;
+    let name = parse(&name)?;
+    find(&web, &name).await?;
+    if let Some(password) = asked.password {
+        let kept = operator.session().map(str::to_owned);
+        account::set_password(&web, name.clone(), Secret::new(password), kept).await?;
+    }
+    if let Some(disabled) = asked.disabled {
+        account::set_disabled(&web, name.clone(), disabled).await?;
+    }
+    Ok(ok(&account_body(&web, &find(&web, &name).await?)))
+}
+
+pub(in crate::web) async fn remove_account(
+    State(web): State<WebState>,
+    Path(name): Path<String>,
+    _: Operator,
+) -> Answer {
+    account::remove(&web, parse(&name)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+pub(in crate::web) async fn unlock_account(
+    State(web): State<WebState>,
+    Path(name): Path<String>,
+    _: Operator,
+) -> Answer {
+    account::unlock(&web, parse(&name)?).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn session_body(found: &Session, own: Option<&str>) -> Value {
+    json!({
+        "id": session::shown_id(found),
+        "account": found.account,
+        "address": found.address,
+        "agent": found.agent,
+        "created": time(found.created),
+        "expires": time(found.expires),
+        "own": own == Some(found.id_hash.as_str()),
+    })
+}
+
+pub(in crate::web) async fn sessions(State(web): State<WebState>, operator: Operator) -> Answer {
+    let now = web.store().now();
+    let all: Result<Vec<Session>, StoreError> = web.store().read(|read| read.sessions()).await;
+    let mut all = all?;
+    all.retain(|s| s.expires > now);
+    all.sort_by_key(|s| std::cmp::Reverse(s.created));
+    let all: Vec<Value> = all.iter().map(|s| session_body(s, operator.session())).collect();
+    Ok(ok(&json!({ "sessions": all })))
+}
+
+pub(in crate::web) async fn end_session(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Answer {
+    session::end_session(&web, id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn token_body(token: &ApiToken) -> Value {
+    json!({
+        "id": token.id,
+        "name": token.name,
+        "scope": token.scope,
+        "owner": token.owner,
+        "created": time(token.created),
+        "expires": token.expires.map(time),
+        "last_used": token.last_used.map(time),
+    })
+}
+
+pub(in crate::web) async fn tokens(State(web): State<WebState>, _: Operator) -> Answer {
+    let all: Result<Vec<ApiToken>, StoreError> = web.store().read(|read| read.api_tokens()).await;
+    let all: Vec<Value> = all?.iter().map(token_body).collect();
+    Ok(ok(&json!({ "tokens": all })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenBody {
+    name: String,
+    scope: String,
+    #[serde(default)]
+    days: Option<u32>,
+}
+
+/// The one answer that holds the token itself.
+pub(in crate::web) async fn make_token(
+    State(web): State<WebState>,
+    operator: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let asked: TokenBody = body(&bytes)?;
+    let new = token::NewToken::parse(&asked.name, &asked.scope, asked.days, operator.account)?;
+    let (made, plain) = token::make(&web, new).await?;
+    let mut shown = token_body(&made);
+    shown["token"] = plain.expose().as_str().into();
+    Ok(created(StatusCode::CREATED, &shown))
+}
+
+pub(in crate::web) async fn revoke_token(
+    State(web): State<WebState>,
+    Path(id): Path<String>,
+    _: Operator,
+) -> Answer {
+    token::revoke(&web, id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn entry_body(entry: &AuditEntry) -> Value {
+    json!({
+        "seq": entry.seq,
+        "at": time(entry.at),
+        "who": entry.who,
+        "address": entry.address,
+        "action": entry.action,
+        "changes": entry.changes,
+        "more": entry.more,
+    })
+}
+
+pub(in crate::web) async fn audit(
+    State(web): State<WebState>,
+    Query(query): Query<PageQuery>,
+    _: Operator,
+) -> Answer {
+    let limit = query.limit();
+    let before = query.before.as_deref().map(str::parse::<u64>).transpose().map_err(|_| {
+        let hint = "Give the number that the page before named in next.";
+        Refusal::new(RefusalKind::Malformed, "before is not a number.", hint).about("before")
+    })?;
+    let found: Result<Vec<AuditEntry>, StoreError> =
+        web.store().read(move |read| read.audit(before, limit)).await;
+    let found = found?;
+    // Where the next page begins; absent on the last one.
+    let next =
+        found.last().filter(|e| found.len() == limit && e.seq > 1).map(|e| e.seq.to_string());
+    let entries: Vec<Value> = found.iter().map(entry_body).collect();
+    Ok(ok(&json!({ "entries": entries, "next": next })))
+}
