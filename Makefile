@@ -11,7 +11,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS := 60
 
-.PHONY: help run test unit integration fuzz fuzz-test lab lab-test provision bench faults faults-test check release packages-build packages-test packages-lab packages-provision packages-bench
+.PHONY: help run test unit integration fuzz fuzz-test lab lab-test provision bench faults faults-test check release packages-build packages-test packages-lab packages-provision packages-bench packages-release
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -37,7 +37,7 @@ fuzz: packages-build ## Fuzz what reads hostile bytes, each target for FUZZ_SECO
 fuzz-test: packages-build
 	@FUZZ_SEED=1 .ci/suite fuzz tests/fuzz/run.sh 3
 
-provision: packages-build packages-provision ## Install the built-in apps in Debian containers (as root)
+provision: packages-build packages-provision ## Install the built-in apps and the Debian package in Debian containers (as root)
 	@$(AS_ROOT) .ci/suite provision cargo test --locked --test provision
 
 bench: packages-build packages-bench ## Measure Ironhatch beside its peers, write docs/benchmarks.md; ONLY=tftp runs one part
@@ -62,23 +62,27 @@ check: packages-build ## Formatting, lints, shell scripts
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
 	@command -v shellcheck >/dev/null || .ci/packages test
-	shellcheck .ci/run .ci/packages .ci/suite install.sh tests/fuzz/*.sh ipxe/*.sh firstboot/*.sh tests/golden/firstboot/*.sh
+	shellcheck .ci/run .ci/packages .ci/suite .ci/deb .ci/sbom install.sh systemd/debian/post* systemd/debian/prerm tests/fuzz/*.sh ipxe/*.sh firstboot/*.sh tests/golden/firstboot/*.sh
 	shellcheck -s sh src/plan/join/script/*.sh src/plan/enroll/script/*.sh
 	shellcheck -x -P . tests/provision/*.sh apps/lib.sh apps/*/provision/*.sh
 	shellcheck -S warning -e SC2034,SC2054 -x -P tests/lab tests/lab/*.sh tests/lab/pvecm tests/lab/pct
 
-release: packages-build ## Build the static release binary and prove that it is static
+release: packages-build packages-release ## Build the static binary and the Debian package, with checksums and bill of materials
 	cargo build --locked --release
 	@file $(RELEASE) | grep -q 'static-pie linked' || { echo 'release: not static-pie linked' >&2; exit 1; }
 	@! readelf -d $(RELEASE) | grep -q NEEDED || { echo 'release: needs shared libraries' >&2; exit 1; }
 	@ldd $(RELEASE) 2>&1 | sed 's/^[[:space:]]*/ldd says: /'
-	@sha256sum $(RELEASE) | tee $(RELEASE).sha256
+	@.ci/sbom >$(RELEASE).cdx.json
+	@.ci/deb $(RELEASE) $(dir $(RELEASE)) "" $(RELEASE).cdx.json
+	@cd $(dir $(RELEASE)) && sha256sum ironhatch ironhatch.cdx.json ironhatch_*_amd64.deb | tee SHA256SUMS
 	@ls -l $(RELEASE) | awk '{ printf "release: %.1f MiB\n", $$5 / 1048576 }'
 
 packages-build:
 	@.ci/packages build
 packages-test:
 	@.ci/packages test
+packages-release:
+	@.ci/packages release
 packages-bench:
 	@.ci/packages bench
 packages-provision:

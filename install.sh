@@ -27,6 +27,8 @@ if [ -z "$root" ]; then
 fi
 mkdir -p "$root/etc/ironhatch/server-types" "$root/etc/ironhatch/answer-templates" "$root/var/lib/ironhatch"
 
+[ -e "$root/etc/default/ironhatch" ] || install -D -m 0644 systemd/ironhatch.default "$root/etc/default/ironhatch"
+
 config="$root/etc/ironhatch/ironhatch.toml"
 if [ -e "$config" ]; then
     say "config   $config is there already, left as it is"
@@ -36,7 +38,7 @@ else
     for file in server-types/*.toml; do
         [ -e "$root/etc/ironhatch/$file" ] || install -m 0644 "$file" "$root/etc/ironhatch/$file.example"
     done
-    say "config   $config (fill in interface, subnet and public_url)"
+    say "config   $config"
 fi
 if ! command -v git >/dev/null; then
     if grep -Eq '^[[:space:]]*repository[[:space:]]*=' "$config"; then
@@ -47,8 +49,7 @@ if ! command -v git >/dev/null; then
 fi
 if [ -z "$root" ] && [ -d /run/systemd/system ]; then
     systemctl daemon-reload
-    say "next     edit $config, run 'ironhatch check', then 'systemctl enable --now ironhatch'"
-    say "         the link that sets your password is printed once: journalctl -u ironhatch"
+    say "next     run 'ironhatch setup': it configures and starts the service"
 else
-    say "next     edit $config and run 'ironhatch check'"
+    say "next     run 'ironhatch setup'"
 fi

@@ -53,7 +53,9 @@ pub(super) fn migrate_with(
         txn.commit()?;
         return Ok(());
     }
-    drop(txn);
+    // New tables are there before the copy is made, because that reads all of them; they are empty, and an older program
+    // does not look at them.
+    txn.commit()?;
     keep_copy(database, path, now, found)?;
     let mut txn = database.begin_write()?;
     txn.set_quick_repair(true);

@@ -1,8 +1,8 @@
 //! The built-in apps, installed for real: each case boots an unprivileged Debian container with systemd and takes an app
-//! through its life with the product's own planning. What is only linted and planned here is an app whose software does not
+//! through its life with the product's own planning, and the Debian package is installed in one. What is only linted and planned here is an app whose software does not
 //! come from Debian's mirror.
 //!
-//! `cargo test --test provision -- [APP or CASE…]`, as root; `make provision` installs what it needs first.
+//! `cargo test --test provision -- [APP, CASE, library, package…]`, as root; `make provision` installs what it needs first.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod app;
@@ -10,6 +10,7 @@ mod bench;
 mod case;
 mod container;
 mod mirror;
+mod package;
 mod root;
 
 use std::collections::BTreeSet;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
 enum Work {
     Case(Case),
     Library,
+    Package,
 }
 
 impl Work {
@@ -58,6 +60,7 @@ impl Work {
         match self {
             Self::Case(case) => &case.name,
             Self::Library => "library",
+            Self::Package => "package",
         }
     }
 }
@@ -119,6 +122,9 @@ fn whole() -> Result<Tally> {
     if asked(&["library"]) {
         work.push(Work::Library);
     }
+    if asked(&["package"]) {
+        work.push(Work::Package);
+    }
     let queue = Mutex::new(work);
     std::thread::scope(|scope| {
         for worker in 0..AT_ONCE {
@@ -139,6 +145,7 @@ fn whole() -> Result<Tally> {
                     let result = match &work {
                         Work::Case(case) => case.run(&bench),
                         Work::Library => bench.library(),
+                        Work::Package => bench.package(),
                     };
                     tally.note(work.name(), bench.started, result, Some(&bench.log));
                 }
