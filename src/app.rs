@@ -8,10 +8,12 @@
 //!  stop:  one token: listeners close, streams end, drivers reach a safe point, the store is flushed
 //! ```
 
+mod bundle;
 mod database;
 mod leases;
 mod meters;
 mod recorder;
+mod tally;
 mod types;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -39,15 +41,19 @@ use crate::image::{ImageStore, ImportLimits};
 use crate::jobs::{Appliance, CallbackBase, Context, Engine, Layer, PinnedCertificate};
 use crate::limits::over::Overruns;
 use crate::limits::work::GRACE;
+use crate::observe::logging::Recent;
 use crate::plan::lease::{Lease, PoolConfig};
 use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
 use crate::plan::script::{BootScript, ScriptUrl, Start};
 use crate::report::Reporter;
 use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
+use crate::web::metrics::Meters;
 use crate::web::serve::Transport;
 use crate::web::tls::Identity;
 use crate::web::{self, GuestOperations, Traffic, WebParts, WebState};
+
+pub use bundle::bundle_alone;
 
 /// The database's file below the data directory.
 pub const DATABASE: &str = "ironhatch.redb";
@@ -126,6 +132,8 @@ pub struct App {
     types: Reloader,
     view: watch::Receiver<Arc<ServerTypesView>>,
     recorder: recorder::Writer,
+    stages: Arc<tally::Stages>,
+    log: Recent,
     rehearsals: Rehearsals,
     http: TcpListener,
     tls: Option<(TcpListener, Identity)>,
@@ -216,6 +224,7 @@ impl App {
         let rehearsals = Rehearsals::default();
         let (sink, recorder) =
             recorder::recorder(store.clone(), keeps_strangers, over.clone(), rehearsals.clone());
+        let stages = sink.stages();
         let sink: Arc<dyn BootSink> = Arc::new(sink);
         let boot_files = Arc::new(boot_files(&config)?);
         let http = bind_http(&config).await?;
@@ -237,6 +246,8 @@ impl App {
             types,
             view,
             recorder,
+            stages,
+            log: Recent::default(),
             rehearsals,
             http,
             tls,
@@ -246,6 +257,12 @@ impl App {
             tftp,
             stop,
         })
+    }
+
+    /// Puts the newest lines of the log into debug bundles.
+    #[must_use]
+    pub fn with_log(self, log: Recent) -> Self {
+        Self { log, ..self }
     }
 
     /// Ends everything when cancelled.
@@ -295,6 +312,9 @@ impl App {
     pub async fn run(self) -> Result<(), String> {
         let stop = self.stop;
         let mut tasks = tokio::task::JoinSet::new();
+        let tally = tally::Tally::default();
+        let heard = self.store.subscribe();
+        tasks.spawn(tally.clone().follow(self.store.clone(), heard, stop.clone()));
         if let Some(guests) = self.engine.guests() {
             tasks.spawn(guests.library().run(stop.clone()));
             tasks.spawn(guests.keep_house(stop.clone()));
@@ -318,6 +338,8 @@ impl App {
             store: self.store.clone(),
             dhcp: self.dhcp.as_ref().map(|(_, counters)| counters.clone()),
             tftp: self.tftp.as_ref().map(tftp::Server::counters),
+            tally,
+            stages: self.stages,
         };
         let doctor = Doctor::new(Inside {
             engine: self.engine.clone(),
@@ -325,6 +347,17 @@ impl App {
             rehearsals: self.rehearsals,
             boot_files: Arc::clone(&self.machine.boot_files),
         });
+        let (doctor, meters): (Arc<dyn web::Doctor>, Arc<dyn Meters>) =
+            (Arc::new(doctor), Arc::new(meters));
+        let bundles = bundle::Gatherer {
+            store: self.store.clone(),
+            config: Arc::clone(&self.config),
+            doctor: Arc::clone(&doctor),
+            traffic: self.traffic.clone(),
+            meters: Arc::clone(&meters),
+            log: self.log,
+            turn: tokio::sync::Mutex::default(),
+        };
         let operator = web::router(WebState::new(WebParts {
             operations: Arc::new(self.engine.clone()),
             guests: self.engine.guests().map(|guests| Arc::new(guests) as Arc<dyn GuestOperations>),
@@ -333,8 +366,9 @@ impl App {
             version: env!("CARGO_PKG_VERSION"),
             public_url: self.config.server.public_url.clone(),
             traffic: self.traffic.clone(),
-            doctor: Arc::new(doctor),
-            meters: Arc::new(meters),
+            doctor,
+            bundles: Arc::new(bundles),
+            meters,
             cancel: stop.clone(),
         }));
         let router = operator

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod access;
 mod app;
+mod bundle;
 mod call;
 mod client;
 mod command;
@@ -15,13 +16,16 @@ mod doctor;
 mod guest;
 mod node;
 mod print;
+mod setup;
 
 pub use access::{AccountCommand, Audit, SessionCommand, TokenCommand};
 pub use app::{AppCommand, Install};
+pub use bundle::{DebugBundle, run_bundle};
 pub use client::ClientError;
 pub use doctor::{Doctor, run_doctor};
 pub use guest::{GuestCommand, Target};
 pub use node::NodeCommand;
+pub use setup::{Setup, run_setup};
 
 /// Exit codes of every command.
 pub mod exit {
@@ -45,6 +49,7 @@ pub mod exit {
 
 const EXAMPLES: &str = "\
 Examples:
+  ironhatch setup
   ironhatch image import /srv/iso/proxmox-ve_9.2-1.iso --wait
   ironhatch sighting list
   ironhatch host add --name pve1 --mac 52:54:00:aa:bb:01 --type lab
@@ -110,6 +115,8 @@ impl Reach {
 pub enum Command {
     /// Run the appliance
     Serve,
+    /// Configure and start the appliance on this machine, question by question or from a file of answers
+    Setup(Setup),
     /// Check the configuration without starting, and print what is in effect (secrets masked)
     Check {
         /// Print only what is wrong
@@ -118,6 +125,8 @@ pub enum Command {
     },
     /// Find out what is wrong with the LAN and the installation, and what to do about it
     Doctor(Doctor),
+    /// Gather what somebody who helps needs to see, without secrets, into one archive
+    DebugBundle(DebugBundle),
     /// Import, list and delete Proxmox VE images
     #[command(subcommand)]
     Image(ImageCommand),
@@ -419,6 +428,8 @@ impl Command {
             Self::Serve
                 | Self::Check { .. }
                 | Self::Doctor(_)
+                | Self::DebugBundle(_)
+                | Self::Setup(_)
                 | Self::App(AppCommand::Lint { .. } | AppCommand::Schema)
                 | Self::Node(NodeCommand::Serve(_))
                 | Self::Db(

@@ -7,7 +7,7 @@
 pub mod apps;
 pub mod check;
 pub mod document;
-mod effective;
+pub mod effective;
 mod file;
 mod problem;
 pub(crate) mod read;
@@ -58,6 +58,8 @@ pub struct Config {
     pub webhooks: Vec<Webhook>,
     /// The app layer; `None`: off, and then no key stays on any node.
     pub apps: Option<apps::Apps>,
+    /// All secrets of the above once more, so that what leaves the appliance can be cleared of them.
+    pub known_secrets: Vec<Secret<String>>,
 }
 
 /// Where server types are read from.
@@ -180,6 +182,14 @@ pub struct Webhook {
 
 /// Events that outgoing webhooks can ask for.
 pub const EVENTS: [&str; 2] = ["host.ready", "host.failed"];
+
+/// The value of a secret that may be written as `env:NAME` or `file:PATH`; relative paths start where the program does.
+///
+/// # Errors
+/// What is wrong with the reference; never the secret itself.
+pub fn resolve_secret(text: &str, source: &dyn SecretSource) -> Result<Secret<String>, String> {
+    secret::resolve(text, Path::new(""), source).map(|(secret, _)| secret)
+}
 
 /// Default path of the configuration.
 pub const DEFAULT_PATH: &str = "/etc/ironhatch/ironhatch.toml";

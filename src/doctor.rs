@@ -27,7 +27,7 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 use crate::jobs::{Engine, configured_member};
 use crate::plan::doctor::facts::{
-    ClusterFacts, Configuration, Daemon, Facts, NetworkBoot, PublicUrl, Segment,
+    ClusterFacts, Configuration, Daemon, Facts, Heard, NetworkBoot, PublicUrl, Segment,
 };
 use crate::plan::doctor::rehearsal::{Firmware, Rehearsal};
 use crate::plan::doctor::{Problem, Report, examine};
@@ -203,6 +203,13 @@ fn of_machine(config: &Config, now: Timestamp) -> Facts {
         certificate: config.server.tls_listen.map(|_| certificate::read(&config.data_dir)),
         ..Facts::default()
     }
+}
+
+/// Asks which DHCP servers answer on the segment of an interface with this address. It takes some seconds.
+pub async fn who_answers(interface: &str, own: ipnet::Ipv4Net) -> Heard {
+    let link = machine::link(interface, own.trunc());
+    let segment = Segment { interface: interface.to_owned(), link, ..Segment::default() };
+    segment::ask(&segment, None).await
 }
 
 fn of_network_boot(config: &Config) -> Option<NetworkBoot> {

@@ -22,6 +22,14 @@ fn main() -> ExitCode {
             Ok(runtime) => runtime.block_on(cli::run_doctor(&cli.reach, &cli.config, command)),
             Err(error) => fail(exit::FAILED, &error),
         },
+        Command::Setup(command) => match runtime() {
+            Ok(runtime) => runtime.block_on(cli::run_setup(&cli.config, command)),
+            Err(error) => fail(exit::FAILED, &error),
+        },
+        Command::DebugBundle(command) => match runtime() {
+            Ok(runtime) => runtime.block_on(cli::run_bundle(&cli.reach, &cli.config, command)),
+            Err(error) => fail(exit::FAILED, &error),
+        },
         Command::Db(
             command @ (DbCommand::List
             | DbCommand::Restore { .. }
@@ -73,14 +81,14 @@ fn serve(cli: &Cli) -> ExitCode {
         Ok(config) => config,
         Err(code) => return code,
     };
-    logging::init();
+    let recent = logging::init();
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return fail(exit::FAILED, &error),
     };
     let code = runtime.block_on(async {
         let app = match App::build(config).await {
-            Ok(app) => app,
+            Ok(app) => app.with_log(recent),
             Err(error) => return fail(exit::FAILED, &format!("not started: {error}")),
         };
         let stop = app.stop_token();

@@ -1,3 +1,4 @@
-//! What operators and their tools see of the daemon itself.
+//! What operators see of the daemon itself: its log, and the bundle for whoever helps them.
 
+pub mod bundle;
 pub mod logging;

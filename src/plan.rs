@@ -14,4 +14,5 @@ pub mod offer;
 pub mod rebuild;
 pub mod script;
 pub mod service;
+pub mod setup;
 pub mod template;

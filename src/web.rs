@@ -28,6 +28,7 @@ mod api;
 mod asset;
 mod auth;
 mod boot;
+mod bundle;
 mod doctor;
 mod draft;
 mod entry;
@@ -49,7 +50,10 @@ mod view;
 #[cfg(test)]
 pub(crate) mod test;
 
-pub use auth::{ControlSocket, LocalUser, TlsTransport, adopt_old_access, setup_link};
+pub use auth::{
+    ControlSocket, LocalUser, TlsTransport, adopt_old_access, check_password, setup_link,
+};
+pub use bundle::Bundles;
 pub use doctor::Doctor;
 pub use operation::{Archive, Archives, GuestOperations, Operations, Site, Vitals};
 pub use problem::not_found;
@@ -91,6 +95,8 @@ pub struct WebParts {
     pub traffic: Traffic,
     /// Looks for what is wrong with LAN and installation.
     pub doctor: Arc<dyn Doctor>,
+    /// Gathers debug bundles.
+    pub bundles: Arc<dyn Bundles>,
     /// Numbers of the other parts, for metrics.
     pub meters: Arc<dyn metrics::Meters>,
     /// Ends event streams, so that a shutdown can drain.

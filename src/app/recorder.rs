@@ -16,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::tally::Stages;
 use crate::boot::rehearsal::Rehearsals;
 use crate::domain::boot::{BootFact, BootObservation, BootSink, ClientFacts};
 use crate::domain::event::{EventKind, Level, Subject};
@@ -47,8 +48,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(crate) struct Recorder {
     seen: Arc<Mutex<Seen>>,
+    stages: Arc<Stages>,
     over: Overruns,
     rehearsals: Rehearsals,
+}
+
+impl Recorder {
+    /// What it counts for metrics.
+    pub(crate) fn stages(&self) -> Arc<Stages> {
+        Arc::clone(&self.stages)
+    }
 }
 
 impl BootSink for Recorder {
@@ -56,6 +65,7 @@ impl BootSink for Recorder {
         if self.rehearsals.take(&observation) {
             return;
         }
+        self.stages.count(&observation);
         if !lock(&self.seen).add(observation) {
             self.over.met(Over::Observations);
         }
@@ -156,7 +166,7 @@ pub(crate) fn recorder(
         booting: HashMap::new(),
         over: over.clone(),
     };
-    (Recorder { seen, over, rehearsals }, writer)
+    (Recorder { seen, stages: Arc::default(), over, rehearsals }, writer)
 }
 
 impl Writer {

@@ -185,7 +185,12 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
         Command::Token(command) => command.call(),
         Command::Audit(audit) => audit.call(),
         Command::System(SystemCommand::Discovery) => Call::get("/api/system/discovery"),
-        Command::Serve | Command::Check { .. } | Command::Doctor(_) | Command::Db(_) => {
+        Command::Serve
+        | Command::Check { .. }
+        | Command::Doctor(_)
+        | Command::DebugBundle(_)
+        | Command::Setup(_)
+        | Command::Db(_) => {
             return Err(offline());
         }
     })

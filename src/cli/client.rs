@@ -163,6 +163,51 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Value, ClientError> {
+        let text = body.map(Value::to_string).unwrap_or_default();
+        let request = self.request(method, path, text)?;
+        let (parts, bytes) = self.exchange(request).await?;
+        answer(parts.status, &bytes)
+    }
+
+    /// Reads what is no JSON: a download.
+    pub(super) async fn fetch(&self, path: &str) -> Result<Vec<u8>, ClientError> {
+        let (parts, bytes) = self.exchange(self.request(Method::GET, path, String::new())?).await?;
+        match parts.status.is_success() {
+            true => Ok(bytes.to_vec()),
+            false => Err(answer(parts.status, &bytes).err().unwrap_or_else(|| {
+                ClientError::Broken(format!("the appliance answered {}", parts.status))
+            })),
+        }
+    }
+
+    /// Sends a form as a browser does; only a redirect tells that it was taken.
+    pub(super) async fn post_form(
+        &self,
+        path: &str,
+        fields: &[(&str, &str)],
+    ) -> Result<(), ClientError> {
+        let mut form = url::form_urlencoded::Serializer::new(String::new());
+        form.extend_pairs(fields);
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header(header::HOST, "ironhatch")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .body(Full::from(form.finish()))
+            .map_err(|e| ClientError::Usage(e.to_string()))?;
+        let (parts, _) = self.exchange(request).await?;
+        match parts.status.is_redirection() {
+            true => Ok(()),
+            false => Err(ClientError::Broken(format!("{path} answered {}", parts.status))),
+        }
+    }
+
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+    ) -> Result<Request<Full<Bytes>>, ClientError> {
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -175,11 +220,7 @@ impl Client {
         if let Some((cookie, token)) = &self.login {
             request = request.header(header::COOKIE, cookie).header("x-csrf-token", token);
         }
-        let text = body.map(Value::to_string).unwrap_or_default();
-        let request =
-            request.body(Full::from(text)).map_err(|e| ClientError::Usage(e.to_string()))?;
-        let (parts, bytes) = self.exchange(request).await?;
-        answer(parts.status, &bytes)
+        request.body(Full::from(body)).map_err(|e| ClientError::Usage(e.to_string()))
     }
 
     async fn exchange(

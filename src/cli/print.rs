@@ -241,7 +241,12 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
                 line(&format!("note: {}", problem.as_str().unwrap_or_default()));
             }
         }
-        Command::Serve | Command::Check { .. } | Command::Doctor(_) | Command::Db(_) => {}
+        Command::Serve
+        | Command::Check { .. }
+        | Command::Doctor(_)
+        | Command::DebugBundle(_)
+        | Command::Setup(_)
+        | Command::Db(_) => {}
     }
 }
 

@@ -3,6 +3,7 @@
 mod apps;
 mod pxe;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -22,6 +23,8 @@ struct Context<'a> {
     findings: &'a Findings,
     base: &'a Path,
     secrets: &'a dyn SecretSource,
+    /// Every secret that was resolved.
+    known: RefCell<Vec<Secret<String>>>,
 }
 
 pub(super) fn parse(
@@ -31,7 +34,7 @@ pub(super) fn parse(
 ) -> Result<(Config, Vec<Warning>), ConfigErrors> {
     let findings = Findings::of(path);
     let base = path.parent().unwrap_or(Path::new("."));
-    let context = Context { findings: &findings, base, secrets };
+    let context = Context { findings: &findings, base, secrets, known: RefCell::default() };
     let config = parse_document(path, text, &findings).and_then(|node| {
         let root = Section::root(&node, &findings)?;
         let config = whole(path, &root, &context);
@@ -81,6 +84,7 @@ fn whole(path: &Path, root: &Section<'_>, cx: &Context<'_>) -> Option<Config> {
         infrastructure,
         webhooks,
         apps,
+        known_secrets: cx.known.take(),
     })
 }
 
@@ -354,6 +358,7 @@ fn secret_value(
                     "the secret is written in the file itself; env:NAME or file:PATH keeps it out";
                 cx.findings.warn_at(&at, message);
             }
+            cx.known.borrow_mut().push(secret.clone());
             Some((at, secret))
         }
         Err(reason) => {

@@ -179,7 +179,7 @@ pub fn dump_file(database: &Path, out: &mut dyn std::io::Write) -> Result<(), St
 }
 
 /// Settings that hold hashes of secrets: not sealed, and still nobody's business in a support case.
-const HASHED: [&[u8]; 3] = [b"operator_password", b"setup_token", b"prometheus_token"];
+pub(super) const HASHED: [&[u8]; 3] = [b"operator_password", b"setup_token", b"prometheus_token"];
 
 /// Writes all records as JSON lines (`{"table","key","value"}`); sealed secrets, tokens, sessions and hashes are left out.
 ///

@@ -2,6 +2,7 @@
 
 use zeroize::Zeroizing;
 
+use super::backup::HASHED;
 use super::error::StoreError;
 use super::read::{Order, Read, end_of};
 use super::schema::Table;
@@ -21,6 +22,28 @@ pub trait SecretReads: Read {
             .and_then(|plain| String::from_utf8(plain.to_vec()).ok())
             .map(|plain| Some(Zeroizing::new(plain)))
             .ok_or_else(|| StoreError::Unseal { name: name.to_owned() })
+    }
+
+    /// Every secret that is stored, opened, and the hashes that settings hold: what must not leave the appliance. What was
+    /// sealed with another key is left out: nobody here can write it down.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    fn all_secrets(&self, key: &MasterKey) -> Result<Vec<Zeroizing<String>>, StoreError> {
+        let mut found = Vec::new();
+        for name in self.secret_names("")? {
+            match self.secret(key, &name) {
+                Ok(secret) => found.extend(secret),
+                Err(StoreError::Unseal { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        for setting in HASHED {
+            let value = self.get(Table::Settings, setting)?;
+            let text = value.and_then(|v| serde_json::from_slice::<String>(&v).ok());
+            found.extend(text.map(Zeroizing::new));
+        }
+        Ok(found)
     }
 
     /// Names of all stored secrets that begin with `prefix`.

@@ -74,7 +74,9 @@ pub(super) fn router() -> Router<WebState> {
         .route("/api/server-types", get(system::server_types))
         .route("/api/doctor", get(doctor::last).post(doctor::check))
         .route("/api/doctor/simulate", post(doctor::simulate))
+        .route("/api/debug-bundle", get(system::debug_bundle))
         .route("/api/limits", get(system::limits))
+        .route("/api/setup-link", post(system::setup_link))
         .route("/api/session", get(system::session))
         .route("/api/accounts", get(access::accounts).post(access::add_account))
         .route(

@@ -32,6 +32,7 @@ pub(super) mod token;
 
 pub use login::{adopt_old_access, setup_link};
 pub(super) use password::LoginGate;
+pub use password::check_rules as check_password;
 
 /// Marks a request that came over the control socket: file permission is its login. Only the listener of that socket
 /// may insert it.

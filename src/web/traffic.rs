@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{Request, State};
@@ -10,6 +12,7 @@ use axum::middleware::{self, Next};
 use axum::response::Response;
 
 use super::file::Way;
+use super::metrics::Spread;
 use crate::limits::over::{Over, Overruns};
 
 /// Who asks, by the path.
@@ -18,6 +21,8 @@ const WHO: [&str; 4] = ["machine", "api", "page", "asset"];
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 /// Which way the bytes went.
 const WAYS: [&str; 2] = ["hyper", "sendfile"];
+/// Bounds of the times of requests, in seconds. Pages should be there within 0.05.
+const TIMES: &[f64] = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0];
 
 /// Counters of the listeners. Clones share the same numbers.
 #[derive(Debug, Clone)]
@@ -29,6 +34,8 @@ pub struct Traffic {
 #[derive(Debug, Default)]
 struct Numbers {
     connections: AtomicUsize,
+    // Held for a few additions.
+    times: Mutex<[Option<Spread>; WHO.len()]>,
     requests: [[[AtomicU64; WAYS.len()]; CLASSES.len()]; WHO.len()],
     file_bytes: AtomicU64,
 }
@@ -76,6 +83,13 @@ impl Traffic {
         self.numbers.file_bytes.load(Ordering::Relaxed)
     }
 
+    /// How long answers took, by who asked.
+    pub(super) fn times(&self) -> impl Iterator<Item = (&'static str, Spread)> {
+        let times = self.numbers.times.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let none = || Spread::new(TIMES);
+        WHO.into_iter().zip(times.map(|spread| spread.unwrap_or_else(none)))
+    }
+
     /// All numbers of requests that are not zero.
     pub(super) fn requests(&self) -> Vec<Requests> {
         let mut found = Vec::new();
@@ -92,7 +106,7 @@ impl Traffic {
         found
     }
 
-    fn answered(&self, path: &str, way: Way, status: StatusCode) {
+    fn answered(&self, path: &str, way: Way, status: StatusCode, took: Duration) {
         let who = match path {
             p if is_of_machine(p) => 0,
             p if p.starts_with("/api/") || p == "/metrics" => 1,
@@ -105,6 +119,11 @@ impl Traffic {
         if let Some(count) = ways.and_then(|ways| ways.get(way)) {
             count.fetch_add(1, Ordering::Relaxed);
         }
+        let mut times = self.numbers.times.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(spread) = times.get_mut(who) {
+            spread.get_or_insert_with(|| Spread::new(TIMES)).add(took.as_secs_f64());
+        }
+        drop(times);
         match status {
             StatusCode::PAYLOAD_TOO_LARGE => self.over.met(Over::Body),
             StatusCode::REQUEST_TIMEOUT => self.over.met(Over::BodyTime),
@@ -129,14 +148,17 @@ pub fn counted(router: Router, traffic: Traffic) -> Router {
 async fn count(State(traffic): State<Traffic>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
     let way = request.extensions().get().copied().unwrap_or(Way::Body);
+    let began = Instant::now();
     let response = next.run(request).await;
-    traffic.answered(&path, way, response.status());
+    traffic.answered(&path, way, response.status(), began.elapsed());
     response
 }
 
 #[cfg(test)]
 mod test {
     use super::*;
+
+    const BRIEF: Duration = Duration::from_millis(7);
 
     fn traffic() -> Traffic {
         Traffic::new(Overruns::new(Arc::new(|| 7)))
@@ -145,12 +167,15 @@ mod test {
     #[test]
     fn requests_are_counted_by_who_status_and_way() {
         let traffic = traffic();
-        traffic.answered("/boot/0/linux26", Way::Handed, StatusCode::OK);
-        traffic.answered("/boot/0/linux26", Way::Handed, StatusCode::PARTIAL_CONTENT);
-        traffic.answered("/api/hosts/1/phone-home", Way::Body, StatusCode::FORBIDDEN);
-        traffic.answered("/api/hosts/1", Way::Body, StatusCode::OK);
-        traffic.answered("/assets/1/x", Way::Body, StatusCode::NOT_MODIFIED);
-        traffic.answered("/", Way::Body, StatusCode::INTERNAL_SERVER_ERROR);
+        traffic.answered("/boot/0/linux26", Way::Handed, StatusCode::OK, BRIEF);
+        traffic.answered("/boot/0/linux26", Way::Handed, StatusCode::PARTIAL_CONTENT, BRIEF);
+        traffic.answered("/api/hosts/1/phone-home", Way::Body, StatusCode::FORBIDDEN, BRIEF);
+        traffic.answered("/api/hosts/1", Way::Body, StatusCode::OK, BRIEF);
+        traffic.answered("/assets/1/x", Way::Body, StatusCode::NOT_MODIFIED, BRIEF);
+        traffic.answered("/", Way::Body, StatusCode::INTERNAL_SERVER_ERROR, BRIEF);
+        let (_, of_machines) = traffic.times().next().unwrap();
+        assert_eq!(of_machines.count(), 3);
+        assert_eq!(of_machines.buckets()[2], (0.01, 3));
         let label = |who, status, way| [("who", who), ("status", status), ("way", way)];
         assert_eq!(
             traffic.requests(),
@@ -174,10 +199,10 @@ mod test {
             ("/events", 503, Over::Streams),
         ] {
             assert_eq!(traffic.over().of(over).times, 0);
-            traffic.answered(path, Way::Body, StatusCode::from_u16(status).unwrap());
+            traffic.answered(path, Way::Body, StatusCode::from_u16(status).unwrap(), BRIEF);
             assert_eq!(traffic.over().of(over).times, 1, "{status}");
         }
-        traffic.answered("/", Way::Body, StatusCode::SERVICE_UNAVAILABLE);
+        traffic.answered("/", Way::Body, StatusCode::SERVICE_UNAVAILABLE, BRIEF);
         assert_eq!(traffic.over().of(Over::Streams).times, 1);
     }
 

@@ -108,6 +108,14 @@ impl web::metrics::Meters for NoMeters {
     }
 }
 
+struct NoBundles;
+
+impl web::Bundles for NoBundles {
+    fn make(&self, _: u32) -> BoxFuture<'_, Result<Vec<u8>, Refusal>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
+    }
+}
+
 /// Finds one taken port as often as it is asked.
 #[derive(Default)]
 struct OneFinding(std::sync::Mutex<Option<Arc<Report>>>);
@@ -150,6 +158,7 @@ async fn dashboard_with(
         public_url: format!("http://{address}"),
         traffic: web::Traffic::new(ironhatch::limits::over::Overruns::new(Arc::new(|| 0))),
         doctor: Arc::new(OneFinding::default()),
+        bundles: Arc::new(NoBundles),
         meters: Arc::new(NoMeters),
         cancel: cancel.clone(),
     }));

@@ -89,7 +89,8 @@ impl DhcpCounters {
         }
     }
 
-    pub(super) fn count_decision(&self, decision: &Decision) {
+    /// Counts what was decided about a packet.
+    pub(crate) fn count_decision(&self, decision: &Decision) {
         match decision {
             Decision::Silent(reason) => {
                 self.count(Counted::Silent);

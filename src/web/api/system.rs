@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde_json::json;
@@ -26,6 +26,34 @@ use crate::web::problem::Problem;
 
 pub(in crate::web) async fn health(State(web): State<WebState>) -> Response {
     ok(&json!({ "status": "ok", "version": web.parts.version }))
+}
+
+/// The link that sets the first password; `null` when one is set. Without a password only the control socket gets here.
+pub(in crate::web) async fn setup_link(State(web): State<WebState>, _: Operator) -> Answer {
+    let link = crate::web::setup_link(web.store(), &web.parts.public_url).await?;
+    Ok(ok(&json!({ "link": link })))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct BundleQuery {
+    hours: Option<u32>,
+}
+
+/// The debug bundle, as a download.
+pub(in crate::web) async fn debug_bundle(
+    State(web): State<WebState>,
+    _: Operator,
+    Query(query): Query<BundleQuery>,
+) -> Answer {
+    // At most a year.
+    let hours = query.hours.unwrap_or(24).clamp(1, 8_760);
+    let bytes = web.parts.bundles.make(hours).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/gzip"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"ironhatch-debug.tar.gz\""),
+    ];
+    Ok((headers, bytes).into_response())
 }
 
 /// Every limit, and how often those were met that are counted.

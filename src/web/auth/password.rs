@@ -133,7 +133,7 @@ impl LoginGate {
 }
 
 /// A password is long enough, and not one repeated character.
-pub(super) fn check_rules(password: &str) -> Result<(), Refusal> {
+pub fn check_rules(password: &str) -> Result<(), Refusal> {
     let refuse = |detail: String| {
         let hint = "Four random words make a good password.";
         Err(Refusal::new(RefusalKind::Unprocessable, detail, hint).about("password"))

@@ -2,11 +2,14 @@
 
 use axum::body::Body;
 use axum::http::Request;
+use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use tower::ServiceExt as _;
 
 use super::scene::Scene;
+use crate::domain::refusal::Refusal;
 use crate::limits::over::Over;
+use crate::web::Bundles;
 use crate::web::metrics::{Family, Kind, Meters};
 
 /// One number that stands still.
@@ -16,6 +19,15 @@ impl Meters for Still {
     fn read(&self) -> Vec<Family> {
         let values = [("offer", 3.0), ("a \"b\"\n", 1.0)];
         vec![Family::labelled("ironhatch_dhcp", "Packets", Kind::Counter, "what", values)]
+    }
+}
+
+/// A bundle of four bytes.
+pub(crate) struct NoBundle;
+
+impl Bundles for NoBundle {
+    fn make(&self, hours: u32) -> BoxFuture<'_, Result<Vec<u8>, Refusal>> {
+        Box::pin(std::future::ready(Ok(hours.to_be_bytes().to_vec())))
     }
 }
 
@@ -82,4 +94,15 @@ async fn a_limit_that_was_met_is_on_the_page_and_in_the_api_with_what_to_do() {
     assert!(
         rows.clone().any(|r| r["limit"] == "http.connections" && r["value"] == "4096 connections")
     );
+}
+
+#[tokio::test]
+async fn the_debug_bundle_is_a_download_for_operators() {
+    let scene = Scene::empty();
+    assert_eq!(status_and_text(&scene, "/api/debug-bundle", None).await.0, 401);
+    let answer = scene.get("/api/debug-bundle?hours=7").await;
+    assert_eq!((answer.status.as_u16(), answer.body.as_bytes()), (200, &[0, 0, 0, 7][..]));
+    assert_eq!(answer.header("content-type"), "application/gzip");
+    assert!(answer.header("content-disposition").starts_with("attachment"));
+    assert!(scene.get("/health").await.body.contains("href=\"/api/debug-bundle\""));
 }

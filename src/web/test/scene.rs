@@ -105,6 +105,7 @@ impl Scene {
             public_url: "http://192.0.2.10:8080".into(),
             traffic: traffic.clone(),
             doctor: Arc::new(super::doctor::Canned::default()),
+            bundles: Arc::new(super::limits::NoBundle),
             meters: Arc::new(super::limits::Still),
             cancel: cancel.clone(),
         });

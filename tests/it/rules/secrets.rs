@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::json;
 
+use crate::bundle::bundle;
 use crate::join::lab::story as in_namespace;
 use crate::rebuild::story::{Stage, World};
 use crate::support::machine::{Machine, http};
@@ -46,6 +47,9 @@ fn assert_told_nowhere(world: &World, job: &str, token: &str) {
         &format!("/jobs/{job}"),
     ] {
         replies += &world.daemon.page(path);
+    }
+    for (name, text) in bundle(&world.daemon.socket(), &dir.join("bundle.tar.gz")) {
+        replies += &format!("{name}\n{text}");
     }
     for text in PRIVATE.into_iter().chain([token]) {
         assert!(!replies.contains(text), "'{text}' is told");

@@ -95,6 +95,7 @@ impl Appliance {
             public_url: URL.to_owned(),
             traffic: Traffic::new(overruns()),
             doctor: Arc::new(NoDoctor),
+            bundles: Arc::new(NoBundles),
             meters: Arc::new(NoMeters),
             cancel: CancellationToken::new(),
         }))
@@ -257,5 +258,13 @@ struct NoMeters;
 impl Meters for NoMeters {
     fn read(&self) -> Vec<Family> {
         Vec::new()
+    }
+}
+
+struct NoBundles;
+
+impl web::Bundles for NoBundles {
+    fn make(&self, _: u32) -> BoxFuture<'_, Result<Vec<u8>, Refusal>> {
+        Box::pin(std::future::ready(Ok(Vec::new())))
     }
 }
