@@ -45,6 +45,7 @@ use crate::observe::logging::Recent;
 use crate::plan::lease::{Lease, PoolConfig};
 use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
 use crate::plan::script::{BootScript, ScriptUrl, Start};
+use crate::power::Switchboard;
 use crate::report::Reporter;
 use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
@@ -214,6 +215,7 @@ impl App {
             images,
             appliance: Appliance::read(),
             callbacks,
+            power: Switchboard::default(),
             apps,
         };
         let engine = Engine::new(store.clone(), context, stop.clone());

@@ -15,6 +15,7 @@ mod command;
 mod doctor;
 mod guest;
 mod node;
+mod power;
 mod print;
 mod setup;
 
@@ -25,6 +26,7 @@ pub use client::ClientError;
 pub use doctor::{Doctor, run_doctor};
 pub use guest::{GuestCommand, Target};
 pub use node::NodeCommand;
+pub use power::PowerCommand;
 pub use setup::{Setup, run_setup};
 
 /// Exit codes of every command.
@@ -274,6 +276,28 @@ pub enum HostCommand {
         #[arg(long)]
         wait: bool,
     },
+    /// Print all hosts as a file
+    #[command(after_help = "Example:\n  ironhatch host export --format csv > hosts.csv")]
+    Export {
+        /// csv or toml
+        #[arg(long, value_parser = ["csv", "toml"], default_value = "csv")]
+        format: String,
+    },
+    /// Register and change hosts as a file says: all of it or nothing
+    #[command(after_help = "Example:\n  ironhatch host import hosts.csv --dry-run")]
+    Import {
+        /// The file; its ending says its form
+        file: PathBuf,
+        /// csv or toml, when the ending does not say it
+        #[arg(long, value_parser = ["csv", "toml"])]
+        format: Option<String>,
+        /// Only tell what would change
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// See and switch a host's power
+    #[command(subcommand)]
+    Power(PowerCommand),
     /// Change a host
     Edit {
         /// Name or id

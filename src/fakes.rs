@@ -3,3 +3,4 @@
 pub mod clock;
 pub mod firmware;
 pub mod pve;
+pub mod redfish;

@@ -23,9 +23,11 @@ mod import;
 mod join;
 mod look;
 mod member_key;
+mod power;
 mod reach;
 mod rebuild;
 mod record;
+mod registration;
 mod request;
 mod runner;
 
@@ -35,4 +37,6 @@ pub use engine::{CallbackBase, Context, Engine, PinnedCertificate};
 pub use enroll::EnrollRequest;
 pub use guest::{Archive, Archives, Guests, Layer, Site, Vitals};
 pub use look::configured_member;
+pub use power::{NewPassword, POWER_SECRET, PowerAnswer, PowerChange};
+pub use registration::ImportMode;
 pub use request::{HostChange, ImportRequest, NewHost, RebuildRequest};

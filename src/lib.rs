@@ -20,6 +20,7 @@ pub mod node;
 pub mod observe;
 pub mod outbound;
 pub mod plan;
+pub mod power;
 pub mod proto;
 pub mod pve;
 pub mod report;

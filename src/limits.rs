@@ -12,6 +12,7 @@ pub mod iso;
 pub mod machine;
 pub mod operator;
 pub mod over;
+pub mod power;
 pub mod record;
 pub mod tftp;
 pub mod work;
@@ -54,6 +55,7 @@ pub fn parts() -> Vec<Part> {
         part("operator", "Operators and their browsers", operator::rows()),
         part("record", "What is written down", record::rows()),
         part("work", "Jobs, repositories and files", work::rows()),
+        part("power", "Switching machines", power::rows()),
         part("channel", "The root channel to nodes", channel::rows()),
     ]
 }

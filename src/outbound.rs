@@ -1,6 +1,7 @@
 //! HTTP(S) to the outside world: names resolved without libc, the machine's own CA store, ring as the only crypto library.
 //!
-//! Used by image downloads and by reporters. Connections to nodes with pinned certificates are not made here.
+//! Used by image downloads and by reporters. Connections to machines with pinned certificates are made where they are used;
+//! [`pinned`] says whom they trust.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -21,6 +22,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
 use rustls::{ClientConfig, RootCertStore};
+
+pub(crate) mod pinned;
 
 /// What an HTTP client of ours connects with.
 pub type Connector = HttpsConnector<HttpConnector<Names>>;

@@ -19,7 +19,6 @@ mod guest_change;
 mod pool;
 mod storage;
 mod task;
-mod tls;
 mod wire;
 
 use std::net::SocketAddr;

@@ -66,7 +66,7 @@ pub use read::{Read, Snapshot};
 pub use recover::{LAST_RESTORE, LastRestore, RESTORED, Restored, recover, restore};
 pub use schema::SCHEMA_VERSION;
 pub use seal::{MasterKey, MasterKeyError};
-pub use secret::{SecretReads, of_job};
+pub use secret::{SecretReads, of_host, of_job};
 pub use session::{Session, SessionReads};
 pub use setting::SettingReads;
 pub use sighting::SightingReads;

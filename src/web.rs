@@ -40,6 +40,7 @@ mod markdown;
 pub mod metrics;
 mod operation;
 mod page;
+mod power;
 mod problem;
 pub mod serve;
 mod stream;

@@ -1,5 +1,7 @@
 //! Arguments as requests of the API.
 
+use std::path::Path;
+
 use hyper::Method;
 use serde_json::{Map, Value, json};
 
@@ -88,6 +90,9 @@ fn host_call(command: &HostCommand) -> Result<Call, ClientError> {
             format!("/api/hosts/{}/rebuild", segment(host)),
             json!({ "image": image, "confirm": confirm, "replace_node": replace_node }),
         ),
+        HostCommand::Export { format } => Call::get(format!("/api/host-file?format={format}")),
+        HostCommand::Import { file, format, dry_run } => import(file, format.as_deref(), *dry_run)?,
+        HostCommand::Power(command) => command.call()?,
         HostCommand::Edit {
             host,
             mac,
@@ -124,6 +129,19 @@ fn host_call(command: &HostCommand) -> Result<Call, ClientError> {
             Call { method: Method::PATCH, path, body: Some(Value::Object(body)) }
         }
     })
+}
+
+fn import(file: &Path, format: Option<&str>, dry_run: bool) -> Result<Call, ClientError> {
+    let ending = file.extension().map(|e| e.to_string_lossy().to_lowercase());
+    let format =
+        format.or(ending.as_deref()).filter(|f| matches!(*f, "csv" | "toml")).ok_or_else(|| {
+            ClientError::Usage(
+                "the file's ending does not say its form; add --format csv or toml".to_owned(),
+            )
+        })?;
+    let text = std::fs::read_to_string(file)
+        .map_err(|e| ClientError::Usage(format!("{} cannot be read: {e}", file.display())))?;
+    Ok(Call::post("/api/host-file", json!({ "format": format, "text": text, "dry_run": dry_run })))
 }
 
 fn job_call(command: &JobCommand) -> Call {

@@ -62,13 +62,18 @@ The password is asked for, or read from IRONHATCH_NODE_PASSWORD. It is used once
     PrometheusToken,
 }
 
+/// The first line of standard input, without its end.
+pub(super) fn typed_line() -> std::io::Result<String> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line)?;
+    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
 /// The password of a node's root user: from standard input, from the environment, or asked for without echo.
 fn password(from_stdin: bool) -> Result<String, ClientError> {
     let unread = |e: std::io::Error| ClientError::Usage(format!("no password could be read: {e}"));
     let password = if from_stdin {
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map_err(unread)?;
-        line.trim_end_matches(['\r', '\n']).to_owned()
+        typed_line().map_err(unread)?
     } else if let Ok(password) = std::env::var(PASSWORD_VARIABLE) {
         password
     } else {

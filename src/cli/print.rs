@@ -5,7 +5,9 @@ use std::io::Write as _;
 use serde_json::Value;
 
 use super::client::ClientError;
-use super::{Command, DbCommand, HostCommand, ImageCommand, JobCommand, SightingCommand};
+use super::{
+    Command, DbCommand, HostCommand, ImageCommand, JobCommand, PowerCommand, SightingCommand,
+};
 
 pub(super) fn line(text: &str) {
     // `ironhatch job list | head` closes the pipe early.
@@ -126,6 +128,45 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
         }
         Command::Host(HostCommand::Boot { .. })
         | Command::Sighting(SightingCommand::Boot { .. }) => boot(value),
+        Command::Host(HostCommand::Export { .. }) => {
+            // As it is: a file, not a message.
+            let _ = write!(std::io::stdout(), "{}", value["text"].as_str().unwrap_or_default());
+        }
+        Command::Host(HostCommand::Import { dry_run, .. }) => {
+            list(
+                value,
+                "hosts",
+                &[
+                    ("ROW", "row"),
+                    ("HOST", "hostname"),
+                    ("BECOMES", "becomes"),
+                    ("CHANGES", "values"),
+                ],
+                "no host",
+            );
+            line(if *dry_run {
+                "nothing was changed: this was a look"
+            } else {
+                "done; nothing is armed by it"
+            });
+        }
+        Command::Host(HostCommand::Power(PowerCommand::Set(_))) => {
+            facts(value, &["hostname", "power.method.by", "power.boot_on_rebuild"]);
+        }
+        Command::Host(HostCommand::Power(PowerCommand::Show { .. })) => facts(
+            value,
+            &[
+                "power.method.by",
+                "power.method.address",
+                "power.method.user",
+                "power.method.fingerprint",
+                "power.method.mac",
+                "power.method.directed",
+                "power.boot_on_rebuild",
+                "has_password",
+            ],
+        ),
+        Command::Host(HostCommand::Power(_)) => facts(value, &["state", "said", "untrusted"]),
         Command::Host(_) => facts(
             value,
             &[

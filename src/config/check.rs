@@ -166,6 +166,7 @@ fn specimen_hosts(server_type: &ServerType) -> Vec<Host> {
         ssh_host_keys: Vec::new(),
         inventory: Inventory { serial: Some("SPECIMEN1".to_owned()), ..Inventory::default() },
         boot: BootProfile::default(),
+        power: Default::default(),
         created: Timestamp(0),
     };
     if server_type.boot_disk != DiskSelection::PerHost {

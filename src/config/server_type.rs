@@ -8,7 +8,7 @@ use super::document::{Node, Value};
 use super::problem::Problem;
 use super::read::{Findings, Located, Section, parse as parse_document, show};
 use crate::domain::id::{Hostname, ServerTypeName};
-use crate::domain::server_type::{DiskSelection, ServerType};
+use crate::domain::server_type::{DiskSelection, Matching, ServerType};
 use crate::plan::answer::{DiskChoice, Layer, check_nic, layer};
 
 /// Validated server types by name.
@@ -146,6 +146,8 @@ fn server_type(
         }
         memory
     });
+    let boot_on_rebuild = section.boolean("boot_on_rebuild").is_some_and(|b| b.value);
+    let matching = matching(&section, findings);
     let labels = labels(&section, findings);
     let answer = answer(&section, findings);
     section.finish();
@@ -161,6 +163,8 @@ fn server_type(
         answer_template: template.map_or_else(|| DEFAULT_TEMPLATE.to_owned(), |t| t.value),
         answer,
         min_memory_mib,
+        matching,
+        boot_on_rebuild,
         labels,
     })
 }
@@ -276,6 +280,78 @@ fn pools(section: &Section<'_>, findings: &Findings) -> Vec<String> {
         }
     }
     pools
+}
+
+/// `[match]`: at least one property of the hardware, or every machine would be of this type.
+fn matching(section: &Section<'_>, findings: &Findings) -> Option<Matching> {
+    let table = section.section("match")?;
+    let text = |key| {
+        let given = table.filled(key)?;
+        let legal = given.value.len() <= 100 && !given.value.chars().any(char::is_control);
+        if !legal {
+            findings.wrong_at(&given, "at most 100 characters on one line are expected");
+        } else if given.value.chars().all(|c| c == '*') {
+            findings.wrong_at(&given, "matches every machine; leave it out instead");
+        }
+        Some(given.value)
+    };
+    let mut ouis = Vec::new();
+    for oui in table.strings("oui").unwrap_or_default() {
+        match parse_oui(&oui.value) {
+            Some(parsed) if ouis.contains(&parsed) => {
+                findings.wrong_at(&oui, format!("\"{}\" is listed twice", show(&oui.value)));
+            }
+            Some(parsed) => ouis.push(parsed),
+            None => {
+                let message = format!(
+                    "\"{}\" is not the first half of a MAC address, as in \"52:54:00\"",
+                    show(&oui.value)
+                );
+                findings.wrong_at(&oui, message);
+            }
+        }
+    }
+    let memory = |key| {
+        let given = table.integer(key)?;
+        let memory = u64::try_from(given.value).ok().filter(|m| (1..=64 * 1024 * 1024).contains(m));
+        if memory.is_none() {
+            findings.wrong_at(&given, format!("{} is not an amount of memory in MiB", given.value));
+        }
+        memory.map(|memory| (given, memory))
+    };
+    let (least, most) = (memory("min_memory_mib"), memory("max_memory_mib"));
+    if let (Some((_, least)), Some((at, most))) = (&least, &most)
+        && least > most
+    {
+        findings.wrong_at(at, format!("is less than min_memory_mib = {least}: no machine fits"));
+    }
+    let register = table.boolean("register").is_some_and(|r| r.value);
+    let matching = Matching {
+        vendor: text("vendor"),
+        product: text("product"),
+        ouis,
+        min_memory_mib: least.map(|(_, memory)| memory),
+        max_memory_mib: most.map(|(_, memory)| memory),
+        register,
+    };
+    if (Matching { register: false, ..matching.clone() }) == Matching::default()
+        && findings.is_clean()
+    {
+        let message =
+            "names no property, so every machine would match; name vendor, product, oui or memory";
+        findings.wrong(&section.path("match"), table.place(), message);
+    }
+    table.finish();
+    Some(matching)
+}
+
+fn parse_oui(text: &str) -> Option<[u8; 3]> {
+    let digits: String = text.trim().chars().filter(|c| !matches!(c, ':' | '-')).collect();
+    if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    let [_, a, b, c] = u32::from_str_radix(&digits, 16).ok()?.to_be_bytes();
+    Some([a, b, c])
 }
 
 fn labels(section: &Section<'_>, findings: &Findings) -> BTreeMap<String, String> {

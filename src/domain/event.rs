@@ -74,6 +74,8 @@ pub enum EventKind {
         /// After.
         to: HostState,
     },
+    /// A host's machine was switched by its power method.
+    PowerSwitched,
     /// A machine asked for something that was refused.
     Refused,
     /// A job was queued.

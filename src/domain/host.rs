@@ -21,6 +21,7 @@ use super::id::{HostId, Hostname, JobId, ServerTypeName};
 use super::identity::DmiUuid;
 use super::inventory::Inventory;
 use super::mac::Mac;
+use super::power::Power;
 use super::server_type::DiskSelection;
 use super::time::Timestamp;
 
@@ -62,6 +63,9 @@ pub struct Host {
     /// How its firmware wants to be spoken to.
     #[serde(default)]
     pub boot: BootProfile,
+    /// How it is switched on and off.
+    #[serde(default)]
+    pub power: Power,
     /// When it was registered.
     pub created: Timestamp,
 }

@@ -31,8 +31,32 @@ pub struct ServerType {
     pub answer: serde_json::Map<String, serde_json::Value>,
     /// Least memory of hosts of this type in MiB, when it was said.
     pub min_memory_mib: Option<u64>,
+    /// Which machines are of this type, and whether they are registered by themselves.
+    #[serde(default)]
+    pub matching: Option<Matching>,
+    /// A rebuild boots the machine by itself, where it has a power method.
+    #[serde(default)]
+    pub boot_on_rebuild: bool,
     /// Free labels, handed to reporters.
     pub labels: BTreeMap<String, String>,
+}
+
+/// `[match]`: what a machine says of itself when it is of this type. All that is named must fit.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Matching {
+    /// Manufacturer; `*` stands for any text, capitals do not matter.
+    pub vendor: Option<String>,
+    /// Product name, in the same way.
+    pub product: Option<String>,
+    /// First three bytes of the address that it boots from; one of them.
+    pub ouis: Vec<[u8; 3]>,
+    /// Least memory in MiB.
+    pub min_memory_mib: Option<u64>,
+    /// Most memory in MiB.
+    pub max_memory_mib: Option<u64>,
+    /// Machines that fit are registered by themselves. They are never armed by it.
+    pub register: bool,
 }
 
 /// Exactly one property with exact values: what `plan::answer` turns into `disk-list` or `filter`.

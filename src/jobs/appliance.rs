@@ -116,6 +116,7 @@ mod test {
             ssh_host_keys: vec![],
             inventory: Default::default(),
             boot: Default::default(),
+            power: Default::default(),
             created: Timestamp(0),
         }
     }

@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::engine::Engine;
+use super::registration::by_rule;
 use super::{check, end};
 use crate::config::{Config, UnknownPolicy};
 use crate::domain::event::Level;
@@ -143,6 +144,9 @@ impl Engine {
         let enroll = pxe.is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
         let arguments = pxe.map(|pxe| pxe.kernel_arguments.clone()).unwrap_or_default();
         let strangers = Arc::clone(&self.inner.strangers);
+        let registrations = Arc::clone(&self.inner.registrations);
+        let types = self.context().types.borrow().clone();
+        let appliance = self.context().appliance.clone();
         let over = self.context().over.clone();
         self.store()
             .write(move |tx| {
@@ -152,7 +156,15 @@ impl Engine {
                 let Some(mut host) = tx.host_by_mac(request.mac)? else {
                     let known = tx.sighting(request.mac)?.is_some();
                     if enroll && (known || strangers.admits(tx.now())) {
-                        note_sighting(tx, &request)?;
+                        let seen = note_sighting(tx, &request)?;
+                        if let Some(host) = by_rule(tx, &types, &appliance, &registrations, &seen)?
+                        {
+                            let host = host.hostname;
+                            let reason = format!(
+                                "{host} was registered by rule; no rebuild is waiting for it"
+                            );
+                            return Ok(BootDecision::Local { host, reason });
+                        }
                     } else if enroll {
                         over.met(Over::Strangers);
                     }
@@ -398,7 +410,7 @@ pub(super) fn open_token(tx: &Tx<'_, '_>, job: &Job) -> Result<Option<InstallTok
     Ok(tx.open_secret(&name)?.and_then(|text| text.parse().ok()))
 }
 
-fn note_sighting(tx: &mut Tx<'_, '_>, request: &ScriptRequest) -> Result<(), Refusal> {
+fn note_sighting(tx: &mut Tx<'_, '_>, request: &ScriptRequest) -> Result<Sighting, Refusal> {
     let now = tx.now();
     let mut sighting =
         tx.sighting(request.mac)?.unwrap_or_else(|| Sighting::first_heard(request.mac, now));
@@ -421,5 +433,5 @@ fn note_sighting(tx: &mut Tx<'_, '_>, request: &ScriptRequest) -> Result<(), Ref
             ),
         })?;
     }
-    Ok(())
+    Ok(sighting)
 }

@@ -22,29 +22,39 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, OpenImage};
 use crate::limits::over::Overruns;
-use crate::limits::record::STRANGERS_PER_SECOND;
+use crate::limits::record::{REGISTRATIONS_PER_HOUR, STRANGERS_PER_SECOND};
 use crate::limits::work::IMPORTS_AT_ONCE;
 use crate::node::ClusterLocks;
+use crate::power::Switchboard;
 use crate::store::{JobReads as _, Store};
 
 /// Pauses of a driver that met an error of the database: they double from the first to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Counts the new strangers of the current second.
-#[derive(Debug, Default)]
-pub(super) struct Strangers(Mutex<(i64, u32)>);
+/// Lets so many through in each period.
+#[derive(Debug)]
+pub(super) struct Gate {
+    period_ms: i64,
+    most: u32,
+    seen: Mutex<(i64, u32)>,
+}
 
-impl Strangers {
-    /// Whether one more may become known now.
+impl Gate {
+    fn new(period: Duration, most: u32) -> Arc<Self> {
+        let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX).max(1);
+        Arc::new(Self { period_ms, most, seen: Mutex::new((0, 0)) })
+    }
+
+    /// Whether one more may pass now.
     pub(super) fn admits(&self, now: Timestamp) -> bool {
-        let mut window = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let second = now.0.div_euclid(1000);
-        if window.0 != second {
-            *window = (second, 0);
+        let mut window = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let period = now.0.div_euclid(self.period_ms);
+        if window.0 != period {
+            *window = (period, 0);
         }
-        window.1 += 1;
-        window.1 <= STRANGERS_PER_SECOND
+        window.1 = window.1.saturating_add(1);
+        window.1 <= self.most
     }
 }
 
@@ -63,6 +73,8 @@ pub struct Context {
     pub appliance: Appliance,
     /// Where installers and installed systems call back.
     pub callbacks: CallbackBase,
+    /// Switches machines.
+    pub power: Switchboard,
     /// The app layer; `None`: switched off.
     pub apps: Option<Arc<Layer>>,
 }
@@ -98,7 +110,10 @@ pub(super) struct Inner {
     pub(super) context: Context,
     pub(super) cluster_locks: ClusterLocks,
     pub(super) imports: Semaphore,
-    pub(super) strangers: Arc<Strangers>,
+    /// New strangers.
+    pub(super) strangers: Arc<Gate>,
+    /// Machines that are registered by rule.
+    pub(super) registrations: Arc<Gate>,
     wakers: Mutex<HashMap<JobId, Arc<Notify>>>,
     open_images: Mutex<HashMap<ImageId, Arc<OpenImage>>>,
     tracker: TaskTracker,
@@ -121,7 +136,8 @@ impl Engine {
                 context,
                 cluster_locks: ClusterLocks::default(),
                 imports: Semaphore::new(IMPORTS_AT_ONCE),
-                strangers: Arc::default(),
+                strangers: Gate::new(Duration::from_secs(1), STRANGERS_PER_SECOND),
+                registrations: Gate::new(Duration::from_hours(1), REGISTRATIONS_PER_HOUR),
                 wakers: Mutex::new(HashMap::new()),
                 open_images: Mutex::new(HashMap::new()),
                 tracker: TaskTracker::new(),

@@ -472,7 +472,9 @@ async fn settle_steps(engine: &Engine, id: JobId, host: HostId) -> Result<Option
             tx.move_host(&mut host, HostEvent::JoinStarted, &message)?.map_err(|denied| {
                 Refusal::new(RefusalKind::Conflict, denied.to_string(), "").because_of(Some(id))
             })?;
-            let planned = plan::steps(steps(kind), extras);
+            // The machine was booted long ago: what its power settings say now is of no account.
+            let power = job.step(plan::step::POWER).is_some();
+            let planned = plan::steps(steps(kind), plan::Extras { power, ..extras });
             let same = planned.len() == job.steps.len()
                 && planned.iter().zip(&job.steps).all(|(a, b)| a.id == b.id);
             if begun || same {

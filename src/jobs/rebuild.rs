@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::engine::Engine;
 use super::guest::stack;
 use super::runner::{self, Policy, StepDone, StepFailure, Steps};
-use super::{check, end, enroll, join};
+use super::{check, end, enroll, join, power};
 use crate::domain::host::{Failure, Host, HostEvent};
 use crate::domain::id::{JobId, StepId};
 use crate::domain::job::{Job, JobStatus, Step, StepStatus, Work};
@@ -36,6 +36,7 @@ pub(super) async fn steps(engine: &Engine, host: &Host) -> Result<Vec<Step>, Ref
 /// What the configuration adds to a rebuild of this host.
 pub(super) fn extras(engine: &Engine, host: &Host) -> Extras {
     Extras {
+        power: power::is_asked_for(engine, host),
         enroll: engine.context().apps.is_some(),
         stack: !stack::entries(engine, host).is_empty(),
     }
@@ -201,6 +202,7 @@ async fn run(
     match step.as_str() {
         step::PREFLIGHT => check::preflight(engine, job, host).await.map(StepDone::Done),
         step::ARM => arm(engine, job.id).await,
+        step::POWER => power::boot(engine, job, host).await,
         step::ENROLL => enroll::of_rebuild(engine, job, host).await,
         step::KEYS => destroy_key(engine, job.id).await,
         step::REPORT => mark_ready(engine, job.id).await,

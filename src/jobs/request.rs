@@ -11,6 +11,7 @@ use crate::domain::host::{Host, HostOverrides, HostState};
 use crate::domain::id::{HostId, Hostname, ImageId, JobId, ServerTypeName};
 use crate::domain::job::{ImportImage, Job, JobStatus, Rebuild, Step, Work};
 use crate::domain::mac::Mac;
+use crate::domain::power::Power;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::store::{
     HostReads as _, ImageReads as _, JobReads as _, NewEvent, SightingReads as _, Tx,
@@ -68,7 +69,7 @@ fn refuse(kind: RefusalKind, detail: impl Into<String>, hint: &str) -> Refusal {
     Refusal::new(kind, detail, hint)
 }
 
-fn no_such_host() -> Refusal {
+pub(super) fn no_such_host() -> Refusal {
     refuse(RefusalKind::NotFound, "there is no such host", "look at the list of hosts")
 }
 
@@ -80,33 +81,7 @@ impl Engine {
     pub async fn register_host(&self, new: NewHost) -> Result<Host, Refusal> {
         self.known_type(&new.server_type)?;
         let macs = distinct(new.macs)?;
-        self.store()
-            .write(move |tx| {
-                let mut host = Host {
-                    id: HostId(Uuid::now_v7()),
-                    hostname: new.hostname,
-                    macs,
-                    uuid: None,
-                    server_type: new.server_type,
-                    overrides: new.overrides,
-                    state: HostState::Registered,
-                    state_since: tx.now(),
-                    failure: None,
-                    active_job: None,
-                    address: None,
-                    is_member: false,
-                    ssh_host_keys: Vec::new(),
-                    inventory: Default::default(),
-                    boot: BootProfile::default(),
-                    created: tx.now(),
-                };
-                adopt_sightings(tx, &mut host)?;
-                tx.save_host(&host)?;
-                let message = format!("{} was registered as {}", host.hostname, host.server_type);
-                emit(tx, &host, EventKind::HostRegistered, message)?;
-                Ok(host)
-            })
-            .await
+        self.store().write(move |tx| register(tx, NewHost { macs, ..new }, "")).await
     }
 
     /// Changes a host that no rebuild is running for.
@@ -161,6 +136,7 @@ impl Engine {
                 let host = tx.host(id)?.ok_or_else(no_such_host)?;
                 refuse_busy(&host, "delete")?;
                 tx.delete_host(&host);
+                tx.delete_host_secrets(id)?;
                 for mac in &host.macs {
                     tx.delete_boot_log(*mac)?;
                 }
@@ -435,8 +411,37 @@ fn distinct(macs: Vec<Mac>) -> Result<Vec<Mac>, Refusal> {
     Ok(seen)
 }
 
+/// Writes a new host, which is armed by nobody yet; `how` it came to be, beyond an operator's form.
+pub(super) fn register(tx: &mut Tx<'_, '_>, new: NewHost, how: &str) -> Result<Host, Refusal> {
+    let mut host = Host {
+        id: HostId(Uuid::now_v7()),
+        hostname: new.hostname,
+        macs: new.macs,
+        uuid: None,
+        server_type: new.server_type,
+        overrides: new.overrides,
+        state: HostState::Registered,
+        state_since: tx.now(),
+        failure: None,
+        active_job: None,
+        address: None,
+        is_member: false,
+        ssh_host_keys: Vec::new(),
+        inventory: Default::default(),
+        boot: BootProfile::default(),
+        power: Power::default(),
+        created: tx.now(),
+    };
+    adopt_sightings(tx, &mut host)?;
+    tx.save_host(&host)?;
+    let how = if how.is_empty() { String::new() } else { format!(" {how}") };
+    let message = format!("{} was registered as {}{how}", host.hostname, host.server_type);
+    emit(tx, &host, EventKind::HostRegistered, message)?;
+    Ok(host)
+}
+
 /// What was heard of the host's MACs becomes the host's own.
-fn adopt_sightings(tx: &mut Tx<'_, '_>, host: &mut Host) -> Result<(), Refusal> {
+pub(super) fn adopt_sightings(tx: &mut Tx<'_, '_>, host: &mut Host) -> Result<(), Refusal> {
     for mac in host.macs.clone() {
         if let Some(sighting) = tx.sighting(mac)? {
             host.uuid = host.uuid.or(sighting.inventory.uuid);
@@ -447,7 +452,12 @@ fn adopt_sightings(tx: &mut Tx<'_, '_>, host: &mut Host) -> Result<(), Refusal> 
     Ok(())
 }
 
-fn emit(tx: &mut Tx<'_, '_>, host: &Host, kind: EventKind, message: String) -> Result<(), Refusal> {
+pub(super) fn emit(
+    tx: &mut Tx<'_, '_>,
+    host: &Host,
+    kind: EventKind,
+    message: String,
+) -> Result<(), Refusal> {
     let subject = Subject { host: Some(host.id), ..Subject::default() };
     tx.emit(NewEvent { level: Level::Info, subject, kind, message })?;
     Ok(())

@@ -11,6 +11,9 @@ super::limits! {
     REMEMBERED_ADDRESSES: usize = 4096, "addresses";
     /// New machines per second that a request may make known: forged MACs must not push out the real ones.
     STRANGERS_PER_SECOND: u32 = 16, "machines";
+    /// Machines that are registered by rule within an hour: more than are racked, and forged MACs with the right words do not
+    /// fill the list of hosts.
+    REGISTRATIONS_PER_HOUR: u32 = 64, "machines";
     /// Sightings kept at most: a flood of forged MACs must not fill the disk. The oldest that nobody dismissed goes first.
     SIGHTINGS: usize = 1000, "machines";
     /// Entries kept per machine: some hundred boots of a machine that retries for ever.

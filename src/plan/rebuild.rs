@@ -18,6 +18,8 @@ pub mod step {
     pub const PREFLIGHT: &str = "preflight";
     /// Token and ephemeral key are made, the host is armed.
     pub const ARM: &str = "arm";
+    /// The machine is switched on by its power method.
+    pub const POWER: &str = "power";
     /// The machine boots from the network.
     pub const BOOT: &str = "boot";
     /// The installer fetches its answer.
@@ -66,6 +68,8 @@ pub enum Next {
 /// What a rebuild does beyond making a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Extras {
+    /// The machine is booted by its power method.
+    pub power: bool,
     /// The app layer is on: the node is enrolled.
     pub enroll: bool,
     /// Apps come with the server type.
@@ -86,11 +90,17 @@ pub fn steps(join: Vec<(StepId, String, StepClass)>, extras: Extras) -> Vec<Step
             "Make the install token and the ephemeral key, arm the host",
             StepClass::SafeToRepeat,
         ),
+    ];
+    if extras.power {
+        // Looks first: a machine that boots already is left alone.
+        all.push(own(step::POWER, "Boot the machine by its power method", StepClass::Inspect));
+    }
+    all.extend([
         own(step::BOOT, "Machine boots from the network", StepClass::Wait),
         own(step::ANSWER, "Installer starts and fetches its answer", StepClass::Wait),
         own(step::INSTALL, "Installer writes the disk", StepClass::Wait),
         own(step::FIRST_BOOT, "Installed system starts and calls back", StepClass::Wait),
-    ];
+    ]);
     all.extend(join);
     if extras.enroll {
         all.push(own(

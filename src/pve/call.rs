@@ -11,8 +11,9 @@ use zeroize::Zeroize as _;
 
 use super::error::{Call, PveError};
 use super::wire::{self, Answer, Failure};
-use super::{ApiToken, Cluster, Member, tls};
+use super::{ApiToken, Cluster, Member};
 use crate::domain::fault::ErrorClass;
+use crate::domain::fingerprint::Fingerprint;
 use crate::domain::id::NodeName;
 use crate::domain::vmid::Vmid;
 use crate::proto::pve::{Complaint, Upid, encode};
@@ -233,8 +234,8 @@ impl Cluster {
             }),
             Err(Failure::Certificate { seen }) => Try::Next(PveError::Certificate {
                 member: member.name.clone(),
-                seen: tls::colons(&seen),
-                expected: tls::colons(&member.fingerprint),
+                seen: Fingerprint(seen).to_string(),
+                expected: Fingerprint(member.fingerprint).to_string(),
             }),
             Err(Failure::Lost(message)) => lost(ask, ask.call(member, None), message),
             Err(Failure::TooLong) => {

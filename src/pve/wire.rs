@@ -17,8 +17,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::tls;
 use super::{Inner, Member};
+use crate::outbound::pinned;
 
 /// What a member answered.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ async fn drive(
 }
 
 async fn connect(inner: &Inner, member: &Member) -> Result<TlsStream<TcpStream>, Failure> {
-    let (config, seen) = tls::config(&inner.provider, member.fingerprint)
+    let (config, seen) = pinned::config(&inner.provider, member.fingerprint)
         .map_err(|e| Failure::NotSent(e.to_string()))?;
     let limit = inner.limits.connect;
     let connecting = async {

@@ -8,7 +8,7 @@ use super::read::{Order, Read, end_of};
 use super::schema::Table;
 use super::seal::MasterKey;
 use super::tx::Tx;
-use crate::domain::id::JobId;
+use crate::domain::id::{HostId, JobId};
 
 /// Typed reads of secrets.
 pub trait SecretReads: Read {
@@ -66,6 +66,12 @@ pub fn of_job(job: JobId, what: &str) -> String {
     format!("job/{job}/{what}")
 }
 
+/// Name of a secret that belongs to one host and goes with it.
+#[must_use]
+pub fn of_host(host: HostId, what: &str) -> String {
+    format!("host/{host}/{what}")
+}
+
 impl Tx<'_, '_> {
     /// Seals and stores a secret.
     pub fn put_secret(&mut self, name: &str, plain: &str) {
@@ -92,6 +98,17 @@ impl Tx<'_, '_> {
     /// When the database cannot be read.
     pub fn delete_job_secrets(&mut self, job: JobId) -> Result<(), StoreError> {
         for name in self.secret_names(&of_job(job, ""))? {
+            self.delete_secret(&name);
+        }
+        Ok(())
+    }
+
+    /// Destroys everything secret that belonged to a host.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn delete_host_secrets(&mut self, host: HostId) -> Result<(), StoreError> {
+        for name in self.secret_names(&of_host(host, ""))? {
             self.delete_secret(&name);
         }
         Ok(())

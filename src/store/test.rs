@@ -42,6 +42,7 @@ fn host(n: u8) -> Host {
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),
+        power: Default::default(),
         created: Timestamp(0),
     }
 }

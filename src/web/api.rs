@@ -20,15 +20,19 @@ mod guest;
 mod host;
 mod job;
 mod node;
+mod power;
+mod roster;
 mod system;
 
 /// Routes that need an operator.
 pub(super) fn router() -> Router<WebState> {
     Router::new()
         .route("/api/hosts", get(host::list).post(host::register))
+        .route("/api/host-file", get(roster::export).post(roster::import))
         .route("/api/hosts/{id}", get(host::show).patch(host::change).delete(host::delete))
         .route("/api/hosts/{id}/boot", get(host::boot))
         .route("/api/hosts/{id}/rebuild", post(host::rebuild))
+        .route("/api/hosts/{id}/power", get(power::show).put(power::change).post(power::switch))
         .route("/api/jobs", get(job::list))
         .route("/api/jobs/{id}", get(job::show))
         .route("/api/jobs/{id}/logs", get(job::logs))

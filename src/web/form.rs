@@ -1,18 +1,14 @@
 //! What operators type about a host, parsed into typed values; pages and API share it, so they share its words.
 
-use std::net::Ipv4Addr;
-
-use ipnet::Ipv4Net;
 use serde::Deserialize;
 
 use crate::domain::boot::{BootProfile, BootProgram, OfferForm};
-use crate::domain::host::{Host, HostOverrides, StaticNetwork};
-use crate::domain::id::{Hostname, ServerTypeName};
+use crate::domain::host::{Host, HostOverrides};
 use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::server_type::DiskSelection;
 use crate::jobs::{HostChange, NewHost};
-use crate::limits::operator::MOST_MACS;
+pub(super) use crate::plan::host_text::{hostname, macs, network, server_type};
 
 /// A host's form as it was typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -34,75 +30,8 @@ pub(super) struct HostForm {
     pub(super) forget_uuid: Option<String>,
 }
 
-/// A value that breaks a rule, beside its field.
 fn refuse(field: &'static str, detail: impl ToString, hint: &str) -> Refusal {
     Refusal::new(RefusalKind::Unprocessable, detail.to_string(), hint).about(field)
-}
-
-/// Parses a host's name.
-pub(super) fn hostname(text: &str) -> Result<Hostname, Refusal> {
-    text.trim().parse().map_err(|e| refuse("hostname", e, "It becomes the node's name."))
-}
-
-/// Parses a server type's name.
-pub(super) fn server_type(text: &str) -> Result<ServerTypeName, Refusal> {
-    let hint = "Choose one of the server types.";
-    text.trim().parse().map_err(|e| refuse("server_type", e, hint))
-}
-
-/// Parses hardware addresses; at least one, none twice.
-pub(super) fn macs<'a>(texts: impl IntoIterator<Item = &'a str>) -> Result<Vec<Mac>, Refusal> {
-    let mut macs: Vec<Mac> = Vec::new();
-    for text in texts.into_iter().map(str::trim).filter(|t| !t.is_empty()) {
-        let hint = "One address per line; the one it boots from first.";
-        let mac = text.parse().map_err(|e| refuse("macs", e, hint))?;
-        if macs.contains(&mac) {
-            return Err(refuse("macs", format!("The address {mac} is given twice."), hint));
-        }
-        macs.push(mac);
-    }
-    match macs.len() {
-        0 => Err(refuse(
-            "macs",
-            "A host needs at least one MAC address.",
-            "The firmware shows it while it boots from the network.",
-        )),
-        n if n > MOST_MACS => {
-            let detail = format!("{n} addresses are given; {MOST_MACS} are the most.");
-            Err(refuse("macs", detail, "Name only those it may boot from."))
-        }
-        _ => Ok(macs),
-    }
-}
-
-/// Parses a fixed network; `None` when all three parts are empty.
-pub(super) fn network(
-    cidr: &str,
-    gateway: &str,
-    dns: &str,
-) -> Result<Option<StaticNetwork>, Refusal> {
-    let (cidr, gateway, dns) = (cidr.trim(), gateway.trim(), dns.trim());
-    if cidr.is_empty() && gateway.is_empty() && dns.is_empty() {
-        return Ok(None);
-    }
-    let net: Ipv4Net = cidr.parse().map_err(|_| {
-        let detail = format!("'{}' is not an address with its prefix.", short(cidr));
-        refuse("cidr", detail, "Write it as 192.0.2.21/24, or leave all three fields empty.")
-    })?;
-    let address = |field, text: &str| {
-        text.parse::<Ipv4Addr>().map_err(|_| {
-            let detail = format!("'{}' is not an IPv4 address.", short(text));
-            refuse(field, detail, "A fixed network needs address, gateway and DNS server.")
-        })
-    };
-    let gateway = address("gateway", gateway)?;
-    let dns = address("dns", dns)?;
-    if !net.contains(&gateway) || gateway == net.addr() {
-        let detail =
-            format!("The gateway {gateway} is not another address inside {}.", net.trunc());
-        return Err(refuse("gateway", detail, "The installer needs a gateway on its own link."));
-    }
-    Ok(Some(StaticNetwork { cidr: net.to_string(), gateway, dns }))
 }
 
 fn short(text: &str) -> String {
@@ -245,14 +174,6 @@ fn keep<T>(parsed: Result<T, Refusal>, wrong: &mut Vec<Refusal>) -> Option<T> {
     parsed.map_err(|refusal| wrong.push(refusal)).ok()
 }
 
-/// The first free name with this prefix: `pve3` when `pve1` and `pve2` exist.
-pub(super) fn next_name(prefix: &str, taken: &[Hostname]) -> String {
-    (1..=taken.len() + 1)
-        .map(|n| format!("{prefix}{n}"))
-        .find(|name| !taken.iter().any(|t| t.as_str() == name))
-        .unwrap_or_default()
-}
-
 #[cfg(test)]
 mod test {
     use super::*;
@@ -295,14 +216,6 @@ mod test {
         assert_eq!(bad.field, Some("gateway"));
         assert!(network("192.0.2.21/24", "192.0.2.1", "9.9.9.9").unwrap().is_some());
         assert_eq!(network("", " ", ""), Ok(None));
-    }
-
-    #[test]
-    fn proposed_names_fill_gaps() {
-        let taken: Vec<Hostname> =
-            ["pve1", "pve3", "other"].iter().map(|n| n.parse().unwrap()).collect();
-        assert_eq!(next_name("pve", &taken), "pve2");
-        assert_eq!(next_name("gpu", &taken), "gpu1");
     }
 
     #[test]

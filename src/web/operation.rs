@@ -4,11 +4,17 @@ mod guest;
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::form::Declined;
 use crate::domain::host::Host;
 use crate::domain::id::{HostId, ImageId, JobId};
 use crate::domain::mac::Mac;
+use crate::domain::power::Action;
 use crate::domain::refusal::Refusal;
-use crate::jobs::{Engine, HostChange, ImportRequest, NewHost, RebuildRequest};
+use crate::jobs::{
+    Engine, HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange,
+    RebuildRequest,
+};
+use crate::plan::roster::{Change, Format};
 
 pub use guest::{Archive, Archives, GuestOperations, Site, Vitals};
 
@@ -18,6 +24,15 @@ type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
 pub trait Operations: Send + Sync + 'static {
     /// Registers a host.
     fn register_host(&self, new: NewHost) -> Answer<'_, Host>;
+    /// All hosts as a file.
+    fn export_hosts(&self, format: Format) -> Answer<'_, String>;
+    /// Registers and changes hosts as a file says: all of it or nothing.
+    fn import_hosts(
+        &self,
+        text: String,
+        format: Format,
+        mode: ImportMode,
+    ) -> BoxFuture<'_, Result<Vec<Change>, Declined>>;
     /// Changes a host that no rebuild is running for.
     fn change_host(&self, host: HostId, change: HostChange) -> Answer<'_, Host>;
     /// Forgets a host that no rebuild is running for.
@@ -34,6 +49,17 @@ pub trait Operations: Send + Sync + 'static {
     fn delete_image(&self, image: ImageId) -> Answer<'_, ()>;
     /// Hides a sighting, or shows it again.
     fn set_sighting_ignored(&self, mac: Mac, ignored: bool) -> Answer<'_, ()>;
+    /// Changes how a host is switched on and off.
+    fn set_power(&self, host: HostId, change: PowerChange) -> Answer<'_, Host>;
+    /// Asks whether a host's machine runs.
+    fn power_state(&self, host: HostId) -> Answer<'_, PowerAnswer>;
+    /// Switches a host's machine.
+    fn switch_power(
+        &self,
+        host: HostId,
+        action: Action,
+        confirm: String,
+    ) -> Answer<'_, PowerAnswer>;
     /// The public key that opens the cluster's members.
     fn member_public_key(&self) -> Answer<'_, String>;
 }
@@ -41,6 +67,17 @@ pub trait Operations: Send + Sync + 'static {
 impl Operations for Engine {
     fn register_host(&self, new: NewHost) -> Answer<'_, Host> {
         Box::pin(self.register_host(new))
+    }
+    fn export_hosts(&self, format: Format) -> Answer<'_, String> {
+        Box::pin(self.export_hosts(format))
+    }
+    fn import_hosts(
+        &self,
+        text: String,
+        format: Format,
+        mode: ImportMode,
+    ) -> BoxFuture<'_, Result<Vec<Change>, Declined>> {
+        Box::pin(async move { self.import_hosts(&text, format, mode).await })
     }
     fn change_host(&self, host: HostId, change: HostChange) -> Answer<'_, Host> {
         Box::pin(self.change_host(host, change))
@@ -65,6 +102,20 @@ impl Operations for Engine {
     }
     fn set_sighting_ignored(&self, mac: Mac, ignored: bool) -> Answer<'_, ()> {
         Box::pin(self.set_sighting_ignored(mac, ignored))
+    }
+    fn set_power(&self, host: HostId, change: PowerChange) -> Answer<'_, Host> {
+        Box::pin(self.set_power(host, change))
+    }
+    fn power_state(&self, host: HostId) -> Answer<'_, PowerAnswer> {
+        Box::pin(self.power_state(host))
+    }
+    fn switch_power(
+        &self,
+        host: HostId,
+        action: Action,
+        confirm: String,
+    ) -> Answer<'_, PowerAnswer> {
+        Box::pin(async move { self.switch_power(host, action, &confirm).await })
     }
     fn member_public_key(&self) -> Answer<'_, String> {
         Box::pin(self.member_public_key())

@@ -33,7 +33,9 @@ mod job;
 mod journal;
 mod node;
 mod played;
+mod power;
 mod register;
+mod roster;
 mod sighting;
 mod wizard;
 
@@ -44,10 +46,15 @@ pub(super) fn router() -> Router<WebState> {
         .route("/fragments/tile/{id}", get(hosts::tile))
         .route("/fragments/counts", get(hosts::counts))
         .route("/hosts/new", get(register::show).post(register::register))
+        .route("/host-file", get(roster::show).post(roster::import))
+        .route("/host-file/{name}", get(roster::export))
         .route("/hosts/{id}", get(host::show))
         .route("/hosts/{id}/edit", post(host::edit))
         .route("/hosts/{id}/rebuild", post(host::rebuild))
         .route("/hosts/{id}/delete", post(host::delete))
+        .route("/hosts/{id}/power", post(power::switch))
+        .route("/hosts/{id}/power/edit", post(power::edit))
+        .route("/hosts/{id}/power/trust", post(power::trust))
         .route("/apps", get(app::list))
         .route("/apps/refresh", post(app::refresh))
         .route("/apps/{id}", get(app::show))

@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use fantoccini::{Client, ClientBuilder, Locator};
 use futures_util::future::BoxFuture;
+use ironhatch::domain::form::Declined;
 use ironhatch::domain::host::{Host, HostEvent, HostState};
 use ironhatch::domain::id::{HostId, ImageId, JobId};
 use ironhatch::domain::mac::Mac;
+use ironhatch::domain::power::{Action, PowerState};
 use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::time::Timestamp;
-use ironhatch::jobs::{HostChange, ImportRequest, NewHost, RebuildRequest};
+use ironhatch::jobs::{
+    HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange, RebuildRequest,
+};
 use ironhatch::plan::doctor::rehearsal::{Firmware, Rehearsal};
 use ironhatch::plan::doctor::{Facts, Report, examine, facts};
+use ironhatch::plan::roster::{self, Change, Format};
 use ironhatch::store::{HostReads as _, HostWriteError, MasterKey, Store};
 use ironhatch::web::{
     self, GuestOperations, Operations, ServerTypeList, WebParts, WebState, setup_link,
@@ -25,11 +30,12 @@ use tokio_util::sync::CancellationToken;
 
 mod access;
 mod boots;
+mod power;
 mod walk;
 mod world;
 
-/// The pages are only looked at here: whatever is asked for is refused.
-struct NoEngine;
+/// The pages are only looked at here: whatever is asked for is refused, but for what a machine's power needs.
+struct NoEngine(Store);
 
 fn refused<T>() -> BoxFuture<'static, Result<T, Refusal>> {
     let refusal = Refusal::new(RefusalKind::Unavailable, "There is no engine.", "Only look.");
@@ -39,6 +45,21 @@ fn refused<T>() -> BoxFuture<'static, Result<T, Refusal>> {
 impl Operations for NoEngine {
     fn register_host(&self, _: NewHost) -> BoxFuture<'_, Result<Host, Refusal>> {
         refused()
+    }
+    fn export_hosts(&self, _: Format) -> BoxFuture<'_, Result<String, Refusal>> {
+        refused()
+    }
+    fn import_hosts(
+        &self,
+        text: String,
+        format: Format,
+        mode: ImportMode,
+    ) -> BoxFuture<'_, Result<Vec<Change>, Declined>> {
+        assert_eq!(mode, ImportMode::DryRun, "nothing is written here");
+        let read = roster::read(&text, format).and_then(|entries| {
+            roster::compare(&entries, &[host(1)], &|name| name.as_str() == "lab")
+        });
+        Box::pin(std::future::ready(read.map_err(Declined::Fields)))
     }
     fn change_host(&self, _: HostId, _: HostChange) -> BoxFuture<'_, Result<Host, Refusal>> {
         refused()
@@ -56,6 +77,36 @@ impl Operations for NoEngine {
         refused()
     }
     fn import_image(&self, _: ImportRequest) -> BoxFuture<'_, Result<JobId, Refusal>> {
+        refused()
+    }
+    fn set_power(&self, id: HostId, change: PowerChange) -> BoxFuture<'_, Result<Host, Refusal>> {
+        let store = self.0.clone();
+        Box::pin(async move {
+            let saved: Result<Host, HostWriteError> = store
+                .write(move |tx| {
+                    let mut host = tx.host(id)?.unwrap();
+                    host.power = change.power;
+                    tx.save_host(&host)?;
+                    Ok(host)
+                })
+                .await;
+            Ok(saved.unwrap())
+        })
+    }
+    fn power_state(&self, _: HostId) -> BoxFuture<'_, Result<PowerAnswer, Refusal>> {
+        let said = "Contoso 3500: the power is on".to_owned();
+        Box::pin(std::future::ready(Ok(PowerAnswer {
+            state: PowerState::On,
+            said,
+            untrusted: None,
+        })))
+    }
+    fn switch_power(
+        &self,
+        _: HostId,
+        _: Action,
+        _: String,
+    ) -> BoxFuture<'_, Result<PowerAnswer, Refusal>> {
         refused()
     }
     fn member_public_key(&self) -> BoxFuture<'_, Result<String, Refusal>> {
@@ -86,6 +137,7 @@ fn host(n: u8) -> Host {
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),
+        power: Default::default(),
         created: now(),
     }
 }
@@ -151,7 +203,7 @@ async fn dashboard_with(
     let address = listener.local_addr().unwrap();
     let pages = web::router(WebState::new(WebParts {
         guests: guests(&store),
-        operations: Arc::new(NoEngine),
+        operations: Arc::new(NoEngine(store.clone())),
         store: store.clone(),
         types,
         version: "0.0.0-test",

@@ -88,6 +88,7 @@ impl Site {
             types: watch::channel(Arc::new(ServerTypesView::default())).1,
             images: images.await.unwrap(),
             appliance: Appliance::default(),
+            power: Default::default(),
             callbacks: CallbackBase { url: String::new(), certificate: None },
             apps: Some(layer),
         };

@@ -1,5 +1,6 @@
 //! Keys, fingerprints and password hashes: what goes into an answer for access, and what it must look like.
 
+use crate::domain::fingerprint::Fingerprint;
 use crate::domain::secret::Secret;
 
 /// Root's password in the forms that the dialects take.
@@ -135,17 +136,7 @@ const KEY_TYPES: [&str; 7] = [
 /// Parses a SHA-256 fingerprint: 64 hex digits in any case, colons between pairs optional.
 #[must_use]
 pub fn fingerprint(text: &str) -> Option<[u8; 32]> {
-    let digits = text.replace(':', "");
-    let pairs_ok =
-        !text.contains(':') || (text.len() == 95 && text.split(':').all(|pair| pair.len() == 2));
-    if digits.len() != 64 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) || !pairs_ok {
-        return None;
-    }
-    let mut bytes = [0u8; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.as_bytes().chunks_exact(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-    }
-    Some(bytes)
+    text.parse::<Fingerprint>().ok().map(|fingerprint| fingerprint.0)
 }
 
 /// Standard base64 with padding (RFC 4648 section 4).

@@ -63,6 +63,7 @@ impl Case {
             ssh_host_keys: Vec::new(),
             inventory: Inventory::default(),
             boot: BootProfile::default(),
+            power: Default::default(),
             created: Timestamp(0),
         };
         let server_type = ServerType {
@@ -80,6 +81,8 @@ impl Case {
             answer_template: "ext4-lvm".to_owned(),
             answer: Map::new(),
             min_memory_mib: None,
+            matching: None,
+            boot_on_rebuild: false,
             labels: [("site".to_owned(), "Vienna".to_owned())].into(),
         };
         let callback = |path: &str| Callback {

@@ -22,6 +22,7 @@ fn host(state: HostState) -> Host {
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),
+        power: Default::default(),
         created: Timestamp(0),
     }
 }

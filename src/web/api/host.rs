@@ -10,6 +10,7 @@ use super::{Answer, body, created, missing, ok, time};
 use crate::domain::boot::BootProfile;
 use crate::domain::host::{Failure, Host, HostOverrides};
 use crate::domain::inventory::Inventory;
+use crate::domain::power::Power;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::server_type::DiskSelection;
 use crate::jobs::{HostChange, NewHost, RebuildRequest};
@@ -23,7 +24,7 @@ use crate::web::problem::Problem;
 
 /// A host as the API shows it.
 #[derive(Serialize)]
-struct HostBody<'a> {
+pub(super) struct HostBody<'a> {
     id: String,
     hostname: &'a str,
     state: &'static str,
@@ -36,13 +37,14 @@ struct HostBody<'a> {
     failure: Option<&'a Failure>,
     overrides: &'a HostOverrides,
     boot: &'a BootProfile,
+    power: &'a Power,
     inventory: &'a Inventory,
     ssh_host_keys: &'a [String],
     created: String,
 }
 
 impl<'a> HostBody<'a> {
-    fn new(host: &'a Host) -> Self {
+    pub(super) fn new(host: &'a Host) -> Self {
         Self {
             id: host.id.to_string(),
             hostname: host.hostname.as_str(),
@@ -56,6 +58,7 @@ impl<'a> HostBody<'a> {
             failure: host.failure.as_ref(),
             overrides: &host.overrides,
             boot: &host.boot,
+            power: &host.power,
             inventory: &host.inventory,
             ssh_host_keys: &host.ssh_host_keys,
             created: time(host.created),
@@ -63,7 +66,7 @@ impl<'a> HostBody<'a> {
     }
 }
 
-async fn find(web: &WebState, id: &str) -> Result<Host, Problem> {
+pub(super) async fn find(web: &WebState, id: &str) -> Result<Host, Problem> {
     let wanted = id.to_owned();
     let found = web.store().read(move |read| find_host(read, &wanted)).await?;
     found.ok_or_else(|| missing("host", id))

@@ -7,11 +7,13 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 
 use super::host_view::HostView;
+use super::power::{Asked, PowerView};
 use super::{Frame, Page, missing, render_with};
 use crate::domain::host::Host;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::jobs::RebuildRequest;
-use crate::store::{HostReads as _, ImageReads as _, Snapshot, StoreError};
+use crate::plan::power::{Prompt, prompt};
+use crate::store::{HostReads as _, ImageReads as _, JobReads as _, Snapshot, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::boot::Boots;
@@ -29,10 +31,11 @@ pub(super) struct Choice {
 
 /// Which forms were refused and why.
 #[derive(Default)]
-struct Refused {
-    edit: Option<(HostForm, Vec<Refusal>)>,
-    rebuild: Option<Refusal>,
-    delete: Option<Refusal>,
+pub(super) struct Refused {
+    pub(super) power: Asked,
+    pub(super) edit: Option<(HostForm, Vec<Refusal>)>,
+    pub(super) rebuild: Option<Refusal>,
+    pub(super) delete: Option<Refusal>,
 }
 
 #[derive(Template)]
@@ -52,6 +55,8 @@ struct HostPage {
     active_job: Option<String>,
     failure: Option<crate::domain::host::Failure>,
     view: HostView,
+    power: PowerView,
+    prompt: Option<Prompt>,
     boot: BootView,
     form: HostForm,
     wrong: Vec<Refusal>,
@@ -114,6 +119,11 @@ fn host_page(
         active_job: host.active_job.map(|j| j.to_string()),
         failure: host.failure.clone(),
         view: HostView::read(read, &host, now)?,
+        power: PowerView::read(read, &host, types.get(&host.server_type), refused.power)?,
+        prompt: match host.active_job {
+            Some(job) => read.job(job)?.and_then(|job| prompt(&host, &job)),
+            None => None,
+        },
         boot: BootView::new(&boots.diagnosis, boots.learned),
         types: type_choices(&types, &form.server_type),
         form,
@@ -150,7 +160,7 @@ pub(super) fn type_choices(types: &crate::web::ServerTypeList, chosen: &str) -> 
     choices
 }
 
-async fn answer(
+pub(super) async fn answer(
     web: WebState,
     operator: Operator,
     id: String,
@@ -166,12 +176,12 @@ async fn answer(
     Ok(render_with(status, &page))
 }
 
-async fn load(web: &WebState, id: String) -> Result<Host, PageProblem> {
+pub(super) async fn load(web: &WebState, id: String) -> Result<Host, PageProblem> {
     let found = web.store().read(move |read| find(read, &id)).await?;
     Ok(found.ok_or_else(|| missing("host"))?)
 }
 
-fn back_to(host: &Host) -> Response {
+pub(super) fn back_to(host: &Host) -> Response {
     Redirect::to(&format!("/hosts/{}", host.id)).into_response()
 }
 

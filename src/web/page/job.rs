@@ -15,6 +15,7 @@ use crate::domain::id::JobId;
 use crate::domain::job::{GuestTask, Job, JobStatus, Step, StepStatus, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
+use crate::plan::power::{Prompt, prompt};
 use crate::store::{
     EventReads as _, GuestReads as _, HostReads as _, JobReads as _, Snapshot, StoreError,
 };
@@ -250,6 +251,7 @@ struct JobPage {
     /// Host's id and name, when the job is about one.
     host: Option<(String, String)>,
     host_exists: bool,
+    prompt: Option<Prompt>,
     /// Guest's id and name, when the job is about one.
     guest: Option<(String, String)>,
     guest_exists: bool,
@@ -375,6 +377,7 @@ fn job_page(
             .unwrap_or_default(),
         host: named,
         host_exists: host.is_some(),
+        prompt: host.as_ref().and_then(|host| prompt(host, &job)),
         guest: guest_named,
         guest_exists: guest.is_some(),
         outputs,

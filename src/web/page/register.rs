@@ -11,10 +11,11 @@ use super::{Frame, Page, render_with};
 use crate::domain::id::Hostname;
 use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::plan::matching::{next_name, proposed};
 use crate::store::{HostReads as _, SightingReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
-use crate::web::form::{HostForm, next_name};
+use crate::web::form::HostForm;
 
 #[derive(Template)]
 #[template(path = "register.html")]
@@ -25,6 +26,8 @@ struct RegisterPage {
     types: Vec<Choice>,
     /// The machine, when it comes from a sighting.
     machine: Option<String>,
+    /// The server type whose rule fits the machine.
+    fitting: Option<String>,
 }
 
 impl RegisterPage {
@@ -53,26 +56,27 @@ pub(crate) async fn show(
     let mac: Option<Mac> = query.mac.parse().ok();
     let types = web.types();
     let asked = query.server_type.parse().ok().and_then(|name| types.get(&name));
-    let first = asked.or_else(|| types.types.first()).cloned();
+    let asked = asked.cloned();
     let state = web.clone();
     let page = web.store().read(move |read| {
+        let machine = mac.map(|mac| read.sighting(mac)).transpose()?.flatten();
+        let fitting = machine.as_ref().and_then(|s| proposed(&types.types, s.mac, &s.inventory));
+        let why = fitting.filter(|_| asked.is_none()).map(|t| t.display_name.clone());
+        let first = asked.as_ref().or(fitting).or_else(|| types.types.first());
         let taken: Vec<Hostname> = read.hosts()?.into_iter().map(|h| h.hostname).collect();
         let form = HostForm {
-            hostname: first
-                .as_ref()
-                .map(|t| next_name(&t.hostname_prefix, &taken))
-                .unwrap_or_default(),
+            hostname: first.map(|t| next_name(&t.hostname_prefix, &taken)).unwrap_or_default(),
             macs: mac.map(|m| m.to_string()).unwrap_or_default(),
             server_type: first.map(|t| t.name.to_string()).unwrap_or_default(),
             ..HostForm::default()
         };
-        let machine = mac.map(|mac| read.sighting(mac)).transpose()?.flatten();
         Ok::<_, StoreError>(RegisterPage {
             frame: Frame::new(&state, read, &operator, "new", "Register a host")?,
             types: type_choices(&types, &form.server_type),
             form,
             wrong: Vec::new(),
             machine: machine.map(|s| super::sighting::describe(&s)),
+            fitting: why,
         })
     });
     Ok(render_with(StatusCode::OK, &page.await?))
@@ -95,7 +99,14 @@ pub(crate) async fn register(
     let state = web.clone();
     let page = web.store().read(move |read| {
         let frame = Frame::new(&state, read, &operator, "new", "Register a host")?;
-        Ok::<_, StoreError>(RegisterPage { frame, form, wrong, types, machine: None })
+        Ok::<_, StoreError>(RegisterPage {
+            frame,
+            form,
+            wrong,
+            types,
+            machine: None,
+            fitting: None,
+        })
     });
     Ok(render_with(crate::web::problem::status(kind), &page.await?))
 }

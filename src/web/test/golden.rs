@@ -61,6 +61,54 @@ async fn every_page_looks_as_it_was_last_reviewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_with_a_controller_looks_as_it_was_last_reviewed() {
+    use crate::domain::power::{BootMode, Method, Power, Redfish};
+    let scene = Scene::fleet();
+    scene.write(0, |tx| {
+        use crate::store::{HostReads as _, of_host};
+        let mut host = tx.host(super::sample::host(3, |_| ()).id).unwrap().unwrap();
+        host.is_member = true;
+        let redfish = Redfish {
+            address: "192.0.2.60:443".parse().unwrap(),
+            user: "admin".into(),
+            fingerprint: None,
+            system: None,
+            mode: BootMode::Keep,
+        };
+        host.power = Power { method: Method::Redfish(redfish), boot_on_rebuild: Some(true) };
+        tx.save_host(&host).unwrap();
+        tx.put_secret(&of_host(host.id, crate::jobs::POWER_SECRET), PLANTED_HASH);
+    });
+    let look =
+        scene.post(&format!("/hosts/{}/power", id(3)), &format!("csrf={CSRF}&action=look")).await;
+    assert!(!look.body.contains(PLANTED_HASH) && look.body.contains("one is stored"));
+    assert_golden("pages/host-power.html", &without_hashes(&look.body));
+    let form =
+        format!("csrf={CSRF}&method=ipmi&address=nowhere&user=admin&password={PLANTED_HASH}");
+    let refused = scene.post(&format!("/hosts/{}/power/edit", id(3)), &form).await;
+    assert_eq!(refused.status, 422);
+    assert!(!refused.body.contains(PLANTED_HASH) && refused.body.contains("nowhere"));
+    let asked =
+        |path: &str, more: &str| (format!("/hosts/{}{path}", id(3)), format!("csrf={CSRF}&{more}"));
+    for (path, form) in [
+        asked("/power", "action=off&confirm=pve3"),
+        asked("/power/edit", "method=wake-on-lan&forget_password=yes"),
+        asked("/power/trust", &format!("fingerprint={}", "ab".repeat(32))),
+    ] {
+        let answer = scene.post(&path, &form).await;
+        assert!(
+            answer.status.is_success() || answer.status.is_redirection(),
+            "{path}: {}",
+            answer.body
+        );
+    }
+    let asked = scene.asked.asked.lock().unwrap().clone();
+    for expected in ["switch off pve3", "power wake-on-lan Forget", "power redfish Keep"] {
+        assert!(asked.iter().any(|a| a == expected), "{expected}: {asked:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_apps_look_as_they_were_last_reviewed() {
     let scene = GuestScene::fleet();
     let form = format!("csrf={CSRF}&name=web1&input.title=My+site&input.admin_password={TYPED}");

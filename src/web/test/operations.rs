@@ -4,11 +4,16 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::form::Declined;
 use crate::domain::host::Host;
 use crate::domain::id::{HostId, ImageId, JobId};
 use crate::domain::mac::Mac;
+use crate::domain::power::{Action, PowerState};
 use crate::domain::refusal::Refusal;
-use crate::jobs::{HostChange, ImportRequest, NewHost, RebuildRequest};
+use crate::jobs::{
+    HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange, RebuildRequest,
+};
+use crate::plan::roster::{Change, Format};
 use crate::web::Operations;
 
 /// Records every request; refuses all of them when told so.
@@ -42,12 +47,53 @@ impl Operations for Recorder {
         });
         self.note(format!("register {} {:?}", new.hostname, new.macs), host)
     }
+    fn export_hosts(&self, format: Format) -> BoxFuture<'_, Result<String, Refusal>> {
+        self.note(format!("export {format:?}"), "hostname,macs,server_type\r\n".to_owned())
+    }
+    fn import_hosts(
+        &self,
+        text: String,
+        format: Format,
+        mode: ImportMode,
+    ) -> BoxFuture<'_, Result<Vec<Change>, Declined>> {
+        self.asked.lock().unwrap().push(format!("import {format:?} {mode:?}"));
+        let hosts = [super::sample::host(1, |_| ()), super::sample::host(2, |_| ())];
+        let read = crate::plan::roster::read(&text, format).and_then(|entries| {
+            crate::plan::roster::compare(&entries, &hosts, &|name| name.as_str() == "lab")
+        });
+        Box::pin(std::future::ready(read.map_err(Declined::Fields)))
+    }
     fn change_host(&self, id: HostId, change: HostChange) -> BoxFuture<'_, Result<Host, Refusal>> {
         let host = super::sample::host(9, |h| h.id = id);
         self.note(format!("change {id} {:?}", change.macs), host)
     }
     fn member_public_key(&self) -> BoxFuture<'_, Result<String, Refusal>> {
         self.note("member key".to_owned(), "ssh-ed25519 AAAA appliance".to_owned())
+    }
+    fn set_power(&self, id: HostId, change: PowerChange) -> BoxFuture<'_, Result<Host, Refusal>> {
+        let host = super::sample::host(9, |h| {
+            h.id = id;
+            h.power = change.power.clone();
+        });
+        self.note(format!("power {} {:?}", change.power.method.name(), change.password), host)
+    }
+    fn power_state(&self, id: HostId) -> BoxFuture<'_, Result<PowerAnswer, Refusal>> {
+        let untrusted = Some(crate::domain::fingerprint::Fingerprint([0xab; 32]));
+        let said = "no certificate is trusted yet".to_owned();
+        self.note(
+            format!("power state {id}"),
+            PowerAnswer { state: PowerState::Unknown, said, untrusted },
+        )
+    }
+    fn switch_power(
+        &self,
+        _: HostId,
+        action: Action,
+        confirm: String,
+    ) -> BoxFuture<'_, Result<PowerAnswer, Refusal>> {
+        let said = "the controller took it".to_owned();
+        let answer = PowerAnswer { state: PowerState::Unknown, said, untrusted: None };
+        self.note(format!("switch {} {confirm}", action.as_str()), answer)
     }
     fn delete_host(&self, host: HostId) -> BoxFuture<'_, Result<(), Refusal>> {
         self.note(format!("delete {host}"), ())

@@ -31,6 +31,7 @@ pub(crate) fn host(n: u8, with: impl FnOnce(&mut Host)) -> Host {
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),
+        power: Default::default(),
         created: ago(86_400),
     };
     with(&mut host);

@@ -73,6 +73,8 @@ fn types() -> ServerTypeList {
         answer_template: "zfs-single".into(),
         answer: Default::default(),
         min_memory_mib: None,
+        matching: None,
+        boot_on_rebuild: false,
         labels: Default::default(),
     };
     ServerTypeList { types: vec![lab], errors: vec!["gpu.toml: unknown key 'dsik'".into()] }

@@ -48,7 +48,10 @@ pub(crate) fn event_source(kind: &EventKind) -> Option<&'static str> {
         EventKind::StateChanged { .. } => Some("state"),
         EventKind::Refused => Some("refused"),
         EventKind::JobQueued | EventKind::JobFinished { .. } => Some("job"),
-        EventKind::HostRegistered | EventKind::HostChanged | EventKind::HostDeleted => Some("host"),
+        EventKind::HostRegistered
+        | EventKind::HostChanged
+        | EventKind::HostDeleted
+        | EventKind::PowerSwitched => Some("host"),
         EventKind::Sighting => Some("sighting"),
         EventKind::ImageChanged => Some("image"),
         EventKind::GuestChanged => Some("guest"),

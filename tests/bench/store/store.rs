@@ -85,6 +85,7 @@ fn host(n: u32) -> anyhow::Result<Host> {
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),
+        power: Default::default(),
         created: Timestamp(0),
     })
 }

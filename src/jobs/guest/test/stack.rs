@@ -30,6 +30,7 @@ fn host() -> Host {
         ssh_host_keys: vec![],
         inventory: Default::default(),
         boot: Default::default(),
+        power: Default::default(),
         created: Timestamp(0),
     }
 }

@@ -47,6 +47,7 @@ fn host() -> Host {
         ssh_host_keys: Vec::new(),
         inventory: Inventory::default(),
         boot: BootProfile::default(),
+        power: Default::default(),
         created: Timestamp(0),
     }
 }

@@ -1,4 +1,5 @@
-//! TLS to one member: only its pinned certificate is accepted, and it must prove that it holds the key.
+//! TLS to a machine with a self-signed certificate (a cluster's member, a management controller): only the pinned one is
+//! accepted, and the other side must prove that it holds the key.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,19 +9,19 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use sha2::{Digest as _, Sha256};
 
-/// What a member showed, when it was not what it should be.
+/// What the other side showed, when it was not what it should be.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Seen(Arc<Mutex<Option<[u8; 32]>>>);
+pub(crate) struct Seen(Arc<Mutex<Option<[u8; 32]>>>);
 
 impl Seen {
     /// The other certificate's fingerprint.
-    pub(super) fn other(&self) -> Option<[u8; 32]> {
+    pub(crate) fn other(&self) -> Option<[u8; 32]> {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Configuration for one connection, and where the fingerprint of a wrong certificate will be found.
-pub(super) fn config(
+pub(crate) fn config(
     provider: &Arc<CryptoProvider>,
     pinned: [u8; 32],
 ) -> Result<(ClientConfig, Seen), Error> {
@@ -36,12 +37,6 @@ pub(super) fn config(
     // A resumed session would show no certificate.
     config.resumption = rustls::client::Resumption::disabled();
     Ok((config, seen))
-}
-
-/// A fingerprint as Proxmox VE shows it: `AE:F4:…`.
-pub(super) fn colons(fingerprint: &[u8; 32]) -> String {
-    let bytes: Vec<String> = fingerprint.iter().map(|b| format!("{b:02X}")).collect();
-    bytes.join(":")
 }
 
 #[derive(Debug)]
