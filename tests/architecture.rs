@@ -147,6 +147,30 @@ fn dependencies_inside_the_core_point_downwards() {
     fail_with(&problems);
 }
 
+/// Shells that others call, and what they themselves may use.
+const CALLED: [(&str, &[&str]); 1] =
+    [("power", &["limits", "domain", "proto", "plan", "outbound", "power"])];
+
+#[test]
+fn a_shell_that_others_call_knows_none_of_them() {
+    let mut problems = Vec::new();
+    for (shell, allowed) in CALLED {
+        let mut seen = 0;
+        for source in sources().into_iter().filter(|s| s.module == shell) {
+            seen += 1;
+            for used in source.code.split("crate::").skip(1) {
+                let used: String =
+                    used.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                if !allowed.contains(&used.as_str()) {
+                    problems.push(format!("{} uses {used}", source.path.display()));
+                }
+            }
+        }
+        assert!(seen > 0, "the shell {shell} is gone");
+    }
+    fail_with(&problems);
+}
+
 #[test]
 fn a_library_that_leaks_is_named_by_its_owner_only() {
     let mut problems = Vec::new();

@@ -62,6 +62,49 @@ fn the_story_of_a_boot_is_asked_for_by_name_or_address() {
 }
 
 #[test]
+fn power_is_asked_for_with_the_name_where_it_is_typed() {
+    for (line, action, confirm) in [
+        ("status pve1", "look", ""),
+        ("on pve1", "on", ""),
+        ("off pve1 --confirm pve1", "off", "pve1"),
+        ("cycle pve1", "cycle", ""),
+    ] {
+        let asked = call(&parse(&format!("ironhatch host power {line}")).command).unwrap();
+        assert_eq!((asked.method, asked.path.as_str()), (Method::POST, "/api/hosts/pve1/power"));
+        assert_eq!(asked.body, Some(json!({ "action": action, "confirm": confirm })));
+    }
+    let cli = parse(
+        "ironhatch host power set pve1 --by redfish --address 192.0.2.60 --user admin --boot yes",
+    );
+    let asked = call(&cli.command).unwrap();
+    assert_eq!(asked.method, Method::PUT);
+    let body =
+        json!({ "method": "redfish", "address": "192.0.2.60", "user": "admin", "boot": "yes" });
+    assert_eq!(asked.body, Some(body));
+    let no_password_in_arguments = "ironhatch host power set pve1 --by ipmi --password x";
+    assert!(Cli::try_parse_from(no_password_in_arguments.split_whitespace()).is_err());
+}
+
+#[test]
+fn a_file_of_hosts_is_sent_in_the_form_that_its_ending_says() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("hosts.CSV");
+    std::fs::write(&file, "hostname\n").unwrap();
+    let import = |more: &str| {
+        call(&parse(&format!("ironhatch host import {}{more}", file.display())).command)
+    };
+    let body = json!({ "format": "csv", "text": "hostname\n", "dry_run": true });
+    assert_eq!(import(" --dry-run").unwrap().body, Some(body));
+    assert_eq!(import(" --format toml").unwrap().body.unwrap()["format"], "toml");
+    let other = dir.path().join("hosts.txt");
+    std::fs::rename(&file, &other).unwrap();
+    let asked = call(&parse(&format!("ironhatch host import {}", other.display())).command);
+    assert!(matches!(asked, Err(ClientError::Usage(_))));
+    let asked = call(&parse("ironhatch host export --format toml").command).unwrap();
+    assert_eq!(asked.path, "/api/host-file?format=toml");
+}
+
+#[test]
 fn names_cannot_leave_their_path_segment() {
     let cli = parse("ironhatch host show ../jobs?x=1");
     assert_eq!(call(&cli.command).unwrap().path, "/api/hosts/..%2Fjobs%3Fx%3D1");

@@ -18,7 +18,7 @@ use crate::domain::secret::Secret;
 use crate::plan::power as plan;
 use crate::plan::rebuild::step;
 use crate::power::{Order, Outcome, PowerError, Target};
-use crate::store::{HostReads as _, NewEvent, of_host};
+use crate::store::{HostReads as _, NewEvent, SecretReads as _, of_host};
 
 /// Sealed secret of a host: the password of its power method.
 pub const POWER_SECRET: &str = "power";
@@ -174,11 +174,12 @@ impl Engine {
 
     /// A host with its password, as one order needs them.
     async fn target(&self, id: HostId) -> Result<(Host, Target), Refusal> {
+        let key = self.store().master_key();
         let (host, password) = self
             .store()
-            .write::<_, Refusal, _>(move |tx| {
-                let host = tx.host(id)?.ok_or_else(no_such_host)?;
-                Ok((host, tx.open_secret(&of_host(id, POWER_SECRET))?))
+            .read::<_, Refusal, _>(move |r| {
+                let host = r.host(id)?.ok_or_else(no_such_host)?;
+                Ok((host, r.secret(&key, &of_host(id, POWER_SECRET))?))
             })
             .await?;
         let (mac, directed) = match &host.power.method {

@@ -3,6 +3,7 @@
 mod cancel;
 mod crash;
 mod hostile;
+mod registered;
 mod restored;
 mod secrets;
 

@@ -109,6 +109,33 @@ async fn a_host_with_a_controller_looks_as_it_was_last_reviewed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn hosts_as_a_file_look_as_they_were_last_reviewed() {
+    let scene = Scene::fleet();
+    let empty = scene.get("/host-file").await;
+    assert_golden("pages/host-file.html", &without_hashes(&empty.body));
+    let form =
+        |action: &str, text: &str| format!("csrf={CSRF}&format=csv&action={action}&text={text}");
+    let header = "hostname,macs,server_type%0D%0A";
+    let good = format!("{header}pve7,52:54:00:00:00:77,lab%0D%0Apve1,52:54:00:00:00:78,lab%0D%0A");
+    let looked = scene.post("/host-file", &form("look", &good)).await;
+    assert_golden("pages/host-file-looked.html", &without_hashes(&looked.body));
+    let bad = format!(
+        "{header}PVE_7,nonsense,lab%0D%0A{}",
+        HOSTILE.replace('<', "%3C").replace('>', "%3E")
+    );
+    let refused = scene.post("/host-file", &form("import", &bad)).await;
+    assert_eq!(refused.status, 422);
+    assert!(!refused.body.contains(HOSTILE));
+    assert_golden("pages/host-file-wrong.html", &without_hashes(&refused.body));
+    assert!(scene.post("/host-file", &form("import", &good)).await.status.is_redirection());
+    let file = scene.get("/host-file/hosts.csv").await;
+    assert!(file.header("content-disposition").contains("attachment"));
+    assert_eq!(scene.get("/host-file/other").await.status, 404);
+    let asked = scene.asked.asked.lock().unwrap().join("; ");
+    assert_eq!(asked, "import Csv DryRun; import Csv Apply; import Csv Apply; export Csv");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_of_apps_look_as_they_were_last_reviewed() {
     let scene = GuestScene::fleet();
     let form = format!("csrf={CSRF}&name=web1&input.title=My+site&input.admin_password={TYPED}");
