@@ -42,7 +42,7 @@ fn shown(table: Table) -> Option<Shown> {
         Table::Hosts => (
             "host",
             "hostname",
-            &["hostname", "macs", "uuid", "server_type", "overrides", "boot", "state"],
+            &["hostname", "macs", "uuid", "server_type", "overrides", "boot", "power", "state"],
         ),
         Table::Jobs => (
             "job",
