@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::{Order, Outcome, PowerError, Target};
 use crate::domain::power::{Ipmi, PowerState};
 use crate::limits::power::{IPMITOOL_OUTPUT, IPMITOOL_TIME};
-use crate::proto::ipmi::{Ask, Trouble, complaint, state, trouble};
+use crate::proto::ipmi::{Ask, SUITES, Trouble, complaint, is_unknown_suite, state, trouble};
 
 /// Found by its name only; nothing of the process's own environment decides what is run.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -40,9 +40,46 @@ pub(super) async fn order(at: &Ipmi, target: &Target, order: Order) -> Result<Ou
     })
 }
 
+/// Runs it with the newest cipher suite that the controller has.
 async fn run(at: &Ipmi, target: &Target, ask: Ask) -> Result<String, PowerError> {
-    let name = format!("the controller {}", at.address);
-    let unreachable = |reason: String| PowerError::Unreachable { at: name.clone(), reason };
+    let [newest, older] = SUITES;
+    match run_with(newest, at, target, ask).await? {
+        Ok(printed) => return Ok(printed),
+        Err(said) if !is_unknown_suite(&said) => return Err(failure(at, &said)),
+        Err(_) => {}
+    }
+    run_with(older, at, target, ask).await?.map_err(|said| failure(at, &said))
+}
+
+/// What a failed run's words mean.
+fn failure(at: &Ipmi, said: &str) -> PowerError {
+    let at = name(at);
+    let reason = match complaint(said) {
+        empty if empty.is_empty() => "ipmitool gave no reason".to_owned(),
+        said => said,
+    };
+    match trouble(said) {
+        Trouble::NoSession => PowerError::Unreachable {
+            at,
+            reason: format!("{reason} (a wrong password looks the same)"),
+        },
+        Trouble::Credentials | Trouble::Privilege => PowerError::Login { at, reason },
+        Trouble::Refused => PowerError::Refused { at, reason },
+    }
+}
+
+fn name(at: &Ipmi) -> String {
+    format!("the controller {}", at.address)
+}
+
+/// One run: what it printed, or what it said when it failed.
+async fn run_with(
+    suite: &str,
+    at: &Ipmi,
+    target: &Target,
+    ask: Ask,
+) -> Result<Result<String, String>, PowerError> {
+    let unreachable = |reason: String| PowerError::Unreachable { at: name(at), reason };
     let mut command = Command::new("ipmitool");
     command
         .env_clear()
@@ -50,7 +87,7 @@ async fn run(at: &Ipmi, target: &Target, ask: Ask) -> Result<String, PowerError>
         .env("LC_ALL", "C")
         // `-E` reads it from here.
         .env("IPMI_PASSWORD", target.password.as_ref().map_or("", |p| p.expose().as_str()))
-        .args(["-I", "lanplus", "-E", "-N", "3", "-R", "3"])
+        .args(["-I", "lanplus", "-E", "-N", "3", "-R", "3", "-C", suite])
         // Enough to switch and to choose the boot device (IPMI 2.0 appendix G), and all that some accounts have.
         .args(["-L", "OPERATOR"])
         .args(["-H", &at.address.to_string(), "-p", &at.port.to_string(), "-U", &at.user])
@@ -78,18 +115,9 @@ async fn run(at: &Ipmi, target: &Target, ask: Ask) -> Result<String, PowerError>
         .map_err(|e| unreachable(e.to_string()))?;
     let output = String::from_utf8_lossy(&output).into_owned();
     if success {
-        return Ok(output);
+        return Ok(Ok(output));
     }
-    let said = format!("{output}\n{}", String::from_utf8_lossy(&errors));
-    let reason = match complaint(&said) {
-        empty if empty.is_empty() => "ipmitool gave no reason".to_owned(),
-        said => said,
-    };
-    Err(match trouble(&said) {
-        Trouble::NoSession => unreachable(format!("{reason} (a wrong password looks the same)")),
-        Trouble::Credentials | Trouble::Privilege => PowerError::Login { at: name.clone(), reason },
-        Trouble::Refused => PowerError::Refused { at: name.clone(), reason },
-    })
+    Ok(Err(format!("{output}\n{}", String::from_utf8_lossy(&errors))))
 }
 
 async fn drain(pipe: Option<impl AsyncRead + Unpin>) -> Result<Vec<u8>, std::io::Error> {

@@ -57,6 +57,17 @@ pub enum Trouble {
     Refused,
 }
 
+/// Cipher suites in the order in which they are tried (IPMI 2.0 table 22-20): SHA-256, which controllers since about 2015
+/// have, then SHA-1, which all have. Left to itself the program asks which there are, and waits ten seconds for those that
+/// do not know the question.
+pub const SUITES: [&str; 2] = ["17", "3"];
+
+/// Whether a failure is that the controller does not have the suite, and not that the login is wrong.
+#[must_use]
+pub fn is_unknown_suite(printed: &str) -> bool {
+    printed.contains("Error in open session response message")
+}
+
 /// Reads a failure's words.
 #[must_use]
 pub fn trouble(printed: &str) -> Trouble {
@@ -82,8 +93,10 @@ pub fn trouble(printed: &str) -> Trouble {
 pub fn complaint(printed: &str) -> String {
     let mut text = String::new();
     for line in printed.lines().map(str::trim) {
-        // Said of every controller that predates the question, also when all went well.
-        if line.is_empty() || line == "Unable to Get Channel Cipher Suites" {
+        // Said of every controller that does not know the question, also when all went well.
+        let noise =
+            ["Unable to Get Channel Cipher Suites", "Get HPM.x Capabilities request failed"];
+        if line.is_empty() || noise.iter().any(|said| line.starts_with(said)) {
             continue;
         }
         if !text.is_empty() {
@@ -138,6 +151,19 @@ mod test {
         ];
         for (printed, expected) in table {
             assert_eq!(trouble(printed), expected, "{printed}");
+        }
+    }
+
+    #[test]
+    fn only_an_unknown_suite_is_a_reason_to_try_the_older_one() {
+        assert!(is_unknown_suite(
+            "Error in open session response message : invalid authentication algorithm\n\n\
+             Error: Unable to establish IPMI v2 / RMCP+ session\n"
+        ));
+        for other in
+            ["RAKP 2 HMAC is invalid\n", "Error: Unable to establish IPMI v2 / RMCP+ session\n"]
+        {
+            assert!(!is_unknown_suite(other), "{other}");
         }
     }
 

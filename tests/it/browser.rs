@@ -31,6 +31,7 @@ use tokio_util::sync::CancellationToken;
 mod access;
 mod boots;
 mod power;
+mod roster;
 mod walk;
 mod world;
 

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Answer, body, missing, ok, time};
-use crate::domain::id::ImageId;
+use crate::domain::id::{Hostname, ImageId};
 use crate::domain::image::Image;
 use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
@@ -18,7 +18,8 @@ use crate::domain::sighting::Sighting;
 use crate::domain::time::Timestamp;
 use crate::jobs::ImportRequest;
 use crate::limits::over::Over;
-use crate::store::{ImageReads as _, SightingReads as _, StoreError};
+use crate::plan::matching::{next_name, proposed};
+use crate::store::{HostReads as _, ImageReads as _, SightingReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::boot::Boots;
@@ -147,11 +148,25 @@ pub(in crate::web) async fn delete_image(
 }
 
 pub(in crate::web) async fn sightings(State(web): State<WebState>, _: Operator) -> Answer {
-    let all: Result<Vec<Sighting>, StoreError> = web.store().read(|read| read.sightings()).await;
-    let bodies: Vec<_> = all?
+    type Seen = (Vec<Sighting>, Vec<Hostname>);
+    let all: Result<Seen, StoreError> = web
+        .store()
+        .read(|read| {
+            let taken = read.hosts()?.into_iter().map(|host| host.hostname).collect();
+            Ok((read.sightings()?, taken))
+        })
+        .await;
+    let (all, taken) = all?;
+    let types = web.types();
+    let bodies: Vec<_> = all
         .iter()
         .map(|s| {
+            let proposed = proposed(&types.types, s.mac, &s.inventory).map(|t| {
+                let hostname = next_name(&t.hostname_prefix, &taken);
+                json!({ "server_type": t.name, "hostname": hostname })
+            });
             json!({
+                "proposed": proposed,
                 "mac": s.mac,
                 "inventory": s.inventory,
                 "architecture": s.architecture,
