@@ -14,11 +14,15 @@ async fn a_file_of_hosts_is_looked_at_before_it_is_taken() {
     log_in(&client, &store, address).await;
 
     see(&client, "a[href='/host-file']").await.click().await.unwrap();
-    let text = "hostname,macs,server_type\npve1,52:54:00:00:00:01,lab\npve2,52:54:00:00:00:02,lab\n";
+    let text =
+        "hostname,macs,server_type\npve1,52:54:00:00:00:01,lab\npve2,52:54:00:00:00:02,lab\n";
     see(&client, "#text").await.send_keys(text).await.unwrap();
     see(&client, "button[value=look]").await.click().await.unwrap();
     let table = see(&client, "#changes").await.text().await.unwrap();
-    assert!(table.contains("pve1") && table.contains("the same") && table.contains("new"), "{table}");
+    assert!(
+        table.contains("pve1") && table.contains("the same") && table.contains("new"),
+        "{table}"
+    );
     see(&client, "button[value=import]").await;
     let fits = "return document.documentElement.scrollWidth <= window.innerWidth;";
     assert_eq!(client.execute(fits, vec![]).await.unwrap(), serde_json::json!(true));
