@@ -24,6 +24,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::apps::Library;
@@ -51,8 +52,8 @@ use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
 use crate::web::metrics::Meters;
 use crate::web::serve::Transport;
-use crate::web::tls::Identity;
-use crate::web::{self, GuestOperations, Traffic, WebParts, WebState};
+use crate::web::tls::{Identity, LOOK_EVERY, OwnCertificate};
+use crate::web::{self, GuestOperations, Traffic, TrustedProxy, WebParts, WebState};
 
 pub use bundle::bundle_alone;
 
@@ -137,12 +138,20 @@ pub struct App {
     log: Recent,
     rehearsals: Rehearsals,
     http: TcpListener,
-    tls: Option<(TcpListener, Identity)>,
+    tls: Option<Tls>,
     control: UnixListener,
     machine: MachineState,
     dhcp: Option<(dhcp::Server, dhcp::DhcpCounters)>,
     tftp: Option<tftp::Server>,
     stop: CancellationToken,
+}
+
+/// The second listener.
+struct Tls {
+    listener: TcpListener,
+    identity: Identity,
+    own: Option<OwnCertificate>,
+    acceptor: TlsAcceptor,
 }
 
 impl std::fmt::Debug for App {
@@ -293,8 +302,8 @@ impl App {
     pub fn announce(&self) {
         let dashboard = &self.config.server.public_url;
         let boot = if self.dhcp.is_some() { "on" } else { "off" };
-        if let Some((_, identity)) = &self.tls {
-            let fingerprint = identity.fingerprint_text();
+        if let Some(tls) = &self.tls {
+            let fingerprint = tls.identity.fingerprint_text();
             tracing::info!(fingerprint, "HTTPS is served with this certificate");
         }
         tracing::info!(
@@ -371,6 +380,7 @@ impl App {
             doctor,
             bundles: Arc::new(bundles),
             meters,
+            proxy: trusted_proxy(&self.config),
             cancel: stop.clone(),
         }));
         let router = operator
@@ -380,8 +390,11 @@ impl App {
             .layer(tower_http::catch_panic::CatchPanicLayer::new());
         let traffic = self.traffic;
         let router = web::counted(router, traffic.clone());
-        if let Some((listener, identity)) = self.tls {
-            let transport = Transport::Tls(identity.acceptor());
+        if let Some(Tls { listener, own, acceptor, .. }) = self.tls {
+            if let Some(own) = own {
+                tasks.spawn(own.follow(LOOK_EVERY, stop.clone()));
+            }
+            let transport = Transport::Tls(acceptor);
             tasks.spawn(web::serve::tcp(
                 listener,
                 transport,
@@ -427,6 +440,11 @@ impl App {
     }
 }
 
+fn trusted_proxy(config: &Config) -> Option<Arc<TrustedProxy>> {
+    let trusted = config.server.trusted_header.as_ref()?;
+    TrustedProxy::new(&trusted.name, trusted.from.clone()).map(Arc::new)
+}
+
 fn publisher(data_dir: &Path, apps: &Apps) -> Result<Option<Publisher>, StartError> {
     let Some(services) = &apps.services else { return Ok(None) };
     let made = Publisher::new(data_dir, services);
@@ -447,16 +465,19 @@ async fn bind_http(config: &Config) -> Result<TcpListener, StartError> {
     bind_tcp(config.server.listen).await
 }
 
-async fn bind_tls(config: &Config) -> Result<Option<(TcpListener, Identity)>, StartError> {
+async fn bind_tls(config: &Config) -> Result<Option<Tls>, StartError> {
     let Some(address) = config.server.tls_listen else { return Ok(None) };
     let identity = Identity::load_or_create(&config.data_dir, config.server.public_ip)?;
-    Ok(Some((bind_tcp(address).await?, identity)))
+    let files = config.server.tls_files.clone();
+    let own = files.map(|files| OwnCertificate::open(files.certificate, files.key)).transpose()?;
+    let acceptor = identity.acceptor(own.as_ref())?;
+    Ok(Some(Tls { listener: bind_tcp(address).await?, identity, own, acceptor }))
 }
 
 /// Installers and installed systems call back over HTTPS when there is a listener for it; firmware and iPXE cannot.
-fn callback_base(config: &Config, tls: Option<&(TcpListener, Identity)>) -> CallbackBase {
-    let port = tls.and_then(|(listener, _)| listener.local_addr().ok()).map(|a| a.port());
-    let (Some((_, identity)), Some(port)) = (tls, port) else {
+fn callback_base(config: &Config, tls: Option<&Tls>) -> CallbackBase {
+    let port = tls.and_then(|tls| tls.listener.local_addr().ok()).map(|a| a.port());
+    let (Some(Tls { identity, .. }), Some(port)) = (tls, port) else {
         return CallbackBase { url: config.server.public_url.clone(), certificate: None };
     };
     CallbackBase {

@@ -24,7 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net};
 
 use crate::domain::secret::Secret;
 use crate::plan::script::KernelArgument;
@@ -84,6 +84,28 @@ pub struct Server {
     pub public_port: u16,
     /// The second listener with a self-signed certificate; `None`: off.
     pub tls_listen: Option<SocketAddr>,
+    /// The operator's own certificate, for who asks by a name; `None`: the self-signed one for everybody.
+    pub tls_files: Option<TlsFiles>,
+    /// A reverse proxy that logs people in; `None`: nobody is believed.
+    pub trusted_header: Option<TrustedHeader>,
+}
+
+/// The operator's own certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The chain, the own one first.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
+/// Who may say in which header who somebody is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrustedHeader {
+    /// The header's name, in small letters.
+    pub name: String,
+    /// The proxy's addresses. Never empty, never everybody.
+    pub from: Vec<IpNet>,
 }
 
 /// Network boot.

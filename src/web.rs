@@ -10,11 +10,14 @@
 //! Nothing here decides what may happen to a host: requests are parsed into typed values, handed to [`Operations`], and
 //! its refusals are shown with the same words in page, API and command line. Routes for machines are not in this router.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::HeaderName;
 use axum::middleware;
 use axum::routing::get;
+use ipnet::IpNet;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -100,8 +103,29 @@ pub struct WebParts {
     pub bundles: Arc<dyn Bundles>,
     /// Numbers of the other parts, for metrics.
     pub meters: Arc<dyn metrics::Meters>,
+    /// A reverse proxy that says who somebody is; `None`: nobody is believed.
+    pub proxy: Option<Arc<TrustedProxy>>,
     /// Ends event streams, so that a shutdown can drain.
     pub cancel: CancellationToken,
+}
+
+/// A reverse proxy that logs people in: in which header it names them, and from where it asks.
+#[derive(Debug, Clone)]
+pub struct TrustedProxy {
+    header: HeaderName,
+    from: Vec<IpNet>,
+}
+
+impl TrustedProxy {
+    /// `None` when `header` cannot be a header's name.
+    #[must_use]
+    pub fn new(header: &str, from: Vec<IpNet>) -> Option<Self> {
+        Some(Self { header: header.parse().ok()?, from })
+    }
+
+    fn sends_from(&self, address: IpAddr) -> bool {
+        self.from.iter().any(|net| net.contains(&address))
+    }
 }
 
 impl std::fmt::Debug for WebParts {
@@ -120,6 +144,8 @@ pub struct WebState {
     texts: Arc<stream::Texts>,
     /// Told whenever an account, a session or a token ends.
     access: Arc<watch::Sender<()>>,
+    /// From which the form tokens of those follow whom a proxy names.
+    proxy_key: Arc<str>,
 }
 
 impl std::fmt::Debug for WebState {
@@ -140,6 +166,7 @@ impl WebState {
             drafts: Arc::new(drafts),
             texts: Arc::default(),
             access: Arc::new(watch::Sender::new(())),
+            proxy_key: auth::random_token().into(),
         }
     }
 
@@ -184,5 +211,9 @@ pub fn router(state: WebState) -> Router {
         .route("/metrics", get(metrics::show))
         .route_layer(middleware::from_fn_with_state(state.clone(), auth::require_operator));
     let open = auth::router().merge(asset::router()).merge(api::open_router());
-    guarded.merge(open).layer(middleware::from_fn(header::secure)).with_state(state)
+    guarded
+        .merge(open)
+        .layer(middleware::from_fn_with_state(state.clone(), auth::note_client))
+        .layer(middleware::from_fn(header::secure))
+        .with_state(state)
 }

@@ -25,6 +25,15 @@ pub fn effective(config: &Config) -> String {
     if let Some(listen) = config.server.tls_listen {
         page.text("tls_listen", &listen.to_string());
     }
+    if let Some(files) = &config.server.tls_files {
+        page.text("tls_certificate", &files.certificate.display().to_string());
+        page.text("tls_key", &files.key.display().to_string());
+    }
+    if let Some(trusted) = &config.server.trusted_header {
+        page.text("trusted_header", &trusted.name);
+        let from: Vec<String> = trusted.from.iter().map(ToString::to_string).collect();
+        page.list("trusted_proxies", &from);
+    }
 
     page.section("[pxe]");
     page.value("enabled", config.pxe.is_some().into());

@@ -2,6 +2,7 @@
 
 mod apps;
 mod pxe;
+mod trust;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -109,6 +110,8 @@ fn server(section: Section<'_>, cx: &Context<'_>) -> Option<Located<Server>> {
     if let (Some(at), false) = (&tls_listen, tls) {
         cx.findings.warn_at(at, "has no effect without tls = \"auto\"");
     }
+    let tls_files = trust::tls_files(&section, tls, cx);
+    let trusted_header = trust::trusted_header(&section, cx);
     let public = section.filled("public_url");
     if public.is_none() {
         section.missing("public_url", "machines need it: http://ADDRESS:PORT with an IP address");
@@ -130,7 +133,15 @@ fn server(section: Section<'_>, cx: &Context<'_>) -> Option<Located<Server>> {
             None => cx.findings.warn("server.listen", (0, 0), message),
         }
     }
-    let value = Server { listen: listen_at, public_url, public_ip, public_port, tls_listen };
+    let value = Server {
+        listen: listen_at,
+        public_url,
+        public_ip,
+        public_port,
+        tls_listen,
+        tls_files,
+        trusted_header,
+    };
     Some(Located { value, key: "server.public_url".to_owned(), line: place.0, column: place.1 })
 }
 

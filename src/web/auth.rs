@@ -1,13 +1,13 @@
 //! Who is asking: an account's session, an API token, or the control socket. Every changing request of a browser also
 //! proves that it comes from our own pages.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Form, FromRequest as _, FromRequestParts, Request, State};
+use axum::extract::{Form, FromRequest as _, FromRequestParts, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, Uri, header};
+use axum::http::{Extensions, HeaderMap, Method, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::get;
@@ -27,12 +27,14 @@ mod limit;
 mod lock;
 mod login;
 mod password;
+mod proxy;
 pub(super) mod session;
 pub(super) mod token;
 
 pub use login::{adopt_old_access, setup_link};
 pub(super) use password::LoginGate;
 pub use password::check_rules as check_password;
+pub(super) use proxy::note_client;
 
 /// Marks a request that came over the control socket: file permission is its login. Only the listener of that socket
 /// may insert it.
@@ -73,6 +75,8 @@ pub(super) enum Proof {
     Session(String),
     /// An API token, by its id.
     Token(String),
+    /// The word of a trusted proxy, about this account.
+    Proxy(AccountName),
 }
 
 impl Operator {
@@ -80,7 +84,7 @@ impl Operator {
     pub(super) fn session(&self) -> Option<&str> {
         match &self.proof {
             Proof::Session(hash) => Some(hash),
-            Proof::Socket | Proof::Token(_) => None,
+            Proof::Socket | Proof::Token(_) | Proof::Proxy(_) => None,
         }
     }
 
@@ -145,7 +149,7 @@ pub(super) async fn require_operator(
     }
     let author = is_changing(request.method()).then(|| Author {
         who: operator.who.clone(),
-        address: peer_address(&request).filter(|_| !operator.local),
+        address: client_address(request.extensions()).filter(|_| !operator.local),
         action: format!("{} {}", request.method(), path.chars().take(200).collect::<String>()),
     });
     request.extensions_mut().insert(operator);
@@ -169,11 +173,16 @@ async fn identify(web: &WebState, request: Request) -> Result<(Operator, Request
             None => Err(turned(token::unknown())),
         };
     }
-    let session = session::current_session(web, request.headers()).await;
-    let Some(session) = session.map_err(|e| turned(from_store(&e)))? else {
-        return Err(Box::new(ask_for_login(&request)));
+    let operator = match proxy::named(web, &request).map_err(turned)? {
+        Some(name) => proxy::operator(web, name).await.map_err(turned)?,
+        None => {
+            let session = session::current_session(web, request.headers()).await;
+            let Some(session) = session.map_err(|e| turned(from_store(&e)))? else {
+                return Err(Box::new(ask_for_login(&request)));
+            };
+            Operator::of_session(&session)
+        }
     };
-    let operator = Operator::of_session(&session);
     if !is_changing(request.method()) {
         return Ok((operator, request));
     }
@@ -182,9 +191,9 @@ async fn identify(web: &WebState, request: Request) -> Result<(Operator, Request
     Ok((operator, request))
 }
 
-/// The address of the other end; `None` on a listener that does not tell.
-fn peer_address(request: &Request) -> Option<IpAddr> {
-    request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip().to_canonical())
+/// From where the request comes; `None` on a listener that does not tell.
+fn client_address(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<proxy::Client>().map(|client| client.address)
 }
 
 /// Waits until whoever opened a stream is not let in any more.
@@ -197,6 +206,7 @@ pub(super) async fn until_ended(web: WebState, operator: Operator) {
                 session::living(&web, hash.clone()).await.is_ok_and(|s| s.is_some())
             }
             Proof::Token(id) => token::is_living(&web, id.clone()).await,
+            Proof::Proxy(name) => proxy::is_usable(&web, name.clone()).await.unwrap_or(false),
         };
         if !is_let_in || changes.changed().await.is_err() {
             return;

@@ -8,14 +8,20 @@ use std::io::{ErrorKind, Write as _};
 use std::net::IpAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use rcgen::{CertificateParams, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use sha2::{Digest as _, Sha256};
 use tokio_rustls::TlsAcceptor;
+
+mod own;
+
+pub use own::{LOOK_EVERY, OwnCertificate};
 
 /// The certificate with what others pin.
 #[derive(Clone)]
@@ -24,7 +30,7 @@ pub struct Identity {
     pub certificate_pem: String,
     /// SHA-256 over the DER certificate: what installers compare (installer 8.2 to 9.2).
     pub fingerprint: [u8; 32],
-    config: Arc<ServerConfig>,
+    key: Arc<CertifiedKey>,
 }
 
 impl std::fmt::Debug for Identity {
@@ -43,6 +49,16 @@ pub enum IdentityError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// The operator's own certificate cannot be used.
+    #[error(
+        "{path} and its key cannot be used ({reason}): put a certificate chain and the key that belongs to it there"
+    )]
+    NotOurs {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
     },
     /// What is in the files is no certificate with its key.
     #[error("{path} and its key cannot be used ({reason}): remove both to have new ones made")]
@@ -73,19 +89,26 @@ impl Identity {
         let key = PrivateKeyDer::from_pem_file(data_dir.join("tls.key"))
             .map_err(|e| unusable(e.to_string()))?;
         let fingerprint = Sha256::digest(&certificate).into();
+        let provider = rustls::crypto::ring::default_provider();
+        let key = CertifiedKey::from_der(vec![certificate], key, &provider)
+            .map_err(|e| unusable(e.to_string()))?;
+        Ok(Self { certificate_pem, fingerprint, key: Arc::new(key) })
+    }
+
+    /// What accepts connections: with the operator's own certificate for who asks by a name, else with this one.
+    ///
+    /// # Errors
+    /// When the crypto library refuses its own defaults.
+    pub fn acceptor(&self, own: Option<&OwnCertificate>) -> Result<TlsAcceptor, IdentityError> {
+        let chosen =
+            Chosen { pinned: Arc::clone(&self.key), own: own.map(OwnCertificate::current) };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let config = ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
-            .map(|builder| builder.with_no_client_auth())
-            .and_then(|builder| builder.with_single_cert(vec![certificate], key))
-            .map_err(|e| unusable(e.to_string()))?;
-        Ok(Self { certificate_pem, fingerprint, config: Arc::new(config) })
-    }
-
-    /// What accepts connections with this certificate.
-    #[must_use]
-    pub fn acceptor(&self) -> TlsAcceptor {
-        TlsAcceptor::from(Arc::clone(&self.config))
+            .map_err(|e| IdentityError::Unusable { path: "tls".into(), reason: e.to_string() })?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(chosen));
+        Ok(TlsAcceptor::from(Arc::new(config)))
     }
 
     /// Base64 of the DER certificate in one line.
@@ -103,6 +126,21 @@ impl Identity {
     pub fn fingerprint_text(&self) -> String {
         let pairs: Vec<String> = self.fingerprint.iter().map(|b| format!("{b:02X}")).collect();
         pairs.join(":")
+    }
+}
+
+/// Chooses the certificate by how somebody asks. Machines ask by an address, which is never in the hello (RFC 6066, 3).
+#[derive(Debug)]
+struct Chosen {
+    pinned: Arc<CertifiedKey>,
+    own: Option<own::Current>,
+}
+
+impl ResolvesServerCert for Chosen {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let own = self.own.as_ref().filter(|_| hello.server_name().is_some());
+        let own = own.map(|own| Arc::clone(&own.read().unwrap_or_else(PoisonError::into_inner)));
+        Some(own.unwrap_or_else(|| Arc::clone(&self.pinned)))
     }
 }
 

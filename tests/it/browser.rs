@@ -213,6 +213,7 @@ async fn dashboard_with(
         doctor: Arc::new(OneFinding::default()),
         bundles: Arc::new(NoBundles),
         meters: Arc::new(NoMeters),
+        proxy: None,
         cancel: cancel.clone(),
     }));
     let service =

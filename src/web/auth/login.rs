@@ -1,8 +1,8 @@
 //! Login, logout, and the first visit.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
-use axum::extract::{ConnectInfo, Form, Query, State};
+use axum::extract::{Form, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::{Extension, http};
@@ -80,9 +80,9 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for Peer {
         parts: &mut http::request::Parts,
         _: &S,
     ) -> Result<Self, Self::Rejection> {
-        let found = parts.extensions.get::<ConnectInfo<SocketAddr>>();
         // A listener that does not tell addresses makes all its peers one.
-        let address = found.map_or(IpAddr::from([0, 0, 0, 0]), |info| info.0.ip().to_canonical());
+        let address = super::client_address(&parts.extensions);
+        let address = address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         Ok(Self { address, over_tls: parts.extensions.get::<TlsTransport>().is_some() })
     }
 }

@@ -436,3 +436,67 @@ async fn pages_of_access_look_as_they_were_last_reviewed() {
     let secret = made.body.split("class=\"mono\">").nth(1).unwrap().split('<').next().unwrap();
     assert_eq!(with_token(&scene, "GET", "/api/hosts", secret).await, StatusCode::OK);
 }
+
+/// A request with the header of a proxy, from this address.
+fn through(last: u8, method: &str, path: &str, names: &[&str]) -> axum::http::request::Builder {
+    let peer = SocketAddr::from(([192, 0, 2, last], 4000));
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("x-forwarded-for", "198.51.100.7")
+        .extension(ConnectInfo(peer));
+    for name in names {
+        request = request.header("x-forwarded-user", *name);
+    }
+    request
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxys_header_counts_from_the_proxy_only() {
+    let scene = two_accounts().await;
+    let (status, _) = api(&scene, "POST", "/api/accounts", r#"{"name":"bob@example.org"}"#).await;
+    assert_eq!(status, StatusCode::CREATED, "an account without a password");
+    let get = async |last: u8, names: &[&str]| {
+        let request = through(last, "GET", "/api/session", names).body(Body::empty());
+        scene.send(request.unwrap()).await
+    };
+    let answer = get(5, &["Bob@example.org"]).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    // A stranger who sends the header himself is nobody, whatever else he claims.
+    for last in [4, 6, 77] {
+        assert_eq!(get(last, &["bob@example.org"]).await.status, StatusCode::UNAUTHORIZED);
+    }
+    let request = Request::get("/api/session").header("x-forwarded-user", "ann");
+    let on_no_known_listener = scene.send(request.body(Body::empty()).unwrap()).await;
+    assert_eq!(on_no_known_listener.status, StatusCode::UNAUTHORIZED);
+    // Behind the proxy: no name is no log-in, two names are a forgery, an unknown or disabled one is refused.
+    assert_eq!(get(5, &[]).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(get(5, &[""]).await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(get(5, &["ann", "bob@example.org"]).await.status, StatusCode::BAD_REQUEST);
+    for name in ["eve", "ann, bob@example.org", "../ann", "an n"] {
+        assert_eq!(get(5, &[name]).await.status, StatusCode::FORBIDDEN, "{name}");
+    }
+    // Another site cannot use it: changes need the token that only our pages tell.
+    let csrf: Value = serde_json::from_str(&answer.body).unwrap();
+    let csrf = csrf["csrf"].as_str().unwrap();
+    let add = |names: &[&str], token: &str| {
+        let request = through(5, "POST", "/api/tokens", names).header("x-csrf-token", token);
+        request.body(Body::from(r#"{"name":"of bob","scope":"read"}"#)).unwrap()
+    };
+    assert_eq!(scene.send(add(&["bob@example.org"], "")).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(scene.send(add(&["ann"], csrf)).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(scene.send(add(&["bob@example.org"], csrf)).await.status, StatusCode::CREATED);
+    let (_, log) = api(&scene, "GET", "/api/audit?limit=1", "").await;
+    assert_eq!(log["entries"][0]["who"]["kind"], "proxy");
+    assert_eq!(log["entries"][0]["address"], "198.51.100.7");
+    // A stranger's word about his address does not count for the limit of guesses.
+    let request = through(6, "POST", "/login", &[])
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(Body::from(format!("username=ann&password={PASSWORD}")));
+    assert_eq!(scene.send(request.unwrap()).await.status, StatusCode::SEE_OTHER);
+    let (_, sessions) = api(&scene, "GET", "/api/sessions", "").await;
+    let of_ann = sessions["sessions"].as_array().unwrap().iter().find(|s| s["account"] == "ann");
+    assert_eq!(of_ann.unwrap()["address"], "192.0.2.6");
+    api(&scene, "PATCH", "/api/accounts/bob@example.org", r#"{"disabled":true}"#).await;
+    assert_eq!(get(5, &["bob@example.org"]).await.status, StatusCode::FORBIDDEN);
+}

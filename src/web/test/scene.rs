@@ -27,7 +27,9 @@ use crate::domain::sighting::Sighting;
 use crate::domain::time::Timestamp;
 use crate::limits::over::Overruns;
 use crate::store::{HostReads as _, HostWriteError, MasterKey, NewEvent, Session, Store, Tx};
-use crate::web::{GuestOperations, ServerTypeList, Traffic, WebParts, WebState, router};
+use crate::web::{
+    GuestOperations, ServerTypeList, Traffic, TrustedProxy, WebParts, WebState, router,
+};
 
 /// The browser's session id and its form token.
 pub(crate) const SESSION: [u8; 64] = [b'a'; 64];
@@ -109,6 +111,8 @@ impl Scene {
             doctor: Arc::new(super::doctor::Canned::default()),
             bundles: Arc::new(super::limits::NoBundle),
             meters: Arc::new(super::limits::Still),
+            proxy: TrustedProxy::new("x-forwarded-user", vec!["192.0.2.5/32".parse().unwrap()])
+                .map(Arc::new),
             cancel: cancel.clone(),
         });
         let scene = Self {

@@ -97,6 +97,7 @@ impl Appliance {
             doctor: Arc::new(NoDoctor),
             bundles: Arc::new(NoBundles),
             meters: Arc::new(NoMeters),
+            proxy: None,
             cancel: CancellationToken::new(),
         }))
     }
