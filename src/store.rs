@@ -29,6 +29,7 @@ mod image;
 mod job;
 mod lease;
 mod migrate;
+mod once;
 mod outbox;
 mod read;
 mod recover;
@@ -46,7 +47,7 @@ mod test;
 
 pub use account::{AccountReads, OLD_PASSWORD};
 pub use api_token::ApiTokenReads;
-pub use audit::{AuditReads, as_author};
+pub use audit::{AuditReads, as_author, as_author_once};
 pub use backup::{dump, dump_file, verify};
 pub use backups::{
     BackupState, RegularBackup, folder_of as backup_folder, list as regular_backups,
@@ -61,6 +62,7 @@ pub use host::{HostReads, HostWriteError};
 pub use image::ImageReads;
 pub use job::JobReads;
 pub use lease::LeaseReads;
+pub use once::{Begun, Once, OnceReads};
 pub use outbox::{OutboxReads, Report};
 pub use read::{Read, Snapshot};
 pub use recover::{LAST_RESTORE, LastRestore, RESTORED, Restored, recover, restore};

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::HeaderName;
 use axum::middleware;
-use axum::routing::get;
 use ipnet::IpNet;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -41,6 +40,7 @@ mod header;
 pub mod machine;
 mod markdown;
 pub mod metrics;
+mod once;
 mod operation;
 mod page;
 mod power;
@@ -144,6 +144,7 @@ pub struct WebState {
     texts: Arc<stream::Texts>,
     /// Told whenever an account, a session or a token ends.
     access: Arc<watch::Sender<()>>,
+    under_way: once::UnderWay,
     /// From which the form tokens of those follow whom a proxy names.
     proxy_key: Arc<str>,
 }
@@ -166,6 +167,7 @@ impl WebState {
             drafts: Arc::new(drafts),
             texts: Arc::default(),
             access: Arc::new(watch::Sender::new(())),
+            under_way: once::UnderWay::default(),
             proxy_key: auth::random_token().into(),
         }
     }
@@ -207,8 +209,6 @@ impl WebState {
 pub fn router(state: WebState) -> Router {
     let guarded = page::router()
         .merge(api::router())
-        .route("/events", get(stream::events))
-        .route("/metrics", get(metrics::show))
         .route_layer(middleware::from_fn_with_state(state.clone(), auth::require_operator));
     let open = auth::router().merge(asset::router()).merge(api::open_router());
     guarded

@@ -8,13 +8,16 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::{DATABASE, StartError, master_key, wall_clock};
-use crate::limits::record::{AUDIT_KEPT, EVENTS_KEPT};
+use crate::domain::time::Timestamp;
+use crate::limits::record::{AUDIT_KEPT, BEGUN_KEPT, BEGUN_TIME, EVENTS_KEPT};
 use crate::store::{self, Store, StoreError};
 
 /// The first look comes soon: a daemon that is started again and again must have backups too.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// Whether a backup is due. A look reads a folder.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// For how long an idempotency key is known, in milliseconds.
+const BEGUN_MS: i64 = (BEGUN_TIME.as_secs() * 1000).cast_signed();
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 
 /// Opens the database. One that is damaged is replaced by the newest whole backup: an appliance that stays down offers
@@ -87,6 +90,8 @@ pub(super) async fn housekeeping(store: Store, stop: CancellationToken) {
             let pruned = store
                 .write::<_, StoreError, _>(|tx| {
                     let entries = tx.prune_audit(AUDIT_KEPT, 2_000)?;
+                    let begun = Timestamp(tx.now().0.saturating_sub(BEGUN_MS));
+                    tx.prune_begun(begun, BEGUN_KEPT)?;
                     Ok(entries.max(tx.prune_events(EVENTS_KEPT, 2_000)?))
                 })
                 .await;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use hyper::Method;
 use serde_json::Value;
 
 use super::call::{call, segment};
@@ -17,7 +18,11 @@ pub(super) async fn run(client: &Client, json: bool, command: &Command) -> Resul
         return follow(client, json, job).await;
     }
     let call = call(command)?;
-    let value = client.send(call.method, &call.path, call.body.as_ref()).await?;
+    let value = client.send(call.method.clone(), &call.path, call.body.as_ref()).await?;
+    let value = match call.method {
+        Method::GET if !call.path.contains("limit=") => complete(client, &call.path, value).await?,
+        _ => value,
+    };
     let waits = match command {
         Command::App(command) => command.waits(),
         Command::Guest(command) => command.waits(),
@@ -36,6 +41,23 @@ pub(super) async fn run(client: &Client, json: bool, command: &Command) -> Resul
             Ok(exit::OK)
         }
     }
+}
+
+/// A whole list of which the first page was read.
+async fn complete(client: &Client, path: &str, mut value: Value) -> Result<Value, ClientError> {
+    while let Some(next) = value.get("next").and_then(Value::as_str).map(segment) {
+        let sign = if path.contains('?') { '&' } else { '?' };
+        let page = client.get(&format!("{path}{sign}after={next}")).await?;
+        let Value::Object(page) = page else { break };
+        for (name, part) in page {
+            match (value.get_mut(&name), part) {
+                (Some(Value::Array(all)), Value::Array(more)) => all.extend(more),
+                (Some(known), part) => *known = part,
+                (None, _) => {}
+            }
+        }
+    }
+    Ok(value)
 }
 
 /// Prints a job's log until it ends.

@@ -56,6 +56,8 @@ pub enum Fate {
     Changed,
     /// It is gone.
     Removed,
+    /// No record: something was done, such as a machine switched off.
+    Done,
 }
 
 impl Fate {
@@ -66,6 +68,7 @@ impl Fate {
             Self::Added => "added",
             Self::Changed => "changed",
             Self::Removed => "removed",
+            Self::Done => "done",
         }
     }
 }

@@ -26,6 +26,10 @@ super::limits! {
     EVENTS_KEPT: u64 = 500_000, "events";
     /// Entries of the audit log that are kept: years of a team that changes things by hand.
     AUDIT_KEPT: u64 = 100_000, "entries";
+    /// How long the job of an idempotency key is known: longer than any client tries again.
+    BEGUN_TIME: Duration = Duration::from_secs(7 * 24 * 3600), "time";
+    /// Idempotency keys that are known at a time; the oldest are forgotten.
+    BEGUN_KEPT: usize = 10_000, "keys";
     /// Changes that one entry of the audit log lists; a write of more says how many more.
     AUDIT_CHANGES: usize = 20, "changes";
     /// Writes that may wait in the queue before callers wait: bounds memory when the disk is slow.

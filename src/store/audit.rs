@@ -9,24 +9,44 @@ use std::future::Future;
 use serde_json::Value;
 
 use super::error::StoreError;
+use super::once::Once;
 use super::read::{Order, Read, end_of, parse, records};
 use super::schema::{Table, numbered, readable, trailing_number};
 use super::tx::Tx;
 use crate::domain::audit::{AuditEntry, Author, Change, Fate, difference};
+use crate::domain::event::Event;
 use crate::limits::record::AUDIT_CHANGES;
 
+/// What is known of the request that a task carries out.
+#[derive(Debug, Clone)]
+pub(super) struct Errand {
+    /// On whose behalf.
+    pub(super) author: Author,
+    /// The work that it queues is begun once.
+    pub(super) once: Option<Once>,
+}
+
 tokio::task_local! {
-    static AUTHOR: Author;
+    static ERRAND: Errand;
 }
 
 /// Runs a request on somebody's behalf: what it writes is in the audit log.
 pub async fn as_author<T>(author: Author, request: impl Future<Output = T>) -> T {
-    AUTHOR.scope(author, request).await
+    as_author_once(author, None, request).await
 }
 
-/// On whose behalf the present task works.
-pub(super) fn present_author() -> Option<Author> {
-    AUTHOR.try_with(Clone::clone).ok()
+/// The same; the job that it queues is noted under its idempotency key, by the write that queues it.
+pub async fn as_author_once<T>(
+    author: Author,
+    once: Option<Once>,
+    request: impl Future<Output = T>,
+) -> T {
+    ERRAND.scope(Errand { author, once }, request).await
+}
+
+/// For whom the present task works.
+pub(super) fn present_errand() -> Option<Errand> {
+    ERRAND.try_with(Clone::clone).ok()
 }
 
 /// What an entry says about a table's records: the word for one, the field with its name, and the fields that may be
@@ -82,8 +102,16 @@ fn shown(table: Table) -> Option<Shown> {
 }
 
 impl Tx<'_, '_> {
+    /// Notes what this write did for a request.
+    pub(super) fn note(&mut self, errand: Errand) -> Result<(), StoreError> {
+        if let Some(once) = errand.once {
+            self.note_begun(once)?;
+        }
+        self.note_audit(errand.author)
+    }
+
     /// Appends the entry for what this write changed, if it is anything that operators know.
-    pub(super) fn note_audit(&mut self, author: Author) -> Result<(), StoreError> {
+    fn note_audit(&mut self, author: Author) -> Result<(), StoreError> {
         let mut changes = Vec::new();
         for ((table, key), after) in &self.changes {
             let Some(shown) = shown(*table) else { continue };
@@ -92,6 +120,15 @@ impl Tx<'_, '_> {
                 continue;
             }
             changes.extend(change(&shown, key, before.as_deref(), after.as_deref()));
+        }
+        if changes.is_empty() {
+            // What leaves no trace in a record, such as a machine that was switched off, is told by its event.
+            let told = |event: &Event| Change {
+                subject: event.message.clone(),
+                fate: Fate::Done,
+                fields: Vec::new(),
+            };
+            changes.extend(self.events.iter().map(told));
         }
         if changes.is_empty() {
             return Ok(());

@@ -68,11 +68,13 @@ pub enum Table {
     Audit,
     /// Token id → API token.
     ApiTokens,
+    /// Idempotency key hash → job that was begun.
+    Begun,
 }
 
 impl Table {
     /// All tables, in the order of the enum, so that `table as usize` is an index.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Meta,
         Self::Hosts,
         Self::HostByMac,
@@ -103,6 +105,7 @@ impl Table {
         Self::Accounts,
         Self::Audit,
         Self::ApiTokens,
+        Self::Begun,
     ];
 
     /// The name in the file.
@@ -138,6 +141,7 @@ impl Table {
             Self::Accounts => "accounts",
             Self::Audit => "audit",
             Self::ApiTokens => "api_tokens",
+            Self::Begun => "begun",
         }
     }
 

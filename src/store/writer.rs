@@ -7,14 +7,14 @@ use std::thread::JoinHandle;
 use redb::{Database, Durability, ReadableDatabase as _};
 use tokio::sync::{broadcast, oneshot};
 
+use super::audit::{self, Errand};
 use super::directory::Directory;
 use super::error::StoreError;
 use super::read::Snapshot;
 use super::schema::Table;
 use super::seal::MasterKey;
 use super::tx::{OpenTables, Tx};
-use super::{audit, backup, backups, migrate};
-use crate::domain::audit::Author;
+use super::{backup, backups, migrate};
 use crate::domain::boot::{BootDirectory, Standing};
 use crate::domain::event::Event;
 use crate::domain::mac::Mac;
@@ -105,8 +105,8 @@ trait Pending: Send {
 
 struct Write<R, E, F> {
     closure: Option<F>,
-    /// On whose behalf; its changes are then in the audit log.
-    author: Option<Author>,
+    /// For whom; its changes are then in the audit log, and the job that it queues under its idempotency key.
+    errand: Option<Errand>,
     result: Option<Result<R, E>>,
     reply: oneshot::Sender<Result<R, E>>,
 }
@@ -120,8 +120,8 @@ where
     fn run(&mut self, tx: &mut Tx<'_, '_>) -> bool {
         let Some(closure) = self.closure.take() else { return false };
         let mut result = closure(tx);
-        if let (Ok(_), Some(author)) = (&result, self.author.take())
-            && let Err(error) = tx.note_audit(author)
+        if let (Ok(_), Some(errand)) = (&result, self.errand.take())
+            && let Err(error) = tx.note(errand)
         {
             // What cannot be accounted for is not done.
             result = Err(error.into());
@@ -195,9 +195,9 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let author = audit::present_author();
+        let errand = audit::present_errand();
         let mut request =
-            Request::Write(Box::new(Write { closure: Some(closure), author, result: None, reply }));
+            Request::Write(Box::new(Write { closure: Some(closure), errand, result: None, reply }));
         loop {
             match self.shared.queue.try_send(request) {
                 Ok(()) => break,
@@ -222,7 +222,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let write = Write { closure: Some(closure), author: None, result: None, reply };
+        let write = Write { closure: Some(closure), errand: None, result: None, reply };
         self.shared
             .queue
             .send(Request::Write(Box::new(write)))

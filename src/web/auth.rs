@@ -15,12 +15,13 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::WebState;
+use super::once::{self, Turn};
 use super::problem::{from_store, refuse};
 use crate::domain::account::{AccountName, Scope};
 use crate::domain::audit::{Author, Who};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::limits::operator::FORM_BYTES;
-use crate::store::{Session, as_author};
+use crate::store::{Session, as_author_once};
 
 pub(super) mod account;
 mod limit;
@@ -139,7 +140,7 @@ pub(super) async fn require_operator(
     next: Next,
 ) -> Response {
     let path = request.uri().path().to_owned();
-    let (operator, mut request) = match identify(&web, request).await {
+    let (operator, request) = match identify(&web, request).await {
         Ok(found) => found,
         Err(response) => return *response,
     };
@@ -147,6 +148,11 @@ pub(super) async fn require_operator(
         tracing::warn!(who = %operator.who, path, "a request was outside of the token's scope");
         return refuse(&path, refusal);
     }
+    let (mut request, ticket) = match once::turn(&web, &operator, request).await {
+        Ok(Turn::Go(request, ticket)) => (request, ticket),
+        Ok(Turn::Answer(answer)) => return answer,
+        Err(refusal) => return refuse(&path, refusal),
+    };
     let author = is_changing(request.method()).then(|| Author {
         who: operator.who.clone(),
         address: client_address(request.extensions()).filter(|_| !operator.local),
@@ -154,7 +160,10 @@ pub(super) async fn require_operator(
     });
     request.extensions_mut().insert(operator);
     match author {
-        Some(author) => as_author(author, next.run(request)).await,
+        Some(author) => {
+            let once = ticket.as_ref().map(|ticket| ticket.once.clone());
+            as_author_once(author, once, next.run(request)).await
+        }
         None => next.run(request).await,
     }
 }

@@ -14,7 +14,7 @@ use crate::jobs::{NewPassword, PowerChange};
 const REDFISH_PORT: u16 = 443;
 
 /// Power settings as they were typed.
-#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(default)]
 pub(super) struct PowerForm {
     /// `none`, `wake-on-lan`, `redfish`, `ipmi`.

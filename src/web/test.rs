@@ -5,6 +5,7 @@ mod auth;
 mod boot_scene;
 pub(crate) mod catalog;
 pub(crate) mod doctor;
+mod document;
 mod golden;
 mod guest_api;
 mod guest_page;

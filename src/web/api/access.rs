@@ -4,10 +4,11 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, PageQuery, body, created, missing, ok, time};
+use super::{Answer, ListQuery, PageQuery, body, created, missing, ok, time};
 use crate::domain::account::{Account, AccountName, ApiToken};
 use crate::domain::audit::AuditEntry;
 use crate::domain::refusal::{Refusal, RefusalKind};
@@ -41,15 +42,20 @@ async fn find(web: &WebState, name: &AccountName) -> Result<Account, Problem> {
     found.ok_or_else(|| missing("account", name.as_str()))
 }
 
-pub(in crate::web) async fn accounts(State(web): State<WebState>, _: Operator) -> Answer {
+pub(in crate::web) async fn accounts(
+    State(web): State<WebState>,
+    Query(page): Query<ListQuery>,
+    _: Operator,
+) -> Answer {
     let all: Result<Vec<Account>, StoreError> = web.store().read(|read| read.accounts()).await;
-    let all: Vec<Value> = all?.iter().map(|account| account_body(&web, account)).collect();
-    Ok(ok(&json!({ "accounts": all })))
+    let (all, next) = page.cut(all?, |account| account.name.to_string())?;
+    let all: Vec<Value> = all.iter().map(|account| account_body(&web, account)).collect();
+    Ok(ok(&json!({ "accounts": all, "next": next })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewBody {
+pub(super) struct NewBody {
     name: String,
     #[serde(default)]
     password: Option<String>,
@@ -66,9 +72,9 @@ pub(in crate::web) async fn add_account(
     Ok(created(StatusCode::CREATED, &account_body(&web, &made)))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangeBody {
+pub(super) struct ChangeBody {
     #[serde(default)]
     password: Option<String>,
     #[serde(default)]
@@ -124,14 +130,19 @@ fn session_body(found: &Session, own: Option<&str>) -> Value {
     })
 }
 
-pub(in crate::web) async fn sessions(State(web): State<WebState>, operator: Operator) -> Answer {
+pub(in crate::web) async fn sessions(
+    State(web): State<WebState>,
+    Query(page): Query<ListQuery>,
+    operator: Operator,
+) -> Answer {
     let now = web.store().now();
     let all: Result<Vec<Session>, StoreError> = web.store().read(|read| read.sessions()).await;
     let mut all = all?;
     all.retain(|s| s.expires > now);
     all.sort_by_key(|s| std::cmp::Reverse(s.created));
+    let (all, next) = page.cut(all, |s| session::shown_id(s).to_owned())?;
     let all: Vec<Value> = all.iter().map(|s| session_body(s, operator.session())).collect();
-    Ok(ok(&json!({ "sessions": all })))
+    Ok(ok(&json!({ "sessions": all, "next": next })))
 }
 
 pub(in crate::web) async fn end_session(
@@ -155,15 +166,20 @@ fn token_body(token: &ApiToken) -> Value {
     })
 }
 
-pub(in crate::web) async fn tokens(State(web): State<WebState>, _: Operator) -> Answer {
+pub(in crate::web) async fn tokens(
+    State(web): State<WebState>,
+    Query(page): Query<ListQuery>,
+    _: Operator,
+) -> Answer {
     let all: Result<Vec<ApiToken>, StoreError> = web.store().read(|read| read.api_tokens()).await;
-    let all: Vec<Value> = all?.iter().map(token_body).collect();
-    Ok(ok(&json!({ "tokens": all })))
+    let (all, next) = page.cut(all?, |token| token.id.clone())?;
+    let all: Vec<Value> = all.iter().map(token_body).collect();
+    Ok(ok(&json!({ "tokens": all, "next": next })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct TokenBody {
+pub(super) struct TokenBody {
     name: String,
     scope: String,
     #[serde(default)]

@@ -3,6 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::response::Response;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -32,9 +33,9 @@ pub(in crate::web) async fn check(State(web): State<WebState>, _: Operator) -> R
     ok(&body(&report))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct SimulateBody {
+pub(super) struct SimulateBody {
     firmware: String,
 }
 

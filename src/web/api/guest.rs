@@ -4,10 +4,11 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, body, created, missing, ok, time};
+use super::{Answer, ListQuery, body, created, missing, ok, time};
 use crate::domain::guest::{Guest, InstalledApp};
 use crate::domain::id::{NodeName, StorageId};
 use crate::domain::refusal::{Refusal, RefusalKind};
@@ -59,7 +60,7 @@ async fn find(web: &WebState, id: &str) -> Result<Guest, Problem> {
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-pub(in crate::web) struct ListQuery {
+pub(in crate::web) struct GuestQuery {
     state: String,
     node: String,
     app: String,
@@ -67,19 +68,23 @@ pub(in crate::web) struct ListQuery {
 
 pub(in crate::web) async fn list(
     State(web): State<WebState>,
-    Query(query): Query<ListQuery>,
+    Query(query): Query<GuestQuery>,
+    Query(page): Query<ListQuery>,
     _: Operator,
 ) -> Answer {
     web.guests()?;
     let guests: Result<Vec<Guest>, StoreError> = web.store().read(|read| read.guests()).await;
     let is = |wanted: &str, value: &str| wanted.is_empty() || wanted == value;
-    let wanted = |guest: &&Guest| {
+    let wanted = |guest: &Guest| {
         is(&query.state, guest.state.as_str())
             && is(&query.node, guest.node.as_str())
             && is(&query.app, guest.app.as_ref().map_or("", |a| a.id.as_str()))
     };
-    let guests: Vec<Value> = guests?.iter().filter(wanted).map(shown).collect();
-    Ok(ok(&json!({ "guests": guests })))
+    let mut guests = guests?;
+    guests.retain(wanted);
+    let (guests, next) = page.cut(guests, |guest| guest.id.to_string())?;
+    let guests: Vec<Value> = guests.iter().map(shown).collect();
+    Ok(ok(&json!({ "guests": guests, "next": next })))
 }
 
 pub(in crate::web) async fn show(
@@ -136,9 +141,9 @@ pub(in crate::web) async fn backups(
     ))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct PowerBody {
+pub(super) struct PowerBody {
     action: String,
 }
 
@@ -154,9 +159,9 @@ pub(in crate::web) async fn power(
     Ok(super::job::accepted(guests.power(find(&web, &id).await?.id, action).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct BackupBody {
+pub(super) struct BackupBody {
     #[serde(default)]
     storage: String,
 }
@@ -173,9 +178,9 @@ pub(in crate::web) async fn backup(
     Ok(super::job::accepted(guests.backup(find(&web, &id).await?.id, storage).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RestoreBody {
+pub(super) struct RestoreBody {
     archive: String,
     #[serde(default)]
     node: String,
@@ -226,9 +231,9 @@ pub(in crate::web) async fn reconfigure(
     Ok(super::job::accepted(guests.reconfigure(find(&web, &id).await?.id, form).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ConfirmBody {
+pub(super) struct ConfirmBody {
     #[serde(default)]
     confirm: String,
 }
@@ -262,9 +267,9 @@ pub(in crate::web) async fn retry(
     Ok(super::job::accepted(guests.retry_install(find(&web, &id).await?.id).await?))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RevealBody {
+pub(super) struct RevealBody {
     key: String,
 }
 
@@ -281,9 +286,9 @@ pub(in crate::web) async fn reveal(
     Ok(ok(&json!({ "key": asked.key, "value": secret.expose() })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ObserveBody {
+pub(super) struct ObserveBody {
     node: String,
     vmid: Value,
 }
@@ -313,7 +318,11 @@ pub(in crate::web) async fn forget(
 }
 
 /// Volumes that guests left, by the numbers that they hold.
-pub(in crate::web) async fn kept_volumes(State(web): State<WebState>, _: Operator) -> Answer {
+pub(in crate::web) async fn kept_volumes(
+    State(web): State<WebState>,
+    Query(page): Query<ListQuery>,
+    _: Operator,
+) -> Answer {
     web.guests()?;
     let kept: Result<Vec<HeldVmid>, StoreError> = web.store().read(|read| read.kept_vmids()).await;
     let shown = |held: HeldVmid| {
@@ -323,7 +332,8 @@ pub(in crate::web) async fn kept_volumes(State(web): State<WebState>, _: Operato
             "node": left.map(|k| &k.node), "volumes": left.map_or(&[][..], |k| &k.volumes),
         })
     };
-    Ok(ok(&json!({ "kept": kept?.into_iter().map(shown).collect::<Vec<_>>() })))
+    let (kept, next) = page.cut(kept?, |held| held.vmid.to_string())?;
+    Ok(ok(&json!({ "kept": kept.into_iter().map(shown).collect::<Vec<_>>(), "next": next })))
 }
 
 /// Frees the number that kept volumes hold.
@@ -339,9 +349,9 @@ pub(in crate::web) async fn forget_volumes(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct UninstallBody {
+pub(super) struct UninstallBody {
     /// Name or id.
     guest: String,
     #[serde(default)]

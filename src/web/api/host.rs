@@ -1,12 +1,13 @@
 //! `/api/hosts`.
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Answer, body, created, missing, ok, time};
+use super::{Answer, ListQuery, body, created, missing, ok, time};
 use crate::domain::boot::BootProfile;
 use crate::domain::host::{Failure, Host, HostOverrides};
 use crate::domain::inventory::Inventory;
@@ -72,11 +73,15 @@ pub(super) async fn find(web: &WebState, id: &str) -> Result<Host, Problem> {
     found.ok_or_else(|| missing("host", id))
 }
 
-pub(in crate::web) async fn list(State(web): State<WebState>, _: Operator) -> Answer {
+pub(in crate::web) async fn list(
+    State(web): State<WebState>,
+    Query(page): Query<ListQuery>,
+    _: Operator,
+) -> Answer {
     let hosts: Result<Vec<Host>, StoreError> = web.store().read(|read| read.hosts()).await;
-    let hosts = hosts?;
+    let (hosts, next) = page.cut(hosts?, |host| host.id.to_string())?;
     let hosts: Vec<_> = hosts.iter().map(HostBody::new).collect();
-    Ok(ok(&serde_json::json!({ "hosts": hosts })))
+    Ok(ok(&serde_json::json!({ "hosts": hosts, "next": next })))
 }
 
 pub(in crate::web) async fn show(
@@ -101,9 +106,9 @@ pub(in crate::web) async fn boot(
     Ok(ok(&boots.await?.ok_or_else(|| missing("host", &id))?.body()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NetworkBody {
+pub(super) struct NetworkBody {
     cidr: String,
     gateway: String,
     dns: String,
@@ -115,13 +120,14 @@ impl NetworkBody {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct NewBody {
+pub(super) struct NewBody {
     hostname: String,
     macs: Vec<String>,
     server_type: String,
     #[serde(default)]
+    #[schemars(with = "Option<serde_json::Value>")]
     boot_disk: Option<DiskSelection>,
     #[serde(default)]
     network: Option<NetworkBody>,
@@ -153,16 +159,19 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ChangeBody {
+pub(super) struct ChangeBody {
     macs: Option<Vec<String>>,
     server_type: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<serde_json::Value>")]
     boot_disk: Option<Option<DiskSelection>>,
     #[serde(default, deserialize_with = "given")]
+    #[schemars(with = "Option<NetworkBody>")]
     network: Option<Option<NetworkBody>>,
     answer: Option<serde_json::Map<String, serde_json::Value>>,
+    #[schemars(with = "Option<serde_json::Value>")]
     boot: Option<BootProfile>,
     #[serde(default)]
     forget_uuid: bool,
@@ -208,9 +217,9 @@ pub(in crate::web) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RebuildBody {
+pub(super) struct RebuildBody {
     image: Option<String>,
     confirm: String,
     #[serde(default)]

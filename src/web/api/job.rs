@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, PageQuery, body, missing, ok, time};
@@ -127,7 +128,7 @@ impl<'a> JobBody<'a> {
 }
 
 /// 202 with the job's id and address.
-pub(super) fn accepted(job: JobId) -> Response {
+pub(in crate::web) fn accepted(job: JobId) -> Response {
     let id = job.to_string();
     let place = [(header::LOCATION, format!("/api/jobs/{id}"))];
     let value = serde_json::json!({ "job": id, "operation_id": id });
@@ -240,9 +241,9 @@ pub(in crate::web) async fn cancel(
     Ok(accepted(id))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RetryBody {
+pub(super) struct RetryBody {
     #[serde(default)]
     confirm: String,
 }

@@ -1,11 +1,12 @@
 //! `/api/nodes`.
 
 use axum::body::Bytes;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, body, missing, ok, time};
+use super::{Answer, ListQuery, body, missing, ok, time};
 use crate::domain::id::NodeName;
 use crate::domain::node::EnrolledNode;
 use crate::store::{NodeReads as _, StoreError};
@@ -30,17 +31,22 @@ fn shown(node: &EnrolledNode) -> Value {
     })
 }
 
-pub(in crate::web) async fn list(State(web): State<WebState>, _: Operator) -> Answer {
+pub(in crate::web) async fn list(
+    State(web): State<WebState>,
+    Query(page): Query<ListQuery>,
+    _: Operator,
+) -> Answer {
     web.guests()?;
     let nodes: Result<Vec<EnrolledNode>, StoreError> =
         web.store().read(|read| read.enrolled_nodes()).await;
-    let nodes: Vec<Value> = nodes?.iter().map(shown).collect();
-    Ok(ok(&json!({ "nodes": nodes })))
+    let (nodes, next) = page.cut(nodes?, |node| node.name.to_string())?;
+    let nodes: Vec<Value> = nodes.iter().map(shown).collect();
+    Ok(ok(&json!({ "nodes": nodes, "next": next })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct EnrollBody {
+pub(super) struct EnrollBody {
     address: String,
     #[serde(default)]
     password: String,

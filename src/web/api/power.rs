@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -53,9 +54,9 @@ fn malformed(detail: String) -> Problem {
     Refusal::new(RefusalKind::Malformed, detail, hint).into()
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct SwitchBody {
+pub(super) struct SwitchBody {
     /// `look`, `on`, `shutdown`, `off`, `cycle`.
     action: String,
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 use axum::body::Bytes;
 use axum::extract::{Query, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
@@ -27,9 +28,11 @@ pub(in crate::web) async fn export(
     Ok(ok(&json!({ "format": query.format, "text": text })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ImportBody {
+pub(super) struct ImportBody {
+    /// `csv` or `toml`.
+    #[schemars(with = "String")]
     format: Format,
     text: String,
     /// Only tell what would change.

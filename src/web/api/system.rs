@@ -6,10 +6,11 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, body, missing, ok, time};
+use super::{Answer, ListQuery, body, missing, ok, time};
 use crate::domain::id::{Hostname, ImageId};
 use crate::domain::image::Image;
 use crate::domain::mac::Mac;
@@ -98,9 +99,14 @@ pub(in crate::web) async fn cluster_key(State(web): State<WebState>, _: Operator
     Ok(ok(&json!({ "public_key": key })))
 }
 
-pub(in crate::web) async fn images(State(web): State<WebState>, _: Operator) -> Answer {
+pub(in crate::web) async fn images(
+    State(web): State<WebState>,
+    Query(page): Query<ListQuery>,
+    _: Operator,
+) -> Answer {
     let images: Result<Vec<Image>, StoreError> = web.store().read(|read| read.images()).await;
-    let bodies: Vec<_> = images?
+    let (images, next) = page.cut(images?, |image| image.id.to_string())?;
+    let bodies: Vec<_> = images
         .iter()
         .map(|image| {
             json!({
@@ -116,12 +122,12 @@ pub(in crate::web) async fn images(State(web): State<WebState>, _: Operator) -> 
             })
         })
         .collect();
-    Ok(ok(&json!({ "images": bodies })))
+    Ok(ok(&json!({ "images": bodies, "next": next })))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ImportBody {
+pub(super) struct ImportBody {
     source: String,
     sha256: Option<String>,
 }
@@ -147,7 +153,11 @@ pub(in crate::web) async fn delete_image(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-pub(in crate::web) async fn sightings(State(web): State<WebState>, _: Operator) -> Answer {
+pub(in crate::web) async fn sightings(
+    State(web): State<WebState>,
+    Query(page): Query<ListQuery>,
+    _: Operator,
+) -> Answer {
     type Seen = (Vec<Sighting>, Vec<Hostname>);
     let all: Result<Seen, StoreError> = web
         .store()
@@ -157,6 +167,7 @@ pub(in crate::web) async fn sightings(State(web): State<WebState>, _: Operator) 
         })
         .await;
     let (all, taken) = all?;
+    let (all, next) = page.cut(all, |sighting| sighting.mac.to_string())?;
     let types = web.types();
     let bodies: Vec<_> = all
         .iter()
@@ -178,7 +189,7 @@ pub(in crate::web) async fn sightings(State(web): State<WebState>, _: Operator) 
             })
         })
         .collect();
-    Ok(ok(&json!({ "sightings": bodies })))
+    Ok(ok(&json!({ "sightings": bodies, "next": next })))
 }
 
 /// As for hosts.
@@ -196,9 +207,9 @@ pub(in crate::web) async fn boot(
     Ok(ok(&boots.await?.ok_or_else(|| missing("sighting", &mac))?.body()))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct IgnoreBody {
+pub(super) struct IgnoreBody {
     #[serde(default = "yes")]
     ignored: bool,
 }
@@ -224,9 +235,9 @@ pub(in crate::web) async fn server_types(State(web): State<WebState>, _: Operato
     ok(&json!({ "server_types": list.types, "errors": list.errors }))
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct BackupBody {
+pub(super) struct BackupBody {
     path: PathBuf,
 }
 

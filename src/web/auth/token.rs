@@ -18,9 +18,16 @@ use crate::web::WebState;
 
 /// What a metrics token opens: the list of addresses, and the numbers of this program.
 const METRICS_PATHS: [&str; 2] = ["/api/prometheus/targets", "/metrics"];
-/// What only an admin token opens, for reading too: who has access, and what they did.
-const ADMIN_PATHS: [&str; 5] =
-    ["/api/accounts", "/api/sessions", "/api/tokens", "/api/audit", "/api/prometheus/token"];
+/// What only an admin token opens, for reading too: who has access and what they did, and all that the log knows.
+const ADMIN_PATHS: [&str; 7] = [
+    "/api/accounts",
+    "/api/sessions",
+    "/api/tokens",
+    "/api/audit",
+    "/api/prometheus/token",
+    "/api/setup-link",
+    "/api/debug-bundle",
+];
 /// Setting in which earlier versions kept the hash of Prometheus' token.
 const OLD_READER: &str = "prometheus_token";
 /// Name of the token that the page of nodes makes.
@@ -101,7 +108,7 @@ pub(super) async fn is_living(web: &WebState, id: String) -> bool {
 }
 
 /// What a request needs. Pages are for browsers: no token opens them.
-fn needed(method: &Method, path: &str) -> Option<Scope> {
+pub(in crate::web) fn needed(method: &Method, path: &str) -> Option<Scope> {
     let is_reading = matches!(*method, Method::GET | Method::HEAD);
     let is_below = |top: &str| {
         path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
