@@ -91,7 +91,7 @@ impl Tally {
         Ok(())
     }
 
-    fn ended(&self, job: &Job) {
+    pub(super) fn ended(&self, job: &Job) {
         let mut counts = self.counts();
         let began = job.started.unwrap_or(job.created);
         if let (Some(finished), Some(status)) = (job.finished, label(job.status)) {

@@ -357,12 +357,14 @@ fn appliance() -> Routes {
         .get(
             "/api/debug-bundle",
             system::debug_bundle,
-            about("What somebody who helps needs to see, without secrets").answers(Other("application/gzip")),
+            about("What somebody who helps needs to see, without secrets")
+                .query("hours", "how far the log goes back")
+                .answers(Other("application/gzip")),
         )
         .post(
             "/api/setup-link",
             system::setup_link,
-            about("Makes a new set-up link, as long as no password is set; over the control socket only"),
+            about("Makes a new set-up link, as long as no password is set"),
         )
         .get("/api/limits", system::limits, about("Every limit, and how often it was met"))
         .post(
