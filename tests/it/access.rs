@@ -124,13 +124,13 @@ fn a_key_starts_its_work_once_whatever_comes_between() {
         assert_eq!(import(&tokens[0], "not one word", "/srv/none.iso").0, 400);
         assert_eq!(jobs(&daemon), 1);
         // Another key is other work, and so is another program's key of the same name.
-        let (_, second) = import(&tokens[0], "k2", "/srv/none.iso");
-        let (_, third) = import(&tokens[1], "k1", "/srv/none.iso");
+        let (_, second) = import(&tokens[0], "k2", "/srv/second.iso");
+        let (_, third) = import(&tokens[1], "k1", "/srv/third.iso");
         assert!(second != first && third != first && second != third);
         assert_eq!(jobs(&daemon), 3);
         // What was refused was not begun.
         assert_eq!(import(&tokens[0], "k3", "").0, 422);
-        assert_eq!(import(&tokens[0], "k3", "/srv/none.iso").0, 202);
+        assert_eq!(import(&tokens[0], "k3", "/srv/fourth.iso").0, 202);
     });
 }
 
