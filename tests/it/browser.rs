@@ -30,8 +30,9 @@ use tokio_util::sync::CancellationToken;
 
 mod access;
 mod boots;
+mod host_file;
 mod power;
-mod roster;
+
 mod walk;
 mod world;
 
