@@ -3,7 +3,7 @@
 //! ```text
 //!  callers ──write(closure)──> queue ──> writer thread: run closures on an overlay each, one commit for the batch
 //!                                                        │ committed
-//!                                                        ├──> directory (what a MAC may have; read by DHCP)
+//!                                                        ├──> directory (what a MAC may have; read by DHCP), roster (who joins)
 //!                                                        ├──> broadcast of events (pages re-read by sequence number)
 //!                                                        └──> replies to the callers
 //!  callers ──read(closure)───> a snapshot on the caller's own blocking thread
@@ -33,6 +33,7 @@ mod once;
 mod outbox;
 mod read;
 mod recover;
+mod roster;
 mod schema;
 mod seal;
 mod secret;

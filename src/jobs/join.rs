@@ -62,30 +62,28 @@ pub(super) async fn member(
         let host_keys = proxmox.member_host_key.iter().cloned().collect();
         return Ok(Some(target(address, host_keys)));
     }
-    let members: Vec<Target> = engine
-        .store()
-        .read::<_, Refusal, _>(move |r| {
-            let members = r.hosts()?.into_iter().filter(|h| h.is_member && Some(h.id) != except);
-            let targets = members.filter_map(|h| {
-                let address = h.address?;
-                Some(target(IpAddr::V4(address), h.ssh_host_keys))
-            });
-            Ok(targets.collect())
-        })
-        .await?;
-    Ok(first_reachable(members).await)
+    first_reachable(engine, except).await
 }
 
-/// The first member whose SSH port answers; when none does, the first one, so that the failure names it.
-async fn first_reachable(members: Vec<Target>) -> Option<Target> {
-    if members.len() > 1 {
-        for member in &members {
-            if reach::refusal_of(member.address).await.is_none() {
-                return Some(member.clone());
-            }
+/// The first member of ours whose SSH port answers; when none does, the first one, so that the failure names it.
+async fn first_reachable(
+    engine: &Engine,
+    except: Option<HostId>,
+) -> Result<Option<Target>, Refusal> {
+    let mut first = None;
+    let members: Vec<HostId> =
+        engine.store().members().into_iter().filter(|id| Some(*id) != except).collect();
+    let is_only = members.len() == 1;
+    for id in members {
+        let host = engine.store().read::<_, Refusal, _>(move |r| Ok(r.host(id)?)).await?;
+        let Some((address, host)) = host.and_then(|h| Some((h.address?, h))) else { continue };
+        let member = target(IpAddr::V4(address), host.ssh_host_keys);
+        if is_only || reach::refusal_of(member.address).await.is_none() {
+            return Ok(Some(member));
         }
+        first = first.or(Some(member));
     }
-    members.into_iter().next()
+    Ok(first)
 }
 
 fn target(address: IpAddr, host_keys: Vec<String>) -> Target {
@@ -152,8 +150,8 @@ async fn others(engine: &Engine, me: HostId) -> Result<Vec<Hostname>, Refusal> {
     engine
         .store()
         .read(move |r| {
-            let hosts = r.hosts()?.into_iter().filter(|h| h.id != me);
-            Ok(hosts.map(|h| h.hostname).collect())
+            let own = r.host(me)?.map(|host| host.hostname);
+            Ok(r.hostnames()?.into_iter().filter(|name| Some(name) != own.as_ref()).collect())
         })
         .await
 }
@@ -204,7 +202,7 @@ impl Running {
         step: &StepId,
     ) -> Result<Result<StepDone, JoinError>, StepFailure> {
         if self.lock.is_none() {
-            self.take_turn(engine, job).await?;
+            self.take_turn(engine, job, host.id).await?;
             let Some(settled) = settle_steps(engine, job.id, host.id).await? else {
                 return Ok(Ok(StepDone::Recorded));
             };
@@ -259,10 +257,15 @@ impl Running {
     }
 
     /// Waits until this join may run, in the order of asking; joins that were under way before a restart go first.
-    async fn take_turn(&mut self, engine: &Engine, job: &Job) -> Result<(), StepFailure> {
+    async fn take_turn(
+        &mut self,
+        engine: &Engine,
+        job: &Job,
+        me: HostId,
+    ) -> Result<(), StepFailure> {
         let locks = &engine.inner.cluster_locks;
         if let Some(guard) = locks.try_acquire(CLUSTER) {
-            if !others_first(engine, job).await? {
+            if !others_first(engine, me) {
                 self.lock = Some(guard);
                 return Ok(());
             }
@@ -274,12 +277,12 @@ impl Running {
             log(engine, job.id, None, Level::Info, text).await?;
         }
         let turn = async {
-            let _head = head_of_newcomers(engine, job).await?;
+            let _head = head_of_newcomers(engine, me).await;
             let mut events = engine.store().subscribe();
             loop {
                 let guard = locks.acquire(CLUSTER).await;
-                if !others_first(engine, job).await? {
-                    return Ok::<_, StepFailure>(guard);
+                if !others_first(engine, me) {
+                    return guard;
                 }
                 drop(guard);
                 // The one before is ready in a moment; one from before a restart takes its turn soon.
@@ -287,7 +290,7 @@ impl Running {
             }
         };
         tokio::select! {
-            guard = turn => self.lock = Some(guard?),
+            guard = turn => self.lock = Some(guard),
             () = engine.inner.stop.cancelled() => return Err(stopping()),
         }
         // A step that changes the cluster is not cut short while it waits.
@@ -423,34 +426,18 @@ fn stopping() -> StepFailure {
 
 /// Waits until no newcomer came before this one. They stand in a queue of their own, so that of a thousand only its head
 /// looks at the hosts. `None`: this join is under way already.
-async fn head_of_newcomers(
-    engine: &Engine,
-    job: &Job,
-) -> Result<Option<ClusterGuard>, StepFailure> {
-    let locks = &engine.inner.cluster_locks;
-    let Some(id) = job.host() else { return Ok(None) };
-    let host = engine.store().read::<_, Refusal, _>(move |r| Ok(r.host(id)?)).await?;
-    if host.is_none_or(|host| host.state == HostState::Joining) {
-        return Ok(None);
+async fn head_of_newcomers(engine: &Engine, me: HostId) -> Option<ClusterGuard> {
+    if engine.store().joining().contains(&me) {
+        return None;
     }
-    Ok(Some(locks.acquire(NEWCOMERS).await))
+    Some(engine.inner.cluster_locks.acquire(NEWCOMERS).await)
 }
 
 /// Whether a join that began before this one goes first. One that stands behind does not: this may be whom it waits for.
-async fn others_first(engine: &Engine, job: &Job) -> Result<bool, Refusal> {
-    let me = job.host();
-    let locks = engine.inner.cluster_locks.clone();
-    engine
-        .store()
-        .read(move |r| {
-            let hosts = r.hosts()?;
-            let begun = hosts.iter().any(|h| Some(h.id) == me && h.state == HostState::Joining);
-            Ok(!begun
-                && hosts.iter().any(|h| {
-                    Some(h.id) != me && h.state == HostState::Joining && !locks.is_behind(h.id)
-                }))
-        })
-        .await
+fn others_first(engine: &Engine, me: HostId) -> bool {
+    let joining = engine.store().joining();
+    let locks = &engine.inner.cluster_locks;
+    !joining.contains(&me) && joining.iter().any(|id| !locks.is_behind(*id))
 }
 
 /// Fits the list of steps to the cluster as it is when the join begins, and moves the host to `joining`. `None` when the

@@ -48,8 +48,8 @@ fn standing_of_sighting(
 }
 
 impl Directory {
-    /// Reads everything once, at start.
-    pub(super) fn load(&self, from: &impl Read) -> Result<(), StoreError> {
+    /// Takes over the sightings and the `hosts` that were read at the start.
+    pub(super) fn load(&self, from: &impl Read, hosts: &[Host]) -> Result<(), StoreError> {
         let mut map = HashMap::new();
         for sighting in
             records::<Sighting>(from, Table::Sightings, &[], Order::Ascending, usize::MAX)?
@@ -58,9 +58,9 @@ impl Directory {
                 map.insert(sighting.mac, standing);
             }
         }
-        for host in from.hosts()? {
+        for host in hosts {
             for mac in &host.macs {
-                map.insert(*mac, standing_of(&host, learned(from, *mac)?));
+                map.insert(*mac, standing_of(host, learned(from, *mac)?));
             }
         }
         *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = map;

@@ -2,8 +2,8 @@
 
 use super::error::StoreError;
 use super::event::NewEvent;
-use super::read::{Order, Read, record, records};
-use super::schema::{Table, host_key};
+use super::read::{Order, Read, end_of, record, records};
+use super::schema::{Table, host_key, readable};
 use super::tx::Tx;
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{Denied, Failure, Host, HostEvent, HostState, Transition, transition};
@@ -65,6 +65,24 @@ pub trait HostReads: Read {
         hosts.sort_by(|a, b| a.hostname.cmp(&b.hostname));
         Ok(hosts)
     }
+
+    /// The names of all hosts, without reading the hosts.
+    ///
+    /// # Errors
+    /// As above.
+    fn hostnames(&self) -> Result<Vec<Hostname>, StoreError> {
+        let all = self.range(Table::HostByName, &[], &end_of(&[]), Order::Ascending, usize::MAX)?;
+        all.into_iter()
+            .map(|(key, _)| {
+                let name = String::from_utf8_lossy(&key);
+                name.parse().map_err(|_| StoreError::Corrupt {
+                    table: Table::HostByName.name(),
+                    key: readable(&key),
+                    reason: "not a host name".to_owned(),
+                })
+            })
+            .collect()
+    }
 }
 
 impl<T: Read + ?Sized> HostReads for T {}
@@ -108,11 +126,13 @@ impl Tx<'_, '_> {
             self.put(Table::HostByMac, mac.0.to_vec(), key.clone());
             self.touched.insert(*mac);
         }
+        self.moved.insert(host.id);
         Ok(self.put_record(Table::Hosts, key, host)?)
     }
 
     /// Removes a host and its indexes; its events and jobs stay.
     pub fn delete_host(&mut self, host: &Host) {
+        self.moved.insert(host.id);
         self.remove(Table::Hosts, host_key(host.id));
         self.remove(Table::HostByName, host.hostname.as_str().as_bytes().to_vec());
         for mac in &host.macs {

@@ -140,6 +140,53 @@ fn the_directory_follows_a_host_from_idle_to_armed_and_back() {
 }
 
 #[test]
+fn the_roster_follows_those_who_join_and_those_who_are_members() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let named = |n: u8, name: &str, state, is_member| {
+        let hostname = name.parse().unwrap();
+        Host { hostname, state, is_member, ..host(n) }
+    };
+    let ids = |numbers: &[u8]| numbers.iter().map(|n| host(*n).id).collect::<Vec<_>>();
+    for n in 1..=3 {
+        save(&store, host(n)).unwrap();
+    }
+    assert!(store.joining().is_empty() && store.members().is_empty());
+    save(&store, named(1, "pve1", HostState::Joining, false)).unwrap();
+    save(&store, named(2, "pve2", HostState::Ready, true)).unwrap();
+    save(&store, named(3, "pve3", HostState::Ready, true)).unwrap();
+    assert_eq!(store.joining().into_iter().collect::<Vec<_>>(), ids(&[1]));
+    assert_eq!(store.members(), ids(&[2, 3]), "by name");
+    let refused = store.write_blocking(move |tx| {
+        tx.save_host(&Host { is_member: true, ..host(1) })?;
+        Err::<(), _>(HostWriteError::NameTaken("pve1".parse().unwrap()))
+    });
+    assert!(refused.is_err());
+    assert_eq!(store.joining().len(), 1, "what was not written changes nothing");
+    save(&store, named(1, "pve1", HostState::Ready, true)).unwrap();
+    assert_eq!((store.joining().len(), store.members()), (0, ids(&[1, 2, 3])));
+    // Two names change hands over a third one.
+    save(&store, named(3, "spare", HostState::Ready, true)).unwrap();
+    save(&store, named(1, "pve3", HostState::Ready, true)).unwrap();
+    save(&store, named(3, "pve1", HostState::Ready, true)).unwrap();
+    assert_eq!(store.members(), ids(&[3, 2, 1]));
+    store
+        .write_blocking::<_, StoreError, _>(|tx| {
+            let gone = tx.host(host(2).id)?.unwrap();
+            tx.delete_host(&gone);
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(store.members(), ids(&[3, 1]));
+    let names = store.snapshot().unwrap().hostnames().unwrap();
+    assert_eq!(names, ["pve1", "pve3"].map(|name| name.parse().unwrap()));
+    save(&store, named(1, "pve3", HostState::Joining, true)).unwrap();
+    store.close();
+    let again = open(&dir);
+    assert_eq!((again.joining().len(), again.members()), (1, ids(&[3, 1])), "after a restart");
+}
+
+#[test]
 fn what_was_learned_shapes_offers_arms_nobody_and_outlives_a_restart() {
     use crate::domain::boot::{BootLesson, BootProfile, BootProgram, Finding, OfferForm};
     let dir = tempfile::tempdir().unwrap();

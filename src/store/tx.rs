@@ -1,5 +1,6 @@
 //! One atomic write: an overlay over the writer's open tables, thrown away when the closure fails.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 
 use redb::{ReadableTable, WriteTransaction};
@@ -8,6 +9,7 @@ use serde::Serialize;
 use super::directory::Touched;
 use super::error::StoreError;
 use super::read::{self, Entry, Order, Read};
+use super::roster::Moved;
 use super::schema::Table;
 use super::seal::MasterKey;
 use crate::domain::event::Event;
@@ -15,26 +17,36 @@ use crate::domain::time::Timestamp;
 
 type RedbTable<'txn> = redb::Table<'txn, &'static [u8], &'static [u8]>;
 
-/// All tables of one redb transaction, opened once per batch.
-pub(super) struct OpenTables<'txn>(Vec<RedbTable<'txn>>);
+/// The tables of one redb transaction. Each is opened when it is first touched, once per batch: opening all of them takes
+/// as long as the disk does.
+pub(super) struct OpenTables<'txn> {
+    txn: &'txn WriteTransaction,
+    tables: [OnceCell<RedbTable<'txn>>; Table::ALL.len()],
+}
 
 impl<'txn> OpenTables<'txn> {
-    pub(super) fn open(txn: &'txn WriteTransaction) -> Result<Self, StoreError> {
-        Table::ALL
-            .into_iter()
-            .map(|t| Ok(txn.open_table(t.definition())?))
-            .collect::<Result<_, StoreError>>()
-            .map(Self)
+    pub(super) fn of(txn: &'txn WriteTransaction) -> Self {
+        Self { txn, tables: [const { OnceCell::new() }; Table::ALL.len()] }
     }
 
     fn at(&self, table: Table) -> Result<&RedbTable<'txn>, StoreError> {
-        self.0.get(table as usize).ok_or(StoreError::Closed)
+        let cell = self.tables.get(table as usize).ok_or(StoreError::Closed)?;
+        if let Some(open) = cell.get() {
+            return Ok(open);
+        }
+        let open = self.txn.open_table(table.definition())?;
+        Ok(cell.get_or_init(|| open))
+    }
+
+    fn at_mut(&mut self, table: Table) -> Result<&mut RedbTable<'txn>, StoreError> {
+        self.at(table)?;
+        self.tables.get_mut(table as usize).and_then(OnceCell::get_mut).ok_or(StoreError::Closed)
     }
 
     /// Writes an accepted closure's changes into the transaction.
     pub(super) fn apply(&mut self, changes: Changes) -> Result<(), StoreError> {
         for ((table, key), value) in changes {
-            let table = self.0.get_mut(table as usize).ok_or(StoreError::Closed)?;
+            let table = self.at_mut(table)?;
             match value {
                 Some(value) => table.insert(key.as_slice(), value.as_slice()).map(drop)?,
                 None => table.remove(key.as_slice()).map(drop)?,
@@ -53,6 +65,7 @@ pub struct Tx<'a, 'txn> {
     pub(super) changes: Changes,
     pub(super) events: Vec<Event>,
     pub(super) touched: Touched,
+    pub(super) moved: Moved,
     pub(super) key: &'a MasterKey,
     numbers: HashMap<(Table, Vec<u8>), u64>,
     now: Timestamp,
@@ -71,6 +84,7 @@ impl<'a, 'txn> Tx<'a, 'txn> {
             changes: BTreeMap::new(),
             events: Vec::new(),
             touched: Touched::default(),
+            moved: Moved::default(),
             key,
             numbers: HashMap::new(),
             now,

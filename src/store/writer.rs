@@ -1,5 +1,6 @@
 //! The store's handle and its writer thread.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock, mpsc};
 use std::thread::JoinHandle;
@@ -10,13 +11,16 @@ use tokio::sync::{broadcast, oneshot};
 use super::audit::{self, Errand};
 use super::directory::Directory;
 use super::error::StoreError;
+use super::host::HostReads as _;
 use super::read::Snapshot;
+use super::roster::{self, Roster};
 use super::schema::Table;
 use super::seal::MasterKey;
 use super::tx::{OpenTables, Tx};
 use super::{backup, backups, migrate};
 use crate::domain::boot::{BootDirectory, Standing};
 use crate::domain::event::Event;
+use crate::domain::id::HostId;
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
 use crate::limits::record::{
@@ -77,7 +81,7 @@ struct Shared {
     database: RwLock<Option<Arc<Database>>>,
     queue: mpsc::SyncSender<Request>,
     writer: std::sync::Mutex<Option<JoinHandle<()>>>,
-    directory: Arc<Directory>,
+    memory: Memory,
     events: broadcast::Sender<Arc<Event>>,
     key: Arc<MasterKey>,
     clock: Clock,
@@ -150,12 +154,12 @@ impl Store {
     /// When the file cannot be opened (another daemon holds it, no permission, corrupt) or is newer than this program.
     pub fn open(path: &Path, key: MasterKey, clock: Clock) -> Result<Self, StoreError> {
         let mut database = open_database(path)?;
-        let (database, directory) = whole_or_damaged(path, || {
+        let (database, memory) = whole_or_damaged(path, || {
             check_pages(&mut database, path)?;
             migrate::migrate(&database, path, clock())?;
-            let directory = Arc::new(Directory::default());
-            directory.load(&Snapshot { txn: database.begin_read()? })?;
-            Ok((Arc::new(database), directory))
+            let memory = Memory::default();
+            memory.load(&Snapshot { txn: database.begin_read()? })?;
+            Ok((Arc::new(database), memory))
         })?;
         let (events, _) = broadcast::channel(EVENT_BACKLOG);
         let (queue, requests) = mpsc::sync_channel(WRITES_WAITING);
@@ -165,7 +169,7 @@ impl Store {
             database: RwLock::new(Some(database)),
             queue,
             writer: std::sync::Mutex::new(None),
-            directory,
+            memory,
             events,
             key: Arc::new(key),
             clock,
@@ -259,6 +263,18 @@ impl Store {
         Ok(Snapshot { txn: database.begin_read()? })
     }
 
+    /// The hosts in the state `joining`.
+    #[must_use]
+    pub fn joining(&self) -> HashSet<HostId> {
+        self.shared.memory.roster.joining()
+    }
+
+    /// The hosts that are members of the cluster, by name.
+    #[must_use]
+    pub fn members(&self) -> Vec<HostId> {
+        self.shared.memory.roster.members()
+    }
+
     /// Events from now on. A reader that lags re-reads the log by sequence number.
     #[must_use]
     pub fn subscribe(&self) -> broadcast::Receiver<Arc<Event>> {
@@ -330,7 +346,7 @@ impl Store {
 
 impl BootDirectory for Store {
     fn standing(&self, mac: Mac) -> Standing {
-        self.shared.directory.standing(mac)
+        self.shared.memory.directory.standing(mac)
     }
 }
 
@@ -485,8 +501,8 @@ fn write_batch(shared: &Arc<Shared>, mut batch: Vec<Box<dyn Pending>>) {
     let outcome = commit(shared, &mut batch);
     shared.commits.took(batch.len(), begun.elapsed(), outcome.is_ok());
     match outcome {
-        Ok((events, standings)) => {
-            shared.directory.publish(standings);
+        Ok((events, changes)) => {
+            shared.memory.publish(changes);
             for event in events {
                 // No receiver is not an error: nobody is watching.
                 let _ = shared.events.send(Arc::new(event));
@@ -506,7 +522,42 @@ fn write_batch(shared: &Arc<Shared>, mut batch: Vec<Box<dyn Pending>>) {
     }
 }
 
-type Committed = (Vec<Event>, Vec<(Mac, Standing)>);
+/// What is kept in memory beside the database; it follows the commits.
+#[derive(Debug, Default)]
+struct Memory {
+    directory: Directory,
+    roster: Roster,
+}
+
+/// What a commit changes in it.
+#[derive(Debug, Default)]
+struct Changes {
+    standings: Vec<(Mac, Standing)>,
+    places: Vec<roster::Change>,
+}
+
+impl Memory {
+    fn load(&self, from: &Snapshot) -> Result<(), StoreError> {
+        let hosts = from.hosts()?;
+        self.roster.load(&hosts);
+        self.directory.load(from, &hosts)
+    }
+
+    fn publish(&self, changes: Changes) {
+        self.roster.publish(&changes.places);
+        self.directory.publish(changes.standings);
+    }
+}
+
+impl Changes {
+    fn add(&mut self, tx: &Tx<'_, '_>) -> Result<(), StoreError> {
+        self.standings.extend(Directory::changes(tx, &tx.touched)?);
+        self.places.extend(Roster::changes(tx, &tx.moved)?);
+        Ok(())
+    }
+}
+
+type Committed = (Vec<Event>, Changes);
 
 fn commit(shared: &Shared, batch: &mut [Box<dyn Pending>]) -> Result<Committed, StoreError> {
     let database = writable(shared)?;
@@ -515,16 +566,16 @@ fn commit(shared: &Shared, batch: &mut [Box<dyn Pending>]) -> Result<Committed, 
     // Two fsyncs, and in exchange opening after a crash is instant and immune to torn one-phase commits.
     txn.set_quick_repair(true);
     let mut events = Vec::new();
-    let mut standings = Vec::new();
+    let mut changed = Changes::default();
     {
-        let mut tables = OpenTables::open(&txn)?;
+        let mut tables = OpenTables::of(&txn);
         for write in batch {
             let mut tx = Tx::new(&tables, &shared.key, (shared.clock)());
             let run = std::panic::AssertUnwindSafe(|| write.run(&mut tx));
             // A panic in one write must not take the others down; the caller sees "not running".
             let keep = std::panic::catch_unwind(run).unwrap_or(false);
             if keep {
-                standings.extend(Directory::changes(&tx, &tx.touched)?);
+                changed.add(&tx)?;
                 events.append(&mut tx.events);
                 let changes = std::mem::take(&mut tx.changes);
                 tables.apply(changes)?;
@@ -532,7 +583,7 @@ fn commit(shared: &Shared, batch: &mut [Box<dyn Pending>]) -> Result<Committed, 
         }
     }
     txn.commit()?;
-    Ok((events, standings))
+    Ok((events, changed))
 }
 
 /// The open database; after a failed commit this is where it is opened again.
@@ -543,7 +594,7 @@ fn writable(shared: &Shared) -> Result<Arc<Database>, StoreError> {
     }
     let database = Arc::new(open_database(&shared.path)?);
     // A commit that was reported as failed may be there all the same: what DHCP offers must be what is recorded.
-    shared.directory.load(&Snapshot { txn: database.begin_read()? })?;
+    shared.memory.load(&Snapshot { txn: database.begin_read()? })?;
     *shared.database.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
         Some(Arc::clone(&database));
     Ok(database)

@@ -18,7 +18,7 @@ use client::{Figures, Source};
 
 pub const NOTES: &str = "An image of 1.5 GB in the page cache. Ironhatch serves the view of it that belongs to one rebuild, nginx \
 (sendfile, one worker per core) the image itself. Clients keep their connection and discard what they receive in the kernel \
-(MSG_TRUNC), so that they cost little; before, both sides' bytes are compared with the image.";
+(MSG_TRUNC), so that they cost little, and each stays on one processor; before, both sides' bytes are compared with the image.";
 
 const RUNS: usize = 3;
 const LENGTH: Duration = Duration::from_millis(1200);

@@ -8,7 +8,6 @@ use serde::Deserialize;
 
 use super::host::{Choice, type_choices};
 use super::{Frame, Page, render_with};
-use crate::domain::id::Hostname;
 use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::plan::matching::{next_name, proposed};
@@ -63,7 +62,7 @@ pub(crate) async fn show(
         let fitting = machine.as_ref().and_then(|s| proposed(&types.types, s.mac, &s.inventory));
         let why = fitting.filter(|_| asked.is_none()).map(|t| t.display_name.clone());
         let first = asked.as_ref().or(fitting).or_else(|| types.types.first());
-        let taken: Vec<Hostname> = read.hosts()?.into_iter().map(|h| h.hostname).collect();
+        let taken = read.hostnames()?;
         let form = HostForm {
             hostname: first.map(|t| next_name(&t.hostname_prefix, &taken)).unwrap_or_default(),
             macs: mac.map(|m| m.to_string()).unwrap_or_default(),

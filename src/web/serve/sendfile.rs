@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
-use crate::limits::http::{COLD_READS, SENDFILE_RUN};
+use crate::limits::http::{COLD_READS, COLD_RUN, SENDFILE_RUN, SENDFILE_TURN};
 use crate::proto::iso9660::Segment;
 use crate::web::file::Sending;
 
@@ -48,6 +48,7 @@ impl Sender {
     ) -> io::Result<()> {
         // Up to here the file was seen in memory.
         let mut warm_to = 0;
+        let mut since_turn = 0;
         loop {
             let rest = sending.rest();
             let Some(run) = sending.run(SENDFILE_RUN) else { return Ok(()) };
@@ -60,13 +61,13 @@ impl Sender {
                 Segment::Original { offset, len } => {
                     let file = sending.content().file().ok_or_else(no_file)?;
                     // What a full socket left of a run is not looked up again.
+                    if warm_to <= offset {
+                        warm_to = offset + warm(file, offset, len);
+                    }
                     if offset < warm_to {
                         send_some(socket, file, offset, len.min(warm_to - offset))
-                    } else if is_warm(file, offset, len) {
-                        warm_to = offset + len;
-                        send_some(socket, file, offset, len)
                     } else {
-                        self.send_cold(socket, file, offset, len).await
+                        self.send_cold(socket, file, offset, len.min(COLD_RUN)).await
                     }
                 }
             };
@@ -74,8 +75,10 @@ impl Sender {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Ok(count) => {
                     sending.advance(count);
+                    since_turn += count;
                     // A client on the same machine can be as fast as we are; others wait.
-                    if count >= SENDFILE_RUN {
+                    if since_turn >= SENDFILE_TURN {
+                        since_turn = 0;
                         tokio::task::yield_now().await;
                     }
                 }
@@ -153,13 +156,24 @@ fn send_some(socket: &TcpStream, file: &File, offset: u64, len: u64) -> io::Resu
         .map(|count| u64::try_from(count).unwrap_or(u64::MAX))
 }
 
-/// Whether these bytes are in memory. The first and the last of them stand for all: pages leave memory in runs, and the
-/// worst that a wrong answer costs is the time in which a disk reads one run. A file system that cannot tell is a slow one.
-fn is_warm(file: &File, offset: u64, len: u64) -> bool {
-    [offset, offset + len.saturating_sub(1)].into_iter().all(|at| {
+/// How many of these bytes are in memory, from the first one on. The ends of each piece stand for all of it: pages leave
+/// memory in runs, and the worst that a wrong answer costs is the time in which a disk reads one piece. A file system that
+/// cannot tell is a slow one.
+fn warm(file: &File, offset: u64, len: u64) -> u64 {
+    let is_in_memory = |at| {
         let mut byte = [0];
         preadv2(file, &mut [IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT).is_ok()
-    })
+    };
+    let mut warm = 0;
+    while warm < len {
+        let piece = COLD_RUN.min(len - warm);
+        let first = offset + warm;
+        if !is_in_memory(first) || !is_in_memory(first + piece - 1) {
+            break;
+        }
+        warm += piece;
+    }
+    warm
 }
 
 fn is_soon(error: &io::Error) -> bool {

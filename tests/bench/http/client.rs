@@ -6,7 +6,9 @@ use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::socket::{MsgFlags, recv};
+use nix::unistd::Pid;
 
 use super::super::place::SERVER;
 
@@ -50,7 +52,17 @@ pub fn drive(
     Ok(Figures { bytes, seconds: begun.elapsed().as_secs_f64() })
 }
 
+/// Keeps this client's thread on one processor, the first clients on the last ones. Left alone a single client and its server
+/// share a processor half of the time, which halves the rate of whoever has the bad luck.
+fn settle(n: u64) -> anyhow::Result<()> {
+    let processors = std::thread::available_parallelism()?.get();
+    let mut only = CpuSet::new();
+    only.set(processors - 1 - n as usize % processors)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &only)?)
+}
+
 fn client(source: &Source, n: u64, range: Option<u64>, deadline: Instant) -> anyhow::Result<u64> {
+    settle(n)?;
     let mut connection = Connection::open(source.port)?;
     let mut bytes = 0;
     let mut at = n * STEP;
