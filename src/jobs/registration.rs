@@ -9,7 +9,6 @@ use crate::config::reload::ServerTypesView;
 use crate::domain::event::EventKind;
 use crate::domain::form::{Declined, FieldError};
 use crate::domain::host::{Host, HostOverrides};
-use crate::domain::id::Hostname;
 use crate::domain::refusal::Refusal;
 use crate::domain::sighting::Sighting;
 use crate::plan::matching::{next_name, registering};
@@ -39,7 +38,7 @@ pub(super) fn by_rule(
     let Some(wanted) = registering(types.types.values(), seen.mac, &seen.inventory) else {
         return Ok(None);
     };
-    let taken: Vec<Hostname> = tx.hosts()?.into_iter().map(|h| h.hostname).collect();
+    let taken = tx.hostnames()?;
     let Ok(hostname) = next_name(&wanted.hostname_prefix, &taken).parse() else { return Ok(None) };
     let is_ours = appliance.macs.contains(&seen.mac)
         || seen.inventory.uuid.is_some_and(|uuid| appliance.uuid == Some(uuid));

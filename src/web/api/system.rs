@@ -162,7 +162,7 @@ pub(in crate::web) async fn sightings(
     let all: Result<Seen, StoreError> = web
         .store()
         .read(|read| {
-            let taken = read.hosts()?.into_iter().map(|host| host.hostname).collect();
+            let taken = read.hostnames()?;
             Ok((read.sightings()?, taken))
         })
         .await;

@@ -96,7 +96,7 @@ async fn a_limit_that_was_met_is_on_the_page_and_in_the_api_with_what_to_do() {
     );
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_debug_bundle_is_a_download_for_operators() {
     let scene = Scene::empty();
     assert_eq!(status_and_text(&scene, "/api/debug-bundle", None).await.0, 401);
