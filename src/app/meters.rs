@@ -222,7 +222,9 @@ mod test {
         let key = MasterKey::from_bytes(&[1; 32]);
         let now = Arc::new(|| Timestamp(1_760_000_000_000));
         let store = Store::open(&dir.path().join("db.redb"), key, now).unwrap();
-        store.back_up_when_due().unwrap();
+        let host = crate::web::test::sample::host(1, |_| {});
+        store.write(move |tx| tx.save_host(&host)).await.unwrap();
+        store.back_up_when_due().unwrap().unwrap();
         let over = Overruns::new(Arc::new(|| 7));
         let dhcp = dhcp::DhcpCounters::telling(over.clone());
         dhcp.count_decision(&Decision::Silent(Reason::Bootp));

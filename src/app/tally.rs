@@ -91,6 +91,7 @@ impl Tally {
         Ok(())
     }
 
+    /// Counts a job that is over.
     pub(super) fn ended(&self, job: &Job) {
         let mut counts = self.counts();
         let began = job.started.unwrap_or(job.created);

@@ -85,9 +85,12 @@ pub async fn run_setup(config: &Path, command: &Setup) -> ExitCode {
 async fn whole(config: &Path, command: &Setup) -> Result<u8, Stop> {
     let draft = config.with_extension("setup-draft");
     let mut found = find::all(config);
+    if let Some(config) = &found.config {
+        found.sighted = find::sighted(config).await;
+    }
     let answers = match &command.answers {
-        Some(file) => unattended(read_answers(file)?, &mut found).await?,
-        None => ask::all(read_draft(&draft), &mut found, &draft).await?,
+        Some(file) => unattended(read_answers(file)?, &found).await?,
+        None => ask::all(read_draft(&draft), &found, config, &draft).await?,
     };
     let plan = plan(config, &found, answers)?;
     let changed = plan.files.iter().any(|(_, old, new)| old.as_deref() != Some(new));
@@ -112,7 +115,7 @@ async fn whole(config: &Path, command: &Setup) -> Result<u8, Stop> {
 }
 
 /// Everything that was not answered is what would be proposed.
-async fn unattended(mut answers: Answers, found: &mut Found) -> Result<Answers, Stop> {
+async fn unattended(mut answers: Answers, found: &Found) -> Result<Answers, Stop> {
     let nic = setup::proposed_nic(&found.nics, &answers).cloned();
     if let (Some(name), Some(nic)) = (&answers.interface, &nic)
         && *name != nic.name
@@ -213,7 +216,7 @@ fn plan(config: &Path, found: &Found, answers: Answers) -> Result<Plan, Stop> {
 
 /// Starts the service, and does what only a running appliance can.
 async fn finish(config: &Path, answers: Answers) -> Result<u8, Stop> {
-    if answers.start != Some(true) || !write::service_manager() {
+    if answers.start != Some(true) || !write::service_manager(config) {
         print::line(
             "next: start it (systemctl enable --now ironhatch); its log shows the link that sets your password",
         );

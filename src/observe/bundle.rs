@@ -102,7 +102,7 @@ pub fn mask(value: &mut Value) {
 
 /// Whether it was set can be seen; what it was cannot.
 fn blank(value: &mut Value) {
-    if !(value.is_null() || value.is_boolean() || *value == Value::from("")) {
+    if !(value.is_null() || value.is_boolean() || value.as_str() == Some("")) {
         *value = Value::from(BLANK);
     }
 }

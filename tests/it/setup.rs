@@ -154,6 +154,7 @@ fn somebody_at_a_terminal_leaves_it_takes_it_up_again_and_changes_nothing_the_th
         terminal.until("Which cluster").press(ENTER);
         terminal.until("Its name").press(ENTER);
         terminal.until("first server type").press(ENTER);
+        terminal.until("What they are").press(ENTER);
         terminal.until("may be erased").press(ENTER);
         terminal.until("Proxmox VE image").press(ENTER);
         terminal.until("+interface = \"us0\"").until("+boot_disk = \"per-host\"");

@@ -50,7 +50,7 @@ TOML
 ironhatch_new() { ./new/usr/bin/ironhatch "$@"; }
 dpkg-deb --extract "ironhatch_${version}_amd64.deb" new
 ironhatch_new setup --answers answers.toml --dry-run >said || { cat said; wrong "the dry run of the set-up failed"; }
-grep -q '^+interface = "eth0"' said && grep -q '^+subnet = "10.231.0.0/24"' said || { cat said; wrong "the set-up does not show what it would change"; }
+grep -q '^+public_url = "http://10.231.0.2:8080"' said && grep -q '^+subnet = "10.231.0.0/24"' said || { cat said; wrong "the set-up does not show what it would change"; }
 cmp -s $configuration/ironhatch.toml new/etc/ironhatch/ironhatch.toml || wrong "the dry run changed the configuration"
 ok "the set-up shows what it would write"
 

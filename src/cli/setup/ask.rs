@@ -62,7 +62,8 @@ fn password(question: &str, rule: impl Fn(&str) -> Result<(), String>) -> Result
 /// Asks everything.
 pub(super) async fn all(
     mut answers: Answers,
-    found: &mut Found,
+    found: &Found,
+    config: &Path,
     draft: &Path,
 ) -> Result<Answers, Stop> {
     use std::io::IsTerminal as _;
@@ -79,7 +80,7 @@ pub(super) async fn all(
     keep(draft, &answers);
     machines(&mut answers, found)?;
     keep(draft, &answers);
-    if write::service_manager() {
+    if write::service_manager(config) {
         let proposed = answers.start.unwrap_or(true);
         answers.start = Some(confirm("Start the service now and at each boot?", proposed)?);
         if answers.start == Some(true) && !found.is_configured {
@@ -276,6 +277,10 @@ fn machines(answers: &mut Answers, found: &Found) -> Result<(), Stop> {
         let name = line("Name of the first server type (hosts of one kind)", name, |text| {
             text.parse::<crate::domain::id::ServerTypeName>().map(drop).map_err(|e| e.to_string())
         })?;
+        let told = known.as_ref().map(|first| first.display_name.clone());
+        let told = told.filter(|name| !name.is_empty());
+        let told = told.or_else(|| found.sighted.clone()).unwrap_or_else(|| found.product.clone());
+        let display_name = line("What they are, for people", &told, |_| Ok(()))?;
         let mut items = vec!["each host names its own disk (the safe choice)".to_owned()];
         let like = if found.product.is_empty() { "this machine" } else { &found.product };
         items.extend(found.disks.iter().map(|(disk, gigabytes)| {
@@ -288,7 +293,7 @@ fn machines(answers: &mut Answers, found: &Found) -> Result<(), Stop> {
         let disk = chosen.checked_sub(1).and_then(|place| found.disks.get(place));
         answers.server_type = Some(FirstType {
             name,
-            display_name: String::new(),
+            display_name,
             disks: disk.map(|(disk, _)| disk.clone()).into_iter().collect(),
         });
     }

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use nix::net::if_::InterfaceFlags;
+use serde_json::Value;
 
+use super::super::Reach;
+use super::super::client::Client;
 use crate::config::{Config, ProcessSecrets};
 use crate::doctor;
 use crate::node::host_key::{self, SeenHostKey};
@@ -27,6 +30,8 @@ pub(super) struct Found {
     pub(super) disks: Vec<(String, u64)>,
     /// Vendor and product of this machine.
     pub(super) product: String,
+    /// Vendor and product of the machine that was heard last on the network, when an appliance runs.
+    pub(super) sighted: Option<String>,
     /// A valid configuration of the operator's is there: what is not answered stays.
     pub(super) is_configured: bool,
     pub(super) config: Option<Config>,
@@ -49,6 +54,7 @@ pub(super) fn all(path: &Path) -> Found {
         ssh_keys: ssh_keys(),
         disks: disks(),
         product: product(),
+        sighted: None,
         is_configured,
         config: config.filter(|_| is_configured),
         server_types,
@@ -129,6 +135,20 @@ fn product() -> String {
         text.unwrap_or_default().trim().to_owned()
     };
     format!("{} {}", read("sys_vendor"), read("product_name")).trim().to_owned()
+}
+
+/// What the running appliance heard last, if there is one.
+pub(super) async fn sighted(config: &Config) -> Option<String> {
+    let client = Client::connect(&Reach::default(), &config.data_dir).await.ok()?;
+    let list = client.get("/api/sightings").await.ok()?;
+    let text = |value: &Value, key: &str| {
+        value.get(key).and_then(Value::as_str).unwrap_or_default().trim().to_owned()
+    };
+    list.get("sightings")?.as_array()?.iter().find_map(|sighting| {
+        let told = sighting.get("inventory")?;
+        let name = format!("{} {}", text(told, "vendor"), text(told, "product"));
+        Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+    })
 }
 
 /// DHCP servers that lend addresses on the segment; the reason when nobody could be asked.

@@ -7,6 +7,7 @@ use std::process::Command;
 
 use similar::TextDiff;
 
+use crate::config::DEFAULT_PATH;
 use crate::observe::logging::redact;
 
 /// The group of the service, which must be able to read its configuration.
@@ -49,9 +50,10 @@ fn group() -> Option<u32> {
     line.split(':').nth(2)?.parse().ok()
 }
 
-/// Whether systemd runs here and knows the unit.
-pub(super) fn service_manager() -> bool {
-    Path::new("/run/systemd/system").is_dir()
+/// Whether systemd runs here and knows the unit, and this is the configuration that the unit reads.
+pub(super) fn service_manager(config: &Path) -> bool {
+    config == Path::new(DEFAULT_PATH)
+        && Path::new("/run/systemd/system").is_dir()
         && Command::new("systemctl")
             .args(["cat", "ironhatch.service"])
             .output()

@@ -62,7 +62,7 @@ fn a_first_run_fills_the_template_and_the_result_is_a_valid_configuration() {
         "interface = \"eno1\"                         # on the same segment as the machines; a list for several",
         "mode = \"full\"                             # \"proxy\" beside the LAN's DHCP server; \"full\" serves leases itself",
         "pool = \"192.0.2.128-192.0.2.200\"",
-        "cluster_name = \"home\"                # for a cluster that is founded: at most 15 letters, digits, hyphens",
+        "cluster_name = \"home\"                 # for a cluster that is founded: at most 15 letters, digits, hyphens",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} in\n{text}");
     }

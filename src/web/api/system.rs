@@ -30,8 +30,14 @@ pub(in crate::web) async fn health(State(web): State<WebState>) -> Response {
     ok(&json!({ "status": "ok", "version": web.parts.version }))
 }
 
-/// The link that sets the first password; `null` when one is set. Without a password only the control socket gets here.
-pub(in crate::web) async fn setup_link(State(web): State<WebState>, _: Operator) -> Answer {
+/// The link that sets the first password; `null` when one is set. Only for the control socket: whoever has the link becomes
+/// the first operator, which no API token may do.
+pub(in crate::web) async fn setup_link(State(web): State<WebState>, operator: Operator) -> Answer {
+    if !operator.local {
+        let hint = "Use ironhatch setup on the appliance, or the link of its log.";
+        let detail = "The set-up link is told on the appliance only.";
+        return Err(Refusal::new(RefusalKind::Forbidden, detail, hint).into());
+    }
     let link = crate::web::setup_link(web.store(), &web.parts.public_url).await?;
     Ok(ok(&json!({ "link": link })))
 }

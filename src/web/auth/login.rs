@@ -103,7 +103,7 @@ pub(super) async fn show_login(
 }
 
 async fn has_password(web: &WebState) -> Result<bool, StoreError> {
-    web.store().read(|read| someone_has_a_password(read)).await
+    web.store().read(someone_has_a_password).await
 }
 
 #[derive(Deserialize, Default)]
