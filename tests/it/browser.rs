@@ -19,7 +19,7 @@ use ironhatch::jobs::{
 };
 use ironhatch::plan::doctor::rehearsal::{Firmware, Rehearsal};
 use ironhatch::plan::doctor::{Facts, Report, examine, facts};
-use ironhatch::plan::roster::{self as host_file, Change, Format};
+use ironhatch::plan::roster::{self, Change, Format};
 use ironhatch::store::{HostReads as _, HostWriteError, MasterKey, Store};
 use ironhatch::web::{
     self, GuestOperations, Operations, ServerTypeList, WebParts, WebState, setup_link,
@@ -58,8 +58,8 @@ impl Operations for NoEngine {
         mode: ImportMode,
     ) -> BoxFuture<'_, Result<Vec<Change>, Declined>> {
         assert_eq!(mode, ImportMode::DryRun, "nothing is written here");
-        let read = host_file::read(&text, format).and_then(|entries| {
-            host_file::compare(&entries, &[host(1)], &|name| name.as_str() == "lab")
+        let read = roster::read(&text, format).and_then(|entries| {
+            roster::compare(&entries, &[host(1)], &|name| name.as_str() == "lab")
         });
         Box::pin(std::future::ready(read.map_err(Declined::Fields)))
     }
