@@ -40,13 +40,11 @@ use crate::domain::boot::{BootDirectory, BootSink};
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, ImportLimits};
 use crate::jobs::{Appliance, CallbackBase, Context, Engine, Layer, PinnedCertificate};
-use crate::limits::over::Overruns;
-use crate::limits::work::GRACE;
+use crate::limits::{over::Overruns, work::GRACE};
 use crate::observe::logging::Recent;
 use crate::plan::lease::{Lease, PoolConfig};
 use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
 use crate::plan::script::{BootScript, ScriptUrl, Start};
-use crate::power::Switchboard;
 use crate::report::Reporter;
 use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
@@ -224,7 +222,7 @@ impl App {
             images,
             appliance: Appliance::read(),
             callbacks,
-            power: Switchboard::default(),
+            power: Default::default(),
             apps,
         };
         let engine = Engine::new(store.clone(), context, stop.clone());

@@ -7,7 +7,6 @@ use redb::{Database, WriteTransaction};
 use super::backups;
 use super::error::StoreError;
 use super::schema::{SCHEMA_VERSION, Table};
-use super::writer::create_tables;
 use crate::domain::time::Timestamp;
 
 const VERSION_KEY: &[u8] = b"schema_version";
@@ -99,5 +98,13 @@ pub(super) fn read_version(txn: &WriteTransaction) -> Result<Option<u32>, StoreE
 fn write_version(txn: &WriteTransaction, version: u32) -> Result<(), StoreError> {
     let mut table = txn.open_table(Table::Meta.definition())?;
     table.insert(VERSION_KEY, version.to_be_bytes().as_slice())?;
+    Ok(())
+}
+
+/// Creates every table, so that read transactions never meet a missing one.
+fn create_tables(txn: &WriteTransaction) -> Result<(), StoreError> {
+    for table in Table::ALL {
+        txn.open_table(table.definition())?;
+    }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! The store's handle and its writer thread.
 
+mod handle;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock, mpsc};
@@ -8,13 +10,13 @@ use std::thread::JoinHandle;
 use redb::{Database, Durability, ReadableDatabase as _};
 use tokio::sync::{broadcast, oneshot};
 
+use self::handle::{reopen, writable};
 use super::audit::{self, Errand};
 use super::directory::Directory;
 use super::error::StoreError;
 use super::host::HostReads as _;
 use super::read::Snapshot;
 use super::roster::{self, Roster};
-use super::schema::Table;
 use super::seal::MasterKey;
 use super::tx::{OpenTables, Tx};
 use super::{backup, backups, migrate};
@@ -584,35 +586,4 @@ fn commit(shared: &Shared, batch: &mut [Box<dyn Pending>]) -> Result<Committed, 
     }
     txn.commit()?;
     Ok((events, changed))
-}
-
-/// The open database; after a failed commit this is where it is opened again.
-fn writable(shared: &Shared) -> Result<Arc<Database>, StoreError> {
-    let open = shared.database.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-    if let Some(database) = open {
-        return Ok(database);
-    }
-    let database = Arc::new(open_database(&shared.path)?);
-    // A commit that was reported as failed may be there all the same: what DHCP offers must be what is recorded.
-    shared.memory.load(&Snapshot { txn: database.begin_read()? })?;
-    *shared.database.write().unwrap_or_else(std::sync::PoisonError::into_inner) =
-        Some(Arc::clone(&database));
-    Ok(database)
-}
-
-/// Lets go of a handle that redb will not use again after an I/O error, and tries to open a new one. While that fails
-/// (the disk is still full) each later write tries again.
-fn reopen(shared: &Shared) {
-    shared.database.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-    if let Err(error) = writable(shared) {
-        tracing::error!(%error, "the database cannot be reopened yet");
-    }
-}
-
-/// Creates every table, so that read transactions never meet a missing one.
-pub(super) fn create_tables(txn: &redb::WriteTransaction) -> Result<(), StoreError> {
-    for table in Table::ALL {
-        txn.open_table(table.definition())?;
-    }
-    Ok(())
 }
