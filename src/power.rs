@@ -11,7 +11,7 @@ mod wake;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::domain::fault::ErrorClass;
@@ -31,6 +31,8 @@ pub struct Target {
     pub password: Option<Secret<String>>,
     /// Its system UUID, by which a controller of several finds it.
     pub uuid: Option<DmiUuid>,
+    /// That of the machine that nobody may switch: the one that we run on.
+    pub never: Option<DmiUuid>,
     /// Whether IPMI names UEFI for the boot from the network.
     pub efi: bool,
     /// Addresses that magic packets are for.
@@ -155,14 +157,38 @@ impl Default for Switchboard {
     }
 }
 
+/// Leave to give an order now.
+#[derive(Debug)]
+pub struct Place {
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
 impl Switchboard {
+    /// Waits for leave: what is decided afterwards is decided with what is true now.
+    pub async fn place(&self) -> Place {
+        // Nobody closes it.
+        Place { _permit: Arc::clone(&self.room).acquire_owned().await.ok() }
+    }
+
+    /// Waits for leave and carries an order out.
+    ///
+    /// # Errors
+    /// As [`Self::order_at`].
+    pub async fn order(&self, target: &Target, order: Order) -> Result<Outcome, PowerError> {
+        self.order_at(&self.place().await, target, order).await
+    }
+
     /// Carries an order out.
     ///
     /// # Errors
     /// [`PowerError`]; after `Unreachable` it may have been carried out all the same.
-    pub async fn order(&self, target: &Target, order: Order) -> Result<Outcome, PowerError> {
+    pub async fn order_at(
+        &self,
+        _place: &Place,
+        target: &Target,
+        order: Order,
+    ) -> Result<Outcome, PowerError> {
         let carried = async {
-            let _place = self.room.acquire().await;
             match &target.method {
                 Method::None => Err(PowerError::Cannot("there is no power method".to_owned())),
                 Method::WakeOnLan(_) => wake::order(target, order).await,

@@ -33,6 +33,12 @@ impl DmiUuid {
         Self::usable(Uuid::from_bytes_le(bytes))
     }
 
+    /// Whether both name one machine. Some controllers tell the first three fields with their bytes the other way round.
+    #[must_use]
+    pub fn is_same_machine(self, other: Self) -> bool {
+        self == other || self.0.to_bytes_le() == *other.0.as_bytes()
+    }
+
     fn usable(uuid: Uuid) -> Result<Self, UnusableUuid> {
         let junk = uuid.is_nil() || uuid.is_max() || VENDOR_DEFAULTS.contains(&uuid.as_u128());
         if junk { Err(UnusableUuid) } else { Ok(Self(uuid)) }

@@ -75,6 +75,18 @@ impl Engine {
         self.store()
             .write(move |tx| {
                 let mut host = tx.host(id)?.ok_or_else(no_such_host)?;
+                let is_new = !plan::is_same_machine(&host.power.method, &change.power.method);
+                if is_new
+                    && let Some(other) = tx.hosts()?.into_iter().find(|other| {
+                        other.id != id
+                            && plan::is_same_machine(&other.power.method, &change.power.method)
+                    })
+                {
+                    let detail = format!("{} is switched by this controller", other.hostname);
+                    let hint = "name the controller of this machine; of one with several systems, the system too";
+                    let refusal = Refusal::new(RefusalKind::Conflict, detail, hint);
+                    return Err(refusal.about("power_address"));
+                }
                 let name = of_host(id, POWER_SECRET);
                 let same = host.power.method.account() == change.power.method.account();
                 match change.password {
@@ -127,10 +139,25 @@ impl Engine {
         action: Action,
         confirm: &str,
     ) -> Result<PowerAnswer, Refusal> {
+        let (engine, confirm) = (self.clone(), confirm.to_owned());
+        // Seen through when the operator closes the page: no order without its record, no session left at a controller.
+        self.see_through(async move { engine.switch(id, action, &confirm).await }).await?
+    }
+
+    async fn switch(
+        &self,
+        id: HostId,
+        action: Action,
+        confirm: &str,
+    ) -> Result<PowerAnswer, Refusal> {
+        let board = &self.context().power;
+        let place = board.place().await;
         let (host, target) = self.target(id).await?;
         self.refuse_appliance(&host)?;
         plan::permit(&host, action, confirm)?;
-        let ordered = self.context().power.order(&target, Order::Switch(action)).await;
+        let message = format!("{}: power {} is ordered", host.hostname, action.as_str());
+        self.note_switched(&host, Level::Info, message).await?;
+        let ordered = board.order_at(&place, &target, Order::Switch(action)).await;
         let (level, message) = match &ordered {
             Ok(outcome) => (
                 Level::Info,
@@ -195,6 +222,7 @@ impl Engine {
             method: host.power.method.clone(),
             password: password.map(|p| Secret::new(p.as_str().to_owned())),
             uuid: host.uuid.or(host.inventory.uuid),
+            never: self.context().appliance.uuid,
             efi,
             macs: mac.map_or_else(|| host.macs.clone(), |mac| vec![mac]),
             wake: plan::wake_targets(own, &host, directed),
@@ -258,11 +286,12 @@ async fn boot_once(engine: &Engine, id: HostId) -> Result<Result<StepDone, Power
         }
     }
     // Looked at again: all this took its time, and a machine that installs must not lose its power.
+    let place = board.place().await;
     let action = match plan::for_rebuild(&engine.host_now(id).await?, state) {
         plan::Boot::Leave(why) => return Ok(Ok(StepDone::Done(why.to_owned()))),
         plan::Boot::Do(action) => action,
     };
-    Ok(match board.order(&target, Order::Switch(action)).await {
+    Ok(match board.order_at(&place, &target, Order::Switch(action)).await {
         Ok(outcome) => {
             let message = format!("{}: booted for its rebuild: {}", host.hostname, outcome.said);
             engine.note_switched(&host, Level::Info, message).await?;

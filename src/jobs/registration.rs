@@ -8,12 +8,14 @@ use super::request::{adopt_sightings, emit, register};
 use crate::config::reload::ServerTypesView;
 use crate::domain::event::EventKind;
 use crate::domain::form::{Declined, FieldError};
-use crate::domain::host::{Host, HostOverrides};
+use crate::domain::host::{Host, HostOverrides, HostState};
+use crate::domain::id::Hostname;
 use crate::domain::refusal::Refusal;
 use crate::domain::sighting::Sighting;
+use crate::limits::record::REGISTERED_BY_RULE;
 use crate::plan::matching::{next_name, registering};
 use crate::plan::roster::{self, Becomes, Change, Format};
-use crate::store::{HostReads as _, Tx};
+use crate::store::{HostReads as _, NodeReads as _, Tx};
 
 /// Whether a file is only looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +40,24 @@ pub(super) fn by_rule(
     let Some(wanted) = registering(types.types.values(), seen.mac, &seen.inventory) else {
         return Ok(None);
     };
-    let taken = tx.hostnames()?;
+    let own = seen.inventory.uuid;
+    let is_ours =
+        appliance.macs.contains(&seen.mac) || own.is_some_and(|uuid| appliance.uuid == Some(uuid));
+    let hosts = tx.hosts()?;
+    // A machine that is a host already may have booted from another of its NICs: as a second host it would be without all that
+    // protects the first one.
+    let is_known = own.is_some_and(|uuid| {
+        hosts.iter().any(|h| h.uuid == Some(uuid) || h.inventory.uuid == Some(uuid))
+    });
+    let waiting = hosts.iter().filter(|h| h.state == HostState::Registered).count();
+    if is_ours || is_known || waiting >= REGISTERED_BY_RULE {
+        return Ok(None);
+    }
+    let mut taken: Vec<Hostname> = hosts.into_iter().map(|h| h.hostname).collect();
+    let nodes = tx.enrolled_nodes()?;
+    taken.extend(nodes.iter().filter_map(|node| node.name.as_str().parse::<Hostname>().ok()));
     let Ok(hostname) = next_name(&wanted.hostname_prefix, &taken).parse() else { return Ok(None) };
-    let is_ours = appliance.macs.contains(&seen.mac)
-        || seen.inventory.uuid.is_some_and(|uuid| appliance.uuid == Some(uuid));
-    if is_ours || !gate.admits(tx.now()) {
+    if !gate.admits(tx.now()) {
         return Ok(None);
     }
     let new = NewHost {
@@ -106,18 +121,18 @@ impl Engine {
 }
 
 fn apply(tx: &mut Tx<'_, '_>, becomes: Becomes, entry: roster::Entry) -> Result<(), Refusal> {
-    let overrides = entry.overrides();
     match becomes {
         Becomes::Same => {}
         Becomes::New => {
+            let overrides = entry.overrides(&HostOverrides::default());
             let roster::Entry { hostname, macs, server_type, .. } = entry;
             register(tx, NewHost { hostname, macs, server_type, overrides }, "from a file")?;
         }
         Becomes::Changed => {
             let Some(mut host) = tx.host_by_name(&entry.hostname)? else { return Ok(()) };
+            host.overrides = entry.overrides(&host.overrides);
             host.macs = entry.macs;
             host.server_type = entry.server_type;
-            host.overrides = overrides;
             adopt_sightings(tx, &mut host)?;
             tx.save_host(&host)?;
             let message = format!("{} was changed from a file", host.hostname);

@@ -14,6 +14,8 @@ super::limits! {
     /// Machines that are registered by rule within an hour: more than are racked, and forged MACs with the right words do not
     /// fill the list of hosts.
     REGISTRATIONS_PER_HOUR: u32 = 64, "machines";
+    /// Hosts that were never rebuilt above which no rule registers more, for the same reason.
+    REGISTERED_BY_RULE: usize = 1000, "hosts";
     /// Sightings kept at most: a flood of forged MACs must not fill the disk. The oldest that nobody dismissed goes first.
     SIGHTINGS: usize = 1000, "machines";
     /// Entries kept per machine: some hundred boots of a machine that retries for ever.

@@ -47,11 +47,31 @@ pub fn permit(host: &Host, action: Action, confirm: &str) -> Result<(), Refusal>
         _ if host.is_member || host.state == HostState::Ready => {
             "it is a node of the cluster, with what runs on it"
         }
+        HostState::Failed if !failed_early(host) => {
+            "its rebuild failed late, so that it may be a node of the cluster"
+        }
         _ => return Ok(()),
     };
     let detail = format!("{} is not switched off just like that: {why}", host.hostname);
     let hint = format!("type {} to confirm", host.hostname);
     Err(Refusal::new(RefusalKind::Unprocessable, detail, hint).about("power_confirm"))
+}
+
+/// Whether a rebuild failed before it touched the machine's disk.
+fn failed_early(host: &Host) -> bool {
+    let from = host.failure.as_ref().and_then(|failure| failure.from);
+    matches!(from, Some(HostState::Registered | HostState::PxeReady | HostState::PxeBooted))
+}
+
+/// Whether two methods switch the same machine: a host with another one's controller would cut the other's power.
+#[must_use]
+pub fn is_same_machine(a: &Method, b: &Method) -> bool {
+    match (a, b) {
+        (Method::Ipmi(a), Method::Ipmi(b)) => (a.address, a.port) == (b.address, b.port),
+        // One controller may have several systems.
+        (Method::Redfish(a), Method::Redfish(b)) => a.address == b.address && a.system == b.system,
+        _ => false,
+    }
 }
 
 /// Checks settings before they are stored.

@@ -51,6 +51,20 @@ pub struct Entry {
     /// Its own answer keys.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub answer: Map<String, Value>,
+    /// Which of these three it takes away.
+    #[serde(skip)]
+    pub emptied: Emptied,
+}
+
+/// What a file takes away from a host: an empty cell says so, a column that is not there does not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Emptied {
+    /// The host's own disk.
+    pub disk: bool,
+    /// Its fixed network.
+    pub network: bool,
+    /// Its own answer keys.
+    pub answer: bool,
 }
 
 impl Entry {
@@ -64,16 +78,22 @@ impl Entry {
             boot_disk: host.overrides.boot_disk.clone(),
             network: host.overrides.network.clone(),
             answer: host.overrides.answer.clone(),
+            emptied: Emptied::default(),
         }
     }
 
-    /// What goes over the server type.
+    /// What goes over the server type: what the file says, and what it does not speak of as it was. A file without a column
+    /// of disks must not give a host another disk to erase.
     #[must_use]
-    pub fn overrides(&self) -> HostOverrides {
+    pub fn overrides(&self, before: &HostOverrides) -> HostOverrides {
+        let Emptied { disk, network, answer } = self.emptied;
+        let old_disk = before.boot_disk.clone().filter(|_| !disk);
+        let old_network = before.network.clone().filter(|_| !network);
+        let keeps_answer = self.answer.is_empty() && !answer;
         HostOverrides {
-            boot_disk: self.boot_disk.clone(),
-            network: self.network.clone(),
-            answer: self.answer.clone(),
+            boot_disk: self.boot_disk.clone().or(old_disk),
+            network: self.network.clone().or(old_network),
+            answer: if keeps_answer { before.answer.clone() } else { self.answer.clone() },
         }
     }
 
@@ -332,6 +352,12 @@ fn entry(cells: &HashMap<&str, &str>) -> Result<Entry, Vec<String>> {
         text => serde_json::from_str(text).map_err(|_| "answer: a JSON object is expected"),
     };
     let answer = keep(answer, &mut wrong);
+    let is_emptied = |name: &str| cells.get(name).is_some_and(|cell| cell.trim().is_empty());
+    let emptied = Emptied {
+        disk: is_emptied("disk"),
+        network: is_emptied("address"),
+        answer: is_emptied("answer"),
+    };
     match (hostname, macs, server_type, boot_disk, network, answer) {
         (
             Some(hostname),
@@ -340,7 +366,7 @@ fn entry(cells: &HashMap<&str, &str>) -> Result<Entry, Vec<String>> {
             Some(boot_disk),
             Some(network),
             Some(answer),
-        ) => Ok(Entry { hostname, macs, server_type, boot_disk, network, answer }),
+        ) => Ok(Entry { hostname, macs, server_type, boot_disk, network, answer, emptied }),
         _ => Err(wrong),
     }
 }
@@ -407,7 +433,7 @@ pub fn compare(
         if !is_known(&entry.server_type) {
             error(format!("there is no server type '{}'", entry.server_type));
         }
-        let values = known.map(|host| differences(&Entry::of(host), entry)).unwrap_or_default();
+        let values = known.map(|host| differences(host, entry)).unwrap_or_default();
         if let Some(host) =
             known.filter(|h| !values.is_empty() && (h.active_job.is_some() || h.state.is_busy()))
         {
@@ -426,13 +452,14 @@ pub fn compare(
     if wrong.is_empty() { Ok(changes) } else { Err(wrong) }
 }
 
-fn differences(old: &Entry, new: &Entry) -> Vec<&'static str> {
+fn differences(old: &Host, new: &Entry) -> Vec<&'static str> {
+    let (before, after) = (&old.overrides, new.overrides(&old.overrides));
     [
         ("MAC addresses", old.macs != new.macs),
         ("server type", old.server_type != new.server_type),
-        ("disk to be erased", old.boot_disk != new.boot_disk),
-        ("network", old.network != new.network),
-        ("answer keys", old.answer != new.answer),
+        ("disk to be erased", before.boot_disk != after.boot_disk),
+        ("network", before.network != after.network),
+        ("answer keys", before.answer != after.answer),
     ]
     .into_iter()
     .filter_map(|(name, differs)| differs.then_some(name))

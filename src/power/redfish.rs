@@ -29,6 +29,7 @@ use zeroize::Zeroizing;
 
 use super::{Order, Outcome, PowerError, Target};
 use crate::domain::fingerprint::Fingerprint;
+use crate::domain::identity::DmiUuid;
 use crate::domain::power::{PowerState, Redfish};
 use crate::limits::power::{CONTROLLER_ANSWER, CONTROLLER_BYTES, CONTROLLER_CONNECT};
 use crate::outbound::pinned;
@@ -226,11 +227,20 @@ impl Session {
         }
         if let [only] = members.as_slice() {
             let system = self.read(only).await?;
+            let is_other =
+                |wanted: DmiUuid| system.uuid.is_some_and(|uuid| !uuid.is_same_machine(wanted));
+            // A name was chosen by the operator; an address may be that of the machine beside it.
+            if at.system.is_none() && target.uuid.is_some_and(is_other) {
+                return Err(self.another_machine("its only system has another UUID than the host"));
+            }
+            self.refuse_own(&system, target)?;
             return Ok((only.clone(), system));
         }
         for member in &members {
             let system = self.read(member).await?;
-            if system.uuid.is_some() && system.uuid == target.uuid {
+            let both = system.uuid.zip(target.uuid);
+            if both.is_some_and(|(uuid, wanted)| uuid.is_same_machine(wanted)) {
+                self.refuse_own(&system, target)?;
                 return Ok((member.clone(), system));
             }
         }
@@ -244,6 +254,23 @@ impl Session {
             ),
         };
         Err(PowerError::Cannot(format!("{}: {reason}", name(self.address))))
+    }
+
+    /// The appliance is not switched, whatever a host's settings say.
+    fn refuse_own(&self, system: &System, target: &Target) -> Result<(), PowerError> {
+        let is_own =
+            system.uuid.zip(target.never).is_some_and(|(uuid, own)| uuid.is_same_machine(own));
+        if is_own {
+            return Err(self.another_machine("it is the machine that Ironhatch runs on"));
+        }
+        Ok(())
+    }
+
+    fn another_machine(&self, why: &str) -> PowerError {
+        PowerError::Cannot(format!(
+            "{} belongs to another machine: {why}; correct the controller's address",
+            name(self.address)
+        ))
     }
 
     async fn read(&self, link: &Link) -> Result<System, PowerError> {

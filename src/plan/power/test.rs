@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::host::StaticNetwork;
+use crate::domain::host::{Failure, StaticNetwork};
 use crate::domain::id::{HostId, JobId};
 use crate::domain::job::{Rebuild, Step, StepClass};
 use crate::domain::power::{Ipmi, Redfish, WakeOnLan};
@@ -51,7 +51,7 @@ fn a_node_and_a_machine_that_installs_lose_their_power_only_by_their_typed_name(
     for state in HostState::ALL {
         for action in [Action::Shutdown, Action::Off, Action::Cycle] {
             let mut host = host(state, redfish());
-            let needs = state.has_installed_system();
+            let needs = state.has_installed_system() || state == HostState::Failed;
             let plain = permit(&host, action, "");
             assert_eq!(plain.is_err(), needs, "{state} {action:?}");
             if let Err(refusal) = plain {
@@ -65,6 +65,30 @@ fn a_node_and_a_machine_that_installs_lose_their_power_only_by_their_typed_name(
         }
         assert!(permit(&host(state, redfish()), Action::On, "").is_ok());
     }
+}
+
+#[test]
+fn a_rebuild_that_failed_late_may_have_made_a_node() {
+    for from in HostState::ALL {
+        let mut failed = host(HostState::Failed, redfish());
+        failed.failure =
+            Some(Failure { from: Some(from), reason: "x".into(), hint: String::new() });
+        let early =
+            [HostState::Registered, HostState::PxeReady, HostState::PxeBooted].contains(&from);
+        assert_eq!(permit(&failed, Action::Off, "").is_ok(), early, "{from}");
+        assert!(permit(&failed, Action::Off, "pve1").is_ok());
+    }
+}
+
+#[test]
+fn two_hosts_do_not_share_what_switches_one_machine() {
+    let (one, Method::Redfish(mut other)) = (redfish(), redfish()) else { panic!("redfish") };
+    assert!(is_same_machine(&one, &one) && is_same_machine(&ipmi(), &ipmi()));
+    other.system = Some("blade-2".into());
+    assert!(!is_same_machine(&one, &Method::Redfish(other)));
+    let wake = Method::WakeOnLan(WakeOnLan::default());
+    assert!(!is_same_machine(&wake, &wake) && !is_same_machine(&Method::None, &Method::None));
+    assert!(!is_same_machine(&one, &ipmi()));
 }
 
 #[test]

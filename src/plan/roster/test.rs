@@ -62,7 +62,11 @@ fn files_are_read_back_as_they_were_written() {
         Some(DiskSelection::Devices { names: vec!["sda".into(), "sdb".into()] });
     for format in [Format::Csv, Format::Toml] {
         let text = write(&hosts, format).unwrap();
-        assert_eq!(read(&text, format).unwrap(), entries(&hosts), "{text}");
+        let mut again = read(&text, format).unwrap();
+        for (_, entry) in &mut again {
+            entry.emptied = Emptied::default();
+        }
+        assert_eq!(again, entries(&hosts), "{text}");
         let changes = compare(&entries(&hosts), &hosts, &known).unwrap();
         assert!(changes.iter().all(|c| c.becomes == Becomes::Same), "{changes:?}");
     }
@@ -144,6 +148,29 @@ fn everything_wrong_is_told_at_once_by_row() {
 fn spreadsheets_of_other_countries_are_read() {
     let text = "\u{feff}Hostname;MACs;Server_Type\r\npve1;52:54:00:00:00:01 52-54-00-00-01-01;lab\r\n;;\r\n";
     assert_eq!(read(text, Format::Csv).unwrap(), entries(&[host(1)]));
+}
+
+#[test]
+fn what_a_file_does_not_speak_of_stays_and_an_empty_cell_takes_away() {
+    let before = full(2, "S6B0NX0T1");
+    let named = "52:54:00:00:00:02 52:54:00:00:01:02,lab";
+    assert_eq!(before.macs.len(), 2);
+    let csv = |columns: &str, cells: &str| {
+        let text = format!("hostname,macs,server_type{columns}\npve2,{named}{cells}\n");
+        read(&text, Format::Csv).unwrap().remove(0).1
+    };
+    let toml = "[[host]]\nhostname = \"pve2\"\nserver_type = \"lab\"\n\
+                macs = [\"52:54:00:00:00:02\", \"52:54:00:00:01:02\"]\n";
+    for silent in [csv("", ""), read(toml, Format::Toml).unwrap().remove(0).1] {
+        assert_eq!(silent.overrides(&before.overrides), before.overrides);
+        let changes = compare(&[(1, silent)], std::slice::from_ref(&before), &known).unwrap();
+        assert_eq!(changes[0].becomes, Becomes::Same, "{changes:?}");
+    }
+    let emptied = csv(",disk,address,gateway,dns,answer", ",,,,,");
+    assert_eq!(emptied.overrides(&before.overrides), HostOverrides::default());
+    let other = csv(",disk", ",ID_SERIAL_SHORT=OTHER").overrides(&before.overrides);
+    assert_ne!(other.boot_disk, before.overrides.boot_disk);
+    assert_eq!((other.network, other.answer), (before.overrides.network, before.overrides.answer));
 }
 
 #[test]

@@ -67,6 +67,13 @@ fn a_machine_that_a_rule_registers_is_never_armed_by_it() {
         world.daemon.post("/api/sightings/52-54-00-00-00-0a/ignore", &json!({ "ignored": true }));
         let grown = "/ipxe/52-54-00-00-00-0a?vendor=QEMU&product=Lab%20PC&memory=16384";
         assert!(!http("GET", grown, &[], b"").text().contains(INSTALLER));
+        // A host that boots from another of its NICs is no second host, which nothing would protect.
+        let nic = format!(
+            "/ipxe/52-54-00-00-00-0b?uuid={}&vendor=QEMU&product=Lab%20PC&memory=16384",
+            machine.uuid
+        );
+        assert!(!http("GET", &nic, &[], b"").text().contains(INSTALLER));
+        assert!(world.daemon.get("/api/sightings").to_string().contains("52:54:00:00:00:0b"));
         let hosts = world.daemon.get("/api/hosts");
         assert_eq!(hosts["hosts"].as_array().unwrap().len(), 2, "{hosts}");
         let jobs = world.daemon.get("/api/jobs").to_string();
