@@ -440,7 +440,7 @@ impl App {
 
 fn trusted_proxy(config: &Config) -> Option<Arc<TrustedProxy>> {
     let trusted = config.server.trusted_header.as_ref()?;
-    TrustedProxy::new(&trusted.name, trusted.from.clone()).map(Arc::new)
+    TrustedProxy::new(&trusted.name, trusted.from.clone(), trusted.forwarded_for).map(Arc::new)
 }
 
 fn publisher(data_dir: &Path, apps: &Apps) -> Result<Option<Publisher>, StartError> {

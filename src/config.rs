@@ -106,6 +106,8 @@ pub struct TrustedHeader {
     pub name: String,
     /// The proxy's addresses. Never empty, never everybody.
     pub from: Vec<IpNet>,
+    /// It also sets `X-Forwarded-For`, which then counts.
+    pub forwarded_for: bool,
 }
 
 /// Network boot.

@@ -109,18 +109,20 @@ pub struct WebParts {
     pub cancel: CancellationToken,
 }
 
-/// A reverse proxy that logs people in: in which header it names them, and from where it asks.
+/// A reverse proxy that logs people in: in which header it names them, from where it asks, and whether its
+/// `X-Forwarded-For` counts.
 #[derive(Debug, Clone)]
 pub struct TrustedProxy {
     header: HeaderName,
     from: Vec<IpNet>,
+    forwarded_for: bool,
 }
 
 impl TrustedProxy {
-    /// `None` when `header` cannot be a header's name.
+    /// With `forwarded_for` it also tells for whose address it asks. `None` when `header` cannot be a header's name.
     #[must_use]
-    pub fn new(header: &str, from: Vec<IpNet>) -> Option<Self> {
-        Some(Self { header: header.parse().ok()?, from })
+    pub fn new(header: &str, from: Vec<IpNet>, forwarded_for: bool) -> Option<Self> {
+        Some(Self { header: header.parse().ok()?, from, forwarded_for })
     }
 
     fn sends_from(&self, address: IpAddr) -> bool {

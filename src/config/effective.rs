@@ -33,6 +33,7 @@ pub fn effective(config: &Config) -> String {
         page.text("trusted_header", &trusted.name);
         let from: Vec<String> = trusted.from.iter().map(ToString::to_string).collect();
         page.list("trusted_proxies", &from);
+        page.value("forwarded_for", trusted.forwarded_for.into());
     }
 
     page.section("[pxe]");

@@ -181,13 +181,17 @@ pub fn dump_file(database: &Path, out: &mut dyn std::io::Write) -> Result<(), St
 /// Settings that hold hashes of secrets: not sealed, and still nobody's business in a support case.
 pub(super) const HASHED: [&[u8]; 3] = [b"operator_password", b"setup_token", b"prometheus_token"];
 
-/// Writes all records as JSON lines (`{"table","key","value"}`); sealed secrets, tokens, sessions and hashes are left out.
+/// Writes all records as JSON lines (`{"table","key","value"}`); sealed secrets, tokens, sessions and hashes (also those of
+/// requests that were begun) are left out.
 ///
 /// # Errors
 /// When the database cannot be read or `out` cannot be written.
 pub fn dump(snapshot: &Snapshot, out: &mut dyn std::io::Write) -> Result<(), StoreError> {
     for table in Table::ALL {
-        if matches!(table, Table::Secrets | Table::Sessions | Table::Tokens | Table::ApiTokens) {
+        if matches!(
+            table,
+            Table::Secrets | Table::Sessions | Table::Tokens | Table::ApiTokens | Table::Begun
+        ) {
             continue;
         }
         let source = snapshot.txn.open_table(table.definition())?;

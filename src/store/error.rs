@@ -77,6 +77,9 @@ pub enum StoreError {
         #[source]
         source: std::io::Error,
     },
+    /// The write queued work under an idempotency key under which work was begun before.
+    #[error("work was begun under this idempotency key before")]
+    Begun,
     /// The writer has stopped: the daemon is shutting down, or a closure panicked.
     #[error("the database writer is not running")]
     Closed,
@@ -106,6 +109,13 @@ from_redb!(
 
 impl From<StoreError> for crate::domain::refusal::Refusal {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Begun = error {
+            return Self::new(
+                crate::domain::refusal::RefusalKind::Conflict,
+                error.to_string(),
+                "ask again: the answer will be that of the first request",
+            );
+        }
         Self::new(
             crate::domain::refusal::RefusalKind::Internal,
             error.to_string(),

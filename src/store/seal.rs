@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
 use chacha20poly1305::{Key, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac as _};
 use rand::Rng as _;
-use sha2::{Digest as _, Sha256};
+use sha2::{Digest as _, Sha256, Sha512};
 use zeroize::{Zeroize as _, Zeroizing};
 
 const FORMAT: u8 = 1;
@@ -22,6 +23,7 @@ const NONCE_BYTES: usize = 24;
 pub struct MasterKey {
     cipher: XChaCha20Poly1305,
     id: [u8; KEY_ID_BYTES],
+    digests: Hmac<Sha256>,
 }
 
 /// The master key cannot be used.
@@ -72,7 +74,21 @@ impl MasterKey {
         {
             *to = from;
         }
-        Self { cipher: XChaCha20Poly1305::new(&Key::from(*bytes)), id }
+        let cipher = XChaCha20Poly1305::new(&Key::from(*bytes));
+        let digests = Hmac::new(&Sha512::digest([b"ironhatch digest key", &bytes[..]].concat()));
+        Self { cipher, id, digests }
+    }
+
+    /// HMAC-SHA-256 (hex) of parts whose borders count: what one loses at its end another cannot win at its beginning.
+    /// Without the key nobody can try which parts give it, also when they hold a weak password.
+    #[must_use]
+    pub fn digest(&self, parts: &[&[u8]]) -> String {
+        let mut mac = self.digests.clone();
+        for part in parts {
+            mac.update(&part.len().to_be_bytes());
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect()
     }
 
     /// Reads the key, or creates one (mode 0600) when the file does not exist.
@@ -175,6 +191,14 @@ mod test {
             assert!(key.open("a", &sealed[..i]).is_none(), "cut at {i}");
         }
         assert!(!sealed.windows(7).any(|w| w == b"hunter2"));
+    }
+
+    #[test]
+    fn a_digest_needs_the_key_and_borders_between_parts_count() {
+        let of = |key: u8, parts: &[&[u8]]| MasterKey::from_bytes(&[key; 32]).digest(parts);
+        assert_eq!(of(1, &[b"ab", b"c"]), of(1, &[b"ab", b"c"]));
+        assert_ne!(of(1, &[b"ab", b"c"]), of(1, &[b"a", b"bc"]));
+        assert_ne!(of(1, &[b"ab", b"c"]), of(2, &[b"ab", b"c"]), "another key");
     }
 
     #[test]

@@ -377,6 +377,7 @@ fn a_dump_shows_records_and_no_secret_in_any_form() {
     store
         .write_blocking::<_, StoreError, _>(|tx| {
             tx.put_secret("job/x/key", "planted-secret");
+            tx.put(Table::Begun, b"planted-key".to_vec(), b"{}".to_vec());
             tx.save_setting("operator_password", &"$argon2id$planted-hash")
         })
         .unwrap();

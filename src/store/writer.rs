@@ -217,6 +217,12 @@ impl Store {
         answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
+    /// A hash of parts under the master key, as [`MasterKey::digest`].
+    #[must_use]
+    pub fn digest(&self, parts: &[&[u8]]) -> String {
+        self.shared.key.digest(parts)
+    }
+
     /// As [`Store::write`], for threads outside the runtime.
     ///
     /// # Errors

@@ -7,14 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderMap, HeaderValue, Method};
-use axum::response::Response;
-use sha2::{Digest as _, Sha256};
+use axum::response::{IntoResponse as _, Response};
+use tokio_util::task::TaskTracker;
 
 use super::WebState;
 use super::auth::{Operator, Proof};
+use super::problem::Problem;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::limits::operator::FORM_BYTES;
-use crate::store::{Once, OnceReads as _};
+use crate::store::{Begun, Once, OnceReads as _, Store};
 
 /// The header.
 pub(super) const HEADER: &str = "idempotency-key";
@@ -23,9 +24,12 @@ const REPEATED: &str = "idempotency-replayed";
 /// Longest key.
 const LONGEST: usize = 255;
 
-/// Keys whose first request is being carried out.
+/// Keys whose first request is being carried out, and the tasks that do it.
 #[derive(Debug, Default, Clone)]
-pub(super) struct UnderWay(Arc<Mutex<HashSet<String>>>);
+pub(super) struct UnderWay {
+    keys: Arc<Mutex<HashSet<String>>>,
+    tasks: TaskTracker,
+}
 
 /// One of them; over when dropped.
 pub(super) struct Ticket {
@@ -35,14 +39,14 @@ pub(super) struct Ticket {
 
 impl UnderWay {
     fn begin(&self, once: Once) -> Option<Ticket> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.insert(once.key.clone()).then(|| Ticket { once, all: self.clone() })
+        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.insert(once.key.clone()).then(|| Ticket { once, all: self.clone() })
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.once.key);
+        self.all.keys.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.once.key);
     }
 }
 
@@ -70,16 +74,6 @@ fn key(method: &Method, path: &str, headers: &HeaderMap) -> Result<Option<String
     Err(Refusal::new(RefusalKind::Malformed, detail, "A random UUID makes a good one."))
 }
 
-/// Parts whose border counts: what one loses at its end another cannot win at its beginning.
-fn digest(parts: &[&[u8]]) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.len().to_be_bytes());
-        hash.update(part);
-    }
-    hash.finalize().iter().map(|b| format!("{b:02x}")).collect()
-}
-
 /// Looks whether this request was carried out before.
 pub(super) async fn turn(
     web: &WebState,
@@ -101,8 +95,8 @@ pub(super) async fn turn(
         Proof::Socket | Proof::Session(_) | Proof::Proxy(_) => operator.who.to_string(),
     };
     let once = Once {
-        key: digest(&[who.as_bytes(), key.as_bytes()]),
-        request: digest(&[path.as_bytes(), &bytes]),
+        key: web.store().digest(&[who.as_bytes(), key.as_bytes()]),
+        request: web.store().digest(&[path.as_bytes(), &bytes]),
     };
     // The ticket is taken first: between the look and the write nobody else begins.
     let Some(ticket) = web.under_way.begin(once) else {
@@ -115,23 +109,68 @@ pub(super) async fn turn(
     let wanted = ticket.once.key.clone();
     match web.store().read(move |read| read.begun(&wanted)).await? {
         None => Ok(Turn::Go(Request::from_parts(parts, Body::from(bytes)), Some(ticket))),
-        Some(begun) if begun.request == ticket.once.request => {
-            let mut answer = super::api::accepted(begun.job);
-            answer.headers_mut().insert(REPEATED, HeaderValue::from_static("true"));
-            Ok(Turn::Answer(answer))
+        Some(begun) => told(&begun, &ticket.once).map(Turn::Answer),
+    }
+}
+
+/// The answer to a request whose key was sent before.
+fn told(begun: &Begun, once: &Once) -> Result<Response, Refusal> {
+    if begun.request == once.request {
+        let mut answer = super::api::accepted(begun.job);
+        answer.headers_mut().insert(REPEATED, HeaderValue::from_static("true"));
+        return Ok(answer);
+    }
+    Err(Refusal::new(
+        RefusalKind::Unprocessable,
+        "This idempotency key was sent with another request before.",
+        "Take a new key for new work.",
+    )
+    .because_of(Some(begun.job)))
+}
+
+/// Carries a request out in a task of its own. A client that hangs up does not end it: its ticket is held until the work
+/// is queued and somebody drives it.
+pub(super) async fn carry_out(
+    store: Store,
+    ticket: Ticket,
+    work: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    // After the stop the writer refuses what such a task writes: nobody needs to wait for it.
+    let carried = ticket.all.tasks.clone().spawn(async move {
+        let answer = work.await;
+        settled(&store, &ticket.once, answer).await
+    });
+    carried.await.unwrap_or_else(|defect| {
+        tracing::error!(%defect, "a request ended by a defect");
+        let detail = "The request ended by a defect.";
+        let hint = "See the appliance's log; the same key tells whether its work was begun.";
+        Problem::from(Refusal::new(RefusalKind::Internal, detail, hint)).into_response()
+    })
+}
+
+/// The answer to a request that was carried out. When it was refused, and work was begun under its key all the same (by a
+/// write that was still in the queue when it looked), the answer is that job.
+async fn settled(store: &Store, once: &Once, answer: Response) -> Response {
+    if answer.status().is_success() {
+        return answer;
+    }
+    let wanted = once.key.clone();
+    match store.read(move |read| read.begun(&wanted)).await {
+        Ok(Some(begun)) => {
+            told(&begun, once).unwrap_or_else(|refusal| Problem::from(refusal).into_response())
         }
-        Some(begun) => Err(Refusal::new(
-            RefusalKind::Unprocessable,
-            "This idempotency key was sent with another request before.",
-            "Take a new key for new work.",
-        )
-        .because_of(Some(begun.job))),
+        Ok(None) | Err(_) => answer,
     }
 }
 
 #[cfg(test)]
 mod test {
+    use axum::http::StatusCode;
+
     use super::*;
+    use crate::domain::audit::{Author, Who};
+    use crate::domain::time::Timestamp;
+    use crate::store::{MasterKey, as_author_once};
 
     #[test]
     fn a_key_is_one_word() {
@@ -151,8 +190,63 @@ mod test {
         }
     }
 
-    #[test]
-    fn borders_between_parts_count() {
-        assert_ne!(digest(&[b"ab", b"c"]), digest(&[b"a", b"bc"]));
+    fn open(dir: &tempfile::TempDir) -> Store {
+        let clock = Arc::new(|| Timestamp(1_000));
+        let key = MasterKey::from_bytes(&[7; 32]);
+        Store::open(&dir.path().join("db.redb"), key, clock).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_client_that_hangs_up_does_not_end_its_work_nor_its_ticket() {
+        let dir = tempfile::tempdir().unwrap();
+        let all = UnderWay::default();
+        let once = || Once { key: "k".into(), request: "a".into() };
+        let (go, waits) = tokio::sync::oneshot::channel::<()>();
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let work = async move {
+            waits.await.unwrap();
+            done.send(()).unwrap();
+            StatusCode::ACCEPTED.into_response()
+        };
+        let carried = carry_out(open(&dir), all.begin(once()).unwrap(), work);
+        tokio::select! {
+            biased;
+            _ = carried => panic!("the work waits"),
+            () = tokio::task::yield_now() => {}
+        }
+        assert!(all.begin(once()).is_none(), "the ticket is still held");
+        go.send(()).unwrap();
+        is_done.await.unwrap();
+        let free = async {
+            while all.begin(once()).is_none() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(30), free).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn work_that_was_begun_meanwhile_is_the_answer_and_not_the_refusal() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(&dir);
+        let author =
+            Author { who: Who::Socket("root".into()), address: None, action: "test".into() };
+        let once = |key: &str, request: &str| Once { key: key.into(), request: request.into() };
+        let job = crate::web::test::scene::import_job();
+        let id = job.id;
+        let queue = store.write(move |tx| tx.save_job(&job));
+        as_author_once(author, Some(once("k", "a")), queue).await.unwrap();
+        let refused = || StatusCode::CONFLICT.into_response();
+        let again = settled(&store, &once("k", "a"), refused()).await;
+        assert_eq!(again.status(), StatusCode::ACCEPTED);
+        assert_eq!(again.headers().get(REPEATED).unwrap(), "true");
+        let body = axum::body::to_bytes(again.into_body(), 4096).await.unwrap();
+        assert!(String::from_utf8_lossy(&body).contains(&id.to_string()), "{body:?}");
+        let other = settled(&store, &once("k", "b"), refused()).await;
+        assert_eq!(other.status(), StatusCode::UNPROCESSABLE_ENTITY);
+        // What nobody began is refused as it was.
+        let never = settled(&store, &once("l", "a"), refused()).await;
+        assert_eq!(never.status(), StatusCode::CONFLICT);
+        assert!(!never.headers().contains_key(REPEATED));
     }
 }

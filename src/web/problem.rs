@@ -59,6 +59,10 @@ pub(super) fn status(kind: RefusalKind) -> StatusCode {
 
 /// A database failure in the words of a refusal.
 pub(super) fn from_store(error: &StoreError) -> Refusal {
+    if let StoreError::Begun = error {
+        let hint = "Ask again: the answer will be that of the first request.";
+        return Refusal::new(RefusalKind::Conflict, error.to_string(), hint);
+    }
     tracing::error!(%error, "a request failed at the database");
     let hint = match error {
         StoreError::Closed => "The appliance is shutting down; try again when it is back.",

@@ -41,10 +41,11 @@ const TAKEN: [&str; 7] = [
     "content-type",
 ];
 
-/// `trusted_header` and `trusted_proxies`: both or none.
+/// `trusted_header` and `trusted_proxies`: both or none; `forwarded_for` only beside them.
 pub(super) fn trusted_header(section: &Section<'_>, cx: &Context<'_>) -> Option<TrustedHeader> {
     let header = section.filled("trusted_header");
     let proxies = section.strings("trusted_proxies").unwrap_or_default();
+    let forwarded_for = section.boolean("forwarded_for");
     let mut from = Vec::new();
     for given in &proxies {
         let net = given.value.parse::<IpNet>().ok();
@@ -64,6 +65,9 @@ pub(super) fn trusted_header(section: &Section<'_>, cx: &Context<'_>) -> Option<
     let Some(header) = header else {
         if let Some(first) = proxies.first() {
             cx.findings.warn_at(first, "has no effect without trusted_header");
+        }
+        if let Some(given) = forwarded_for.filter(|given| given.value) {
+            cx.findings.warn_at(&given, "has no effect without trusted_header");
         }
         return None;
     };
@@ -85,5 +89,6 @@ pub(super) fn trusted_header(section: &Section<'_>, cx: &Context<'_>) -> Option<
         cx.findings.wrong_at(&header, message);
         return None;
     }
-    Some(TrustedHeader { name, from })
+    let forwarded_for = forwarded_for.is_some_and(|given| given.value);
+    Some(TrustedHeader { name, from, forwarded_for })
 }

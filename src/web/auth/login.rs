@@ -10,6 +10,7 @@ use serde::Deserialize;
 use subtle::ConstantTimeEq as _;
 
 use super::password::{Checked, Guess};
+use super::proxy::Client;
 use super::session::{Browser, begin_session, session_cookie, session_id};
 use super::{TlsTransport, local_path, random_token, token_hash};
 use crate::domain::account::{Account, AccountName, network_of};
@@ -70,6 +71,8 @@ fn someone_has_a_password(read: &(impl Read + ?Sized)) -> Result<bool, StoreErro
 /// Address and transport of the browser.
 pub(super) struct Peer {
     address: IpAddr,
+    /// Nobody else comes from it: it can be known to an account.
+    is_own: bool,
     over_tls: bool,
 }
 
@@ -81,9 +84,11 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for Peer {
         _: &S,
     ) -> Result<Self, Self::Rejection> {
         // A listener that does not tell addresses makes all its peers one.
-        let address = super::client_address(&parts.extensions);
-        let address = address.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-        Ok(Self { address, over_tls: parts.extensions.get::<TlsTransport>().is_some() })
+        let client = parts.extensions.get::<Client>();
+        let address = client.map_or(IpAddr::from([0, 0, 0, 0]), |client| client.address);
+        let is_own = client.is_some_and(|client| client.is_own);
+        let over_tls = parts.extensions.get::<TlsTransport>().is_some();
+        Ok(Self { address, is_own, over_tls })
     }
 }
 
@@ -138,7 +143,8 @@ pub(super) async fn log_in(
     let guess = Guess {
         account: account.as_ref().map_or_else(|| typed.clone(), |a| a.name.to_string()),
         address: peer.address,
-        is_known: account.as_ref().is_some_and(|a| a.known.contains(&network_of(peer.address))),
+        is_known: peer.is_own
+            && account.as_ref().is_some_and(|a| a.known.contains(&network_of(peer.address))),
     };
     let hash = account.as_ref().filter(|a| !a.disabled).and_then(|a| a.password_hash.clone());
     let checked = web.gate.check(Secret::new(form.password), hash, &guess).await;
@@ -183,7 +189,7 @@ async fn logged_in(
     next: &str,
 ) -> Result<Response, PageProblem> {
     let author = author(&name, peer.address, "POST /login");
-    let from = Browser::new(peer.address, headers);
+    let from = Browser::new(peer.address, peer.is_own, headers);
     let Some(id) = as_author(author, begin_session(web, name, from)).await? else {
         let detail = "The account was disabled meanwhile.";
         return Err(Refusal::new(RefusalKind::Forbidden, detail, "Ask another operator.").into());

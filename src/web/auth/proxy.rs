@@ -21,8 +21,10 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 /// From where a request really comes. Inserted by [`note_client`] only.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Client {
-    /// The browser's address, as the proxy told it when there is one.
+    /// The browser's address; that of the proxy in front of it, unless its word about others' addresses counts.
     pub(super) address: IpAddr,
+    /// The address is the browser's own, and not one that everybody behind a proxy has.
+    pub(super) is_own: bool,
     /// The connection comes from a trusted proxy.
     pub(super) is_proxy: bool,
 }
@@ -44,14 +46,19 @@ pub(in crate::web) async fn note_client(
 
 fn client(proxy: Option<&TrustedProxy>, peer: IpAddr, headers: &HeaderMap) -> Client {
     let peer = peer.to_canonical();
-    if !proxy.is_some_and(|proxy| proxy.sends_from(peer)) {
-        return Client { address: peer, is_proxy: false };
+    let Some(proxy) = proxy.filter(|proxy| proxy.sends_from(peer)) else {
+        return Client { address: peer, is_own: true, is_proxy: false };
+    };
+    if !proxy.forwarded_for {
+        // A proxy that does not set the header passes on what browsers send.
+        return Client { address: peer, is_own: false, is_proxy: true };
     }
     // What stands further left was sent by whoever is behind, and can be anything.
     let nearest = headers.get_all(FORWARDED_FOR).iter().next_back();
     let nearest = nearest.and_then(|v| v.to_str().ok()).and_then(|v| v.rsplit(',').next());
     let told = nearest.and_then(|text| text.trim().parse::<IpAddr>().ok());
-    Client { address: told.map_or(peer, |address| address.to_canonical()), is_proxy: true }
+    let address = told.map_or(peer, |address| address.to_canonical());
+    Client { address, is_own: told.is_some(), is_proxy: true }
 }
 
 /// Whom the proxy names; `None` when this request comes from no trusted proxy, or names nobody.
@@ -116,29 +123,43 @@ pub(super) async fn is_usable(web: &WebState, name: AccountName) -> Result<bool,
 mod test {
     use super::*;
 
-    fn told(peer: &str, forwarded: &[&str]) -> (String, bool) {
+    fn told(forwarded_for: bool, peer: &str, forwarded: &[&str]) -> (String, bool, bool) {
         let proxy = TrustedProxy {
             header: "x-forwarded-user".parse().unwrap(),
             from: vec!["192.0.2.5/32".parse().unwrap(), "2001:db8::/64".parse().unwrap()],
+            forwarded_for,
         };
         let mut headers = HeaderMap::new();
         for value in forwarded {
             headers.append(FORWARDED_FOR, value.parse().unwrap());
         }
         let client = client(Some(&proxy), peer.parse().unwrap(), &headers);
-        (client.address.to_string(), client.is_proxy)
+        (client.address.to_string(), client.is_own, client.is_proxy)
+    }
+
+    fn is(address: &str, is_own: bool, is_proxy: bool) -> (String, bool, bool) {
+        (address.to_owned(), is_own, is_proxy)
     }
 
     #[test]
     fn only_a_trusted_proxy_tells_for_whom_it_asks_and_only_its_own_word_counts() {
-        let own = |address: &str, is_proxy| (address.to_owned(), is_proxy);
-        assert_eq!(told("192.0.2.6", &["198.51.100.1"]), own("192.0.2.6", false));
-        assert_eq!(told("192.0.2.5", &[]), own("192.0.2.5", true));
-        assert_eq!(told("192.0.2.5", &["198.51.100.1"]), own("198.51.100.1", true));
-        assert_eq!(told("::ffff:192.0.2.5", &["198.51.100.1"]), own("198.51.100.1", true));
-        assert_eq!(told("192.0.2.5", &["10.9.9.9, 198.51.100.1"]), own("198.51.100.1", true));
-        assert_eq!(told("192.0.2.5", &["10.9.9.9", "198.51.100.1"]), own("198.51.100.1", true));
-        assert_eq!(told("192.0.2.5", &["10.9.9.9, nonsense"]), own("192.0.2.5", true));
-        assert_eq!(told("2001:db8::7", &["2001:db8:1::1"]), own("2001:db8:1::1", true));
+        let told = |peer: &str, forwarded: &[&str]| told(true, peer, forwarded);
+        assert_eq!(told("192.0.2.6", &["198.51.100.1"]), is("192.0.2.6", true, false));
+        assert_eq!(told("192.0.2.5", &[]), is("192.0.2.5", false, true));
+        let browser = is("198.51.100.1", true, true);
+        assert_eq!(told("192.0.2.5", &["198.51.100.1"]), browser);
+        assert_eq!(told("::ffff:192.0.2.5", &["198.51.100.1"]), browser);
+        assert_eq!(told("192.0.2.5", &["10.9.9.9, 198.51.100.1"]), browser);
+        assert_eq!(told("192.0.2.5", &["10.9.9.9", "198.51.100.1"]), browser);
+        assert_eq!(told("192.0.2.5", &["10.9.9.9, nonsense"]), is("192.0.2.5", false, true));
+        assert_eq!(told("2001:db8::7", &["2001:db8:1::1"]), is("2001:db8:1::1", true, true));
+    }
+
+    #[test]
+    fn a_proxy_that_is_trusted_for_names_only_tells_no_address() {
+        let told = |peer: &str, forwarded: &[&str]| told(false, peer, forwarded);
+        assert_eq!(told("192.0.2.5", &["198.51.100.1"]), is("192.0.2.5", false, true));
+        assert_eq!(told("192.0.2.5", &[]), is("192.0.2.5", false, true));
+        assert_eq!(told("192.0.2.6", &["198.51.100.1"]), is("192.0.2.6", true, false));
     }
 }

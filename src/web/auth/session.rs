@@ -81,14 +81,16 @@ pub(super) async fn living(web: &WebState, id_hash: String) -> Result<Option<Ses
 /// From where a session begins.
 pub(super) struct Browser {
     pub(super) address: IpAddr,
+    /// The account shall know the address: it is not one that everybody behind a proxy has.
+    pub(super) is_own: bool,
     pub(super) agent: String,
 }
 
 impl Browser {
-    pub(super) fn new(address: IpAddr, headers: &HeaderMap) -> Self {
+    pub(super) fn new(address: IpAddr, is_own: bool, headers: &HeaderMap) -> Self {
         let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
         let agent = agent.chars().filter(|c| !c.is_control()).take(AGENT_CHARS).collect();
-        Self { address, agent }
+        Self { address, is_own, agent }
     }
 }
 
@@ -108,7 +110,9 @@ pub(super) async fn begin_session(
                 return Ok::<_, StoreError>(false);
             };
             let now = tx.now();
-            remember(&mut account, from.address);
+            if from.is_own {
+                remember(&mut account, from.address);
+            }
             account.last_login = Some(now);
             tx.save_account(&account)?;
             let message = format!("{name} logged in from {}.", from.address);

@@ -119,6 +119,7 @@ async fn the_last_account_that_can_log_in_stays() {
 async fn guesses_of_strangers_lock_strangers_out_and_not_the_operator() {
     let scene = two_accounts().await;
     cookie(&scene, 2, "ann", PASSWORD).await;
+    cookie(&scene, 5, "ann", PASSWORD).await;
     for n in 0..10 {
         let wrong = log_in(&scene, 100 + n, "ann", "wrong-wrong").await;
         assert_eq!(wrong.status, StatusCode::UNAUTHORIZED, "{n}");
@@ -126,6 +127,8 @@ async fn guesses_of_strangers_lock_strangers_out_and_not_the_operator() {
     let stranger = log_in(&scene, 200, "ann", PASSWORD).await;
     assert_eq!(stranger.status, StatusCode::TOO_MANY_REQUESTS);
     assert!(!stranger.header("retry-after").is_empty());
+    // The address of the proxy is everybody's behind it.
+    assert_eq!(log_in(&scene, 5, "ann", PASSWORD).await.status, StatusCode::TOO_MANY_REQUESTS);
     // From where she logged in before, and into another account, it goes on as ever.
     cookie(&scene, 2, "ann", PASSWORD).await;
     cookie(&scene, 200, "operator", OTHER).await;

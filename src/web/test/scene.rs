@@ -111,8 +111,12 @@ impl Scene {
             doctor: Arc::new(super::doctor::Canned::default()),
             bundles: Arc::new(super::limits::NoBundle),
             meters: Arc::new(super::limits::Still),
-            proxy: TrustedProxy::new("x-forwarded-user", vec!["192.0.2.5/32".parse().unwrap()])
-                .map(Arc::new),
+            proxy: TrustedProxy::new(
+                "x-forwarded-user",
+                vec!["192.0.2.5/32".parse().unwrap()],
+                true,
+            )
+            .map(Arc::new),
             cancel: cancel.clone(),
         });
         let scene = Self {
@@ -396,7 +400,8 @@ fn rebuild(n: u128, of: u8, secs: i64, statuses: [StepStatus; 4]) -> Job {
     }
 }
 
-fn import_job() -> Job {
+/// An image import.
+pub(crate) fn import_job() -> Job {
     let source = "http://192.0.2.9/proxmox-ve_8.4-1.iso".to_owned();
     Job {
         work: Work::ImportImage(ImportImage { source, expected_sha256: None, image: None }),
