@@ -1,3 +1,4 @@
+mod access;
 mod recover;
 
 use std::sync::Arc;
