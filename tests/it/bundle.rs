@@ -194,8 +194,9 @@ fn no_planted_secret_is_in_the_bundle() {
         std::thread::scope(|scope| scope.spawn(|| plant(dir.path())).join()).unwrap();
         drop(daemon);
         let daemon = Daemon::start(dir.path(), &more);
-        let link = daemon.setup_link();
-        let token = link.split("token=").nth(1).unwrap().to_owned();
+        // The link of the second start; it ended the first one.
+        let log = daemon.log();
+        let token = log.rsplit("token=").next().unwrap().lines().next().unwrap().trim().to_owned();
         set_password(&token);
         let prometheus = daemon.post("/api/prometheus/token", &json!({}))["token"].clone();
 
