@@ -242,7 +242,8 @@ mod test {
 
     #[test]
     fn what_is_not_known_is_refused_beside_its_field() {
-        let table: [(&str, fn(&mut PowerForm)); 5] = [
+        type Spoil = fn(&mut PowerForm);
+        let table: [(&str, Spoil); 5] = [
             ("power_method", |f| f.method = "magic".into()),
             ("power_mode", |f| f.mode = "fast".into()),
             ("power_boot", |f| f.boot = "perhaps".into()),

@@ -226,6 +226,7 @@ fn engine(dir: &Path, store: &Store, stop: CancellationToken) -> Engine {
         appliance: Default::default(),
         callbacks: CallbackBase { url: URL.to_owned(), certificate: None },
         apps: None,
+        power: Default::default(),
         over: overruns(),
     };
     Engine::new(store.clone(), context, stop)
