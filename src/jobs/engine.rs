@@ -207,20 +207,6 @@ impl Engine {
         });
     }
 
-    /// Runs something to its end, whether its caller waits or goes away. `run` waits for it at the stop.
-    ///
-    /// # Errors
-    /// A defect ended it.
-    pub(super) async fn see_through<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        self.inner.tracker.spawn(work).await.map_err(|defect| {
-            tracing::error!(%defect, "work of a request ended by a defect");
-            Refusal::new(RefusalKind::Internal, "a defect ended this", "look at the log")
-        })
-    }
-
     /// Drives a job until it is over or the daemon stops. An error of the database (a full disk) does not end it: the
     /// records are as the last write left them, and without a driver the job would hold its host for ever.
     async fn drive_to_the_end(&self, id: JobId, waker: &Arc<Notify>) {

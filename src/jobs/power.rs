@@ -139,17 +139,6 @@ impl Engine {
         action: Action,
         confirm: &str,
     ) -> Result<PowerAnswer, Refusal> {
-        let (engine, confirm) = (self.clone(), confirm.to_owned());
-        // Seen through when the operator closes the page: no order without its record, no session left at a controller.
-        self.see_through(async move { engine.switch(id, action, &confirm).await }).await?
-    }
-
-    async fn switch(
-        &self,
-        id: HostId,
-        action: Action,
-        confirm: &str,
-    ) -> Result<PowerAnswer, Refusal> {
         let board = &self.context().power;
         let place = board.place().await;
         let (host, target) = self.target(id).await?;

@@ -21,7 +21,7 @@ use crate::domain::account::{AccountName, Scope};
 use crate::domain::audit::{Author, Who};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::limits::operator::FORM_BYTES;
-use crate::store::{Session, as_author, as_author_once};
+use crate::store::{Session, as_author_once};
 
 pub(super) mod account;
 mod limit;
@@ -160,13 +160,11 @@ pub(super) async fn require_operator(
     });
     request.extensions_mut().insert(operator);
     match author {
-        Some(author) => match ticket {
-            Some(ticket) => {
-                let work = as_author_once(author, Some(ticket.once.clone()), next.run(request));
-                once::carry_out(web.store().clone(), ticket, work).await
-            }
-            None => as_author(author, next.run(request)).await,
-        },
+        Some(author) => {
+            let once = ticket.as_ref().map(|ticket| ticket.once.clone());
+            let work = as_author_once(author, once, next.run(request));
+            once::carry_out(&web, ticket, work).await
+        }
         None => next.run(request).await,
     }
 }

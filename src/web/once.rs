@@ -128,22 +128,34 @@ fn told(begun: &Begun, once: &Once) -> Result<Response, Refusal> {
     .because_of(Some(begun.job)))
 }
 
-/// Carries a request out in a task of its own. A client that hangs up does not end it: its ticket is held until the work
-/// is queued and somebody drives it.
+/// Carries a request that changes something out in a task of its own. A client that hangs up does not end it: a job that
+/// was queued must not be left without somebody who drives it. A ticket is held as long.
 pub(super) async fn carry_out(
+    web: &WebState,
+    ticket: Option<Ticket>,
+    work: impl Future<Output = Response> + Send + 'static,
+) -> Response {
+    carry(web.store().clone(), web.under_way.tasks.clone(), ticket, work).await
+}
+
+async fn carry(
     store: Store,
-    ticket: Ticket,
+    tasks: TaskTracker,
+    ticket: Option<Ticket>,
     work: impl Future<Output = Response> + Send + 'static,
 ) -> Response {
     // After the stop the writer refuses what such a task writes: nobody needs to wait for it.
-    let carried = ticket.all.tasks.clone().spawn(async move {
+    let carried = tasks.spawn(async move {
         let answer = work.await;
-        settled(&store, &ticket.once, answer).await
+        match ticket {
+            Some(ticket) => settled(&store, &ticket.once, answer).await,
+            None => answer,
+        }
     });
     carried.await.unwrap_or_else(|defect| {
         tracing::error!(%defect, "a request ended by a defect");
         let detail = "The request ended by a defect.";
-        let hint = "See the appliance's log; the same key tells whether its work was begun.";
+        let hint = "See the appliance's log; the list of jobs tells whether its work was begun.";
         Problem::from(Refusal::new(RefusalKind::Internal, detail, hint)).into_response()
     })
 }
@@ -208,7 +220,8 @@ mod test {
             done.send(()).unwrap();
             StatusCode::ACCEPTED.into_response()
         };
-        let carried = carry_out(open(&dir), all.begin(once()).unwrap(), work);
+        let tasks = all.tasks.clone();
+        let carried = carry(open(&dir), tasks, all.begin(once()), work);
         tokio::select! {
             biased;
             _ = carried => panic!("the work waits"),

@@ -200,6 +200,25 @@ fn openstacks_redfish_service_is_trusted_asked_and_switched() {
         wait_for_step(&world.daemon, &job, "power", "succeeded");
         wait_for_power(&world.daemon, "on");
         assert_sealed(&world.daemon, world.dir(), "pve1");
+
+        // Nobody else is switched by it, and neither is a machine that turns out to be another one.
+        world.add_host("pve2", 12);
+        let twice = json!({ "method": "redfish", "address": controller.address(), "user": "admin", "password": PASSWORD });
+        let refused = put(&world.daemon, "pve2", &twice);
+        assert_eq!(
+            (refused.status, &refused.body["field"]),
+            (409, &json!("power_address")),
+            "{refused:?}"
+        );
+        assert!(Machine::new(11).script().text().contains("proxmox-start-auto-installer"));
+        for action in ["look", "on"] {
+            let other = ask(&world.daemon, "pve1", action);
+            assert_eq!(other.status, 422, "{other:?}");
+            assert!(
+                other.body["detail"].as_str().unwrap().contains("belongs to another machine"),
+                "{other:?}"
+            );
+        }
     });
 }
 
