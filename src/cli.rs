@@ -18,6 +18,7 @@ mod node;
 mod power;
 mod print;
 mod setup;
+mod types;
 
 pub use access::{AccountCommand, Audit, SessionCommand, TokenCommand};
 pub use app::{AppCommand, Install};
@@ -257,6 +258,18 @@ pub enum HostCommand {
     Boot {
         /// Name or id
         host: String,
+    },
+    /// Show the answer that a host would be sent: each value with its layer, each rule, secrets blanked
+    #[command(after_help = "Example:\n  ironhatch host answer pve1")]
+    Answer {
+        /// Name or id
+        host: String,
+        /// For this image; the running rebuild's or the newest one when left out
+        #[arg(long)]
+        image: Option<String>,
+        /// Print only the answer's text
+        #[arg(long)]
+        text: bool,
     },
     /// Erase a host's disk and make it a node
     #[command(after_help = "Example:\n  ironhatch host rebuild pve1 --confirm pve1 --wait")]

@@ -79,6 +79,11 @@ fn host_call(command: &HostCommand) -> Result<Call, ClientError> {
         HostCommand::List => Call::get("/api/hosts"),
         HostCommand::Show { host } => Call::get(format!("/api/hosts/{}", segment(host))),
         HostCommand::Boot { host } => Call::get(format!("/api/hosts/{}/boot", segment(host))),
+        HostCommand::Answer { host, image, text: _ } => {
+            let image = image.as_ref().map(|id| format!("?image={}", segment(id)));
+            let image = image.unwrap_or_default();
+            Call::get(format!("/api/hosts/{}/answer{image}", segment(host)))
+        }
         HostCommand::Delete { host } => Call::delete(format!("/api/hosts/{}", segment(host))),
         HostCommand::Add { name, mac, server_type, settings } => {
             let mut body = json!({ "hostname": name, "macs": mac, "server_type": server_type });

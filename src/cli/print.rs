@@ -128,6 +128,7 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
         }
         Command::Host(HostCommand::Boot { .. })
         | Command::Sighting(SightingCommand::Boot { .. }) => boot(value),
+        Command::Host(HostCommand::Answer { text, .. }) => super::types::answer(value, *text),
         Command::Host(HostCommand::Export { .. }) => {
             // As it is: a file, not a message.
             let _ = write!(std::io::stdout(), "{}", value["text"].as_str().unwrap_or_default());

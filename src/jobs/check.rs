@@ -10,6 +10,7 @@ use super::join;
 use super::rebuild::PASSWORD_SECRET;
 use super::record::log;
 use super::runner::StepFailure;
+use crate::config::reload::ServerTypesView;
 use crate::domain::event::Level;
 use crate::domain::host::Host;
 use crate::domain::image::Image;
@@ -19,7 +20,9 @@ use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::{InstallToken, Secret};
 use crate::domain::server_type::{DiskSelection, ServerType};
 use crate::plan::answer::access::{RootPassword, generated_password};
-use crate::plan::answer::{AnswerInputs, Callback, Dialect, Enforced, Feature, Ordering, prepare};
+use crate::plan::answer::{
+    AnswerInputs, Callback, Dialect, Enforced, Feature, Ordering, Template, prepare,
+};
 use crate::plan::rebuild::memory_needed_mib;
 use crate::store::{Tx, of_job};
 
@@ -45,24 +48,34 @@ pub(super) fn before_arming(
     host: &Host,
     image: &Image,
 ) -> Result<DiskSelection, Refusal> {
-    if let Some(why) = engine.context().appliance.recognises(host) {
-        return Err(refuse(
-            format!("{} is the machine that Ironhatch runs on: {why}", host.hostname),
-            "run Ironhatch on another machine to rebuild this one",
-        ));
-    }
+    another_machine(engine, host)?;
     memory(host, image).map_err(|(reason, hint)| refuse(reason, hint))?;
     // The same composition as later, with stand-ins for the secrets that do not exist yet.
+    answer_text(engine, host, image, &stand_ins(engine), None).map(|(_, disk)| disk)
+}
+
+/// Whether the host is another machine than the one that Ironhatch runs on.
+///
+/// # Errors
+/// By what it was recognised.
+pub(super) fn another_machine(engine: &Engine, host: &Host) -> Result<(), Refusal> {
+    match engine.context().appliance.recognises(host) {
+        Some(why) => Err(refuse(
+            format!("{} is the machine that Ironhatch runs on: {why}", host.hostname),
+            "run Ironhatch on another machine to rebuild this one",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// What stands in the place of a rebuild's secrets before there are any.
+pub(super) fn stand_ins(engine: &Engine) -> RebuildSecrets {
     let password_hash = match &engine.context().config.credentials.root_password_hash {
         Some(hash) => hash.clone(),
         None => Secret::new(SPECIMEN_HASH.to_owned()),
     };
-    let stand_ins = RebuildSecrets {
-        token: InstallToken::from_random([0; 16]),
-        public_key: SPECIMEN_KEY.to_owned(),
-        password_hash,
-    };
-    answer_text(engine, host, image, &stand_ins, None).map(|(_, disk)| disk)
+    let token = InstallToken::from_random([0; 16]);
+    RebuildSecrets { token, public_key: SPECIMEN_KEY.to_owned(), password_hash }
 }
 
 /// A syntactically right public key that opens nothing: its private half was never made.
@@ -76,7 +89,7 @@ const SPECIMEN_HASH: &str = concat!(
 );
 
 /// What only exists once a rebuild is armed.
-struct RebuildSecrets {
+pub(super) struct RebuildSecrets {
     token: InstallToken,
     public_key: String,
     password_hash: Secret<String>,
@@ -103,8 +116,11 @@ pub(super) fn memory(host: &Host, image: &Image) -> Result<(), (String, &'static
     ))
 }
 
-/// Whether the machine has what its server type promises.
-fn promised_memory(host: &Host, server_type: &ServerType) -> Result<(), Refusal> {
+/// Whether the machine has what its server type promises; unknown memory passes.
+///
+/// # Errors
+/// What it has and what it should have.
+pub(super) fn promised_memory(host: &Host, server_type: &ServerType) -> Result<(), Refusal> {
     match (server_type.min_memory_mib, host.inventory.memory_mib) {
         (Some(least), Some(seen)) if seen + seen / 16 < least => Err(refuse(
             format!(
@@ -117,41 +133,69 @@ fn promised_memory(host: &Host, server_type: &ServerType) -> Result<(), Refusal>
     }
 }
 
-fn answer_text(
+/// The dialect of an image's installer.
+///
+/// # Errors
+/// A release that cannot be installed by itself.
+pub(super) fn dialect_of(image: &Image) -> Result<Dialect, Refusal> {
+    Dialect::for_release(&image.release.release)
+        .map_err(|e| refuse(e.to_string(), "import a supported image"))
+}
+
+/// Whether a node that an image's installer made can call back.
+///
+/// # Errors
+/// Which release can.
+pub(super) fn can_call_back(dialect: Dialect, image: &Image) -> Result<(), Refusal> {
+    if dialect.has(Feature::FirstBoot) {
+        return Ok(());
+    }
+    Err(refuse(
+        format!(
+            "release {} has no first-boot script, so the installed node could not call back",
+            image.release.release
+        ),
+        format!("import an image of release {} or newer", Feature::FirstBoot.since()),
+    ))
+}
+
+/// The host's server type.
+///
+/// # Errors
+/// Why there is none that can be used.
+pub(super) fn type_of<'a>(
     engine: &Engine,
+    view: &'a ServerTypesView,
     host: &Host,
-    image: &Image,
-    secrets: &RebuildSecrets,
-    accept: Option<&str>,
-) -> Result<(ServedAnswer, DiskSelection), Refusal> {
-    let view = engine.context().types.borrow().clone();
-    let config = &engine.context().config;
-    let release = &image.release.release;
-    let dialect = Dialect::for_release(release)
-        .map_err(|e| refuse(e.to_string(), "import a supported image"))?;
-    let server_type = view.types.get(&host.server_type).ok_or_else(|| {
+) -> Result<&'a ServerType, Refusal> {
+    view.types.get(&host.server_type).ok_or_else(|| {
         let why =
             engine.type_problem(&host.server_type).unwrap_or_else(|| "its file is gone".to_owned());
         refuse(
             format!("the server type '{}' cannot be used: {why}", host.server_type),
             "correct its file, or give the host another type",
         )
-    })?;
-    promised_memory(host, server_type)?;
-    if !dialect.has(Feature::FirstBoot) {
-        return Err(refuse(
-            format!(
-                "release {release} has no first-boot script, so the installed node could not call back"
-            ),
-            format!("import an image of release {} or newer", Feature::FirstBoot.since()),
-        ));
-    }
-    let template = view.templates.get(&server_type.answer_template).ok_or_else(|| {
+    })
+}
+
+/// The answer template that a server type names.
+///
+/// # Errors
+/// There is none.
+pub(super) fn template_of<'a>(
+    view: &'a ServerTypesView,
+    server_type: &ServerType,
+) -> Result<&'a Template, Refusal> {
+    view.templates.get(&server_type.answer_template).ok_or_else(|| {
         refuse(
             format!("there is no answer template '{}'", server_type.answer_template),
             "correct answer_template in the server type",
         )
-    })?;
+    })
+}
+
+/// What Ironhatch sets itself.
+pub(super) fn enforced(engine: &Engine, host: &Host, secrets: &RebuildSecrets) -> Enforced {
     let callbacks = &engine.context().callbacks;
     let base = &callbacks.url;
     let token = secrets.token.reveal();
@@ -160,14 +204,35 @@ fn answer_text(
         cert_fingerprint: callbacks.certificate.as_ref().map(|c| c.fingerprint),
     };
     let mut ssh_keys = vec![secrets.public_key.clone()];
-    ssh_keys.extend(config.credentials.ssh_keys.iter().cloned());
-    let enforced = Enforced {
+    ssh_keys.extend(engine.context().config.credentials.ssh_keys.iter().cloned());
+    Enforced {
         ssh_keys,
         root_password: RootPassword::Configured(secrets.password_hash.clone()),
         webhook: callback("installed"),
         first_boot: callback("first-boot-script"),
         ordering: Ordering::NetworkOnline,
-    };
+    }
+}
+
+/// The disk that an answer for this host erases.
+pub(super) fn disk_of(host: &Host, server_type: &ServerType) -> DiskSelection {
+    host.overrides.boot_disk.clone().unwrap_or_else(|| server_type.boot_disk.clone())
+}
+
+fn answer_text(
+    engine: &Engine,
+    host: &Host,
+    image: &Image,
+    secrets: &RebuildSecrets,
+    accept: Option<&str>,
+) -> Result<(ServedAnswer, DiskSelection), Refusal> {
+    let view = engine.context().types.borrow().clone();
+    let dialect = dialect_of(image)?;
+    let server_type = type_of(engine, &view, host)?;
+    promised_memory(host, server_type)?;
+    can_call_back(dialect, image)?;
+    let template = template_of(&view, server_type)?;
+    let enforced = enforced(engine, host, secrets);
     let inputs = AnswerInputs {
         dialect,
         host,
@@ -187,7 +252,7 @@ fn answer_text(
             "correct the server type, the template or the host's own values",
         )
     })?;
-    let disk = host.overrides.boot_disk.clone().unwrap_or_else(|| server_type.boot_disk.clone());
+    let disk = disk_of(host, server_type);
     let served = ServedAnswer { text: prepared.text, content_type: prepared.format.content_type() };
     Ok((served, disk))
 }
@@ -221,18 +286,28 @@ pub(super) fn answer_for(
         password_hash: Secret::new(hash.to_string()),
     };
     let (answer, disk) = answer_text(engine, host, image, &secrets, accept)?;
-    if work.disk.as_ref().is_some_and(|confirmed| *confirmed != disk) {
-        return Err(Refusal::new(
-            RefusalKind::Conflict,
-            format!(
-                "the disk to be erased on {} was changed after the rebuild was confirmed",
-                host.hostname
-            ),
-            "cancel this rebuild and confirm a new one",
-        )
-        .because_of(Some(job.id)));
-    }
+    still_confirmed(job, host, &disk)?;
     Ok(answer)
+}
+
+/// Whether the disk that would be erased is the one that was confirmed with the rebuild.
+///
+/// # Errors
+/// It was changed since.
+pub(super) fn still_confirmed(job: &Job, host: &Host, disk: &DiskSelection) -> Result<(), Refusal> {
+    let Work::Rebuild(work) = &job.work else { return Ok(()) };
+    if work.disk.as_ref().is_none_or(|confirmed| confirmed == disk) {
+        return Ok(());
+    }
+    Err(Refusal::new(
+        RefusalKind::Conflict,
+        format!(
+            "the disk to be erased on {} was changed after the rebuild was confirmed",
+            host.hostname
+        ),
+        "cancel this rebuild and confirm a new one",
+    )
+    .because_of(Some(job.id)))
 }
 
 /// Root's password hash for one rebuild: the configured one, or that of a random password that nobody ever sees.

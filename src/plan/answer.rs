@@ -18,6 +18,7 @@ pub mod layer;
 mod model;
 pub mod negotiate;
 mod placeholder;
+pub mod preview;
 mod render;
 mod rules;
 #[cfg(test)]
@@ -31,7 +32,7 @@ use negotiate::AnswerFormat;
 pub use compose::{AnswerInputs, Callback, Composed, Enforced, Omission, check_nic, compose};
 pub use dialect::{Dialect, Feature};
 pub use disk::DiskChoice;
-pub use layer::{Layer, Layered, Template};
+pub use layer::{Layer, Layered, Lower, Template};
 pub use model::{
     Answer, Btrfs, DiskSetup, FileSystem, FirstBoot, Global, Lvm, Network, Ordering, Password,
     Source, Zfs,
@@ -84,14 +85,7 @@ pub fn prepare(
     accept: Option<&str>,
 ) -> Result<Prepared, Vec<AnswerProblem>> {
     let composed = compose(inputs)?;
-    let toml = render_toml(&composed.answer, inputs.dialect);
-    validate_answer_text(&toml, inputs.dialect).map_err(|findings| {
-        let problem = |finding: String| {
-            let (key, rule) = finding.split_once(": ").unwrap_or(("", &finding));
-            AnswerProblem::new(key, None, format!("{rule} (found in the rendered answer)"))
-        };
-        findings.into_iter().map(problem).collect::<Vec<_>>()
-    })?;
+    let toml = checked_text(&composed.answer, inputs.dialect)?;
     let format = negotiate::choose_format(accept, inputs.dialect);
     let text = match format {
         AnswerFormat::Toml => toml,
@@ -99,6 +93,24 @@ pub fn prepare(
     };
     Ok(Prepared { text, format, composed })
 }
+
+/// The answer as TOML, when the independent reader accepts it.
+fn checked_text(answer: &Answer, dialect: Dialect) -> Result<String, Vec<AnswerProblem>> {
+    let toml = render_toml(answer, dialect);
+    match validate_answer_text(&toml, dialect) {
+        Ok(()) => Ok(toml),
+        Err(findings) => {
+            let problem = |finding: String| {
+                let (key, rule) = finding.split_once(": ").unwrap_or(("", &finding));
+                AnswerProblem::new(key, None, format!("{rule} {IN_THE_TEXT}"))
+            };
+            Err(findings.into_iter().map(problem).collect())
+        }
+    }
+}
+
+/// Ends the rule of a problem that only the finished text showed.
+const IN_THE_TEXT: &str = "(found in the rendered answer)";
 
 impl AnswerProblem {
     fn new(key: impl Into<String>, layer: Option<Layer>, rule: impl Into<String>) -> Self {

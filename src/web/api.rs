@@ -26,6 +26,7 @@ mod node;
 mod power;
 mod roster;
 mod route;
+mod server_type;
 mod system;
 
 /// Routes that need an operator.
@@ -65,6 +66,14 @@ fn hosts() -> Routes {
         .patch("/api/hosts/{id}", host::change, about("Changes a host").body::<host::ChangeBody>())
         .delete("/api/hosts/{id}", host::delete, about("Forgets a host").answers(Nothing))
         .get("/api/hosts/{id}/boot", host::boot, about("How its boots went, and why one failed"))
+        .get(
+            "/api/hosts/{id}/answer",
+            server_type::answer,
+            about(
+                "The answer that it would be sent, secrets blanked, with the layer of each value",
+            )
+            .query("image", "for this image, not the newest"),
+        )
         .post(
             "/api/hosts/{id}/rebuild",
             host::rebuild,

@@ -1,6 +1,7 @@
 //! What the pages and the API ask of the job engine, as a trait: handlers are tested without a running engine.
 
 mod guest;
+mod server_type;
 
 use futures_util::future::BoxFuture;
 
@@ -17,6 +18,7 @@ use crate::jobs::{
 use crate::plan::roster::{Change, Format};
 
 pub use guest::{Archive, Archives, GuestOperations, Site, Vitals};
+pub use server_type::TypeOperations;
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
 
@@ -60,6 +62,8 @@ pub trait Operations: Send + Sync + 'static {
         action: Action,
         confirm: String,
     ) -> Answer<'_, PowerAnswer>;
+    /// Answers and server types.
+    fn types(&self) -> &dyn TypeOperations;
     /// The public key that opens the cluster's members.
     fn member_public_key(&self) -> Answer<'_, String>;
 }
@@ -116,6 +120,9 @@ impl Operations for Engine {
         confirm: String,
     ) -> Answer<'_, PowerAnswer> {
         Box::pin(async move { self.switch_power(host, action, &confirm).await })
+    }
+    fn types(&self) -> &dyn TypeOperations {
+        self
     }
     fn member_public_key(&self) -> Answer<'_, String> {
         Box::pin(self.member_public_key())

@@ -17,6 +17,7 @@ use crate::domain::secret::Secret;
 use crate::store::{EventReads as _, SightingReads as _, Snapshot, StoreError};
 
 mod access;
+mod answer;
 mod app;
 mod audit;
 mod field;
@@ -49,6 +50,7 @@ pub(super) fn router() -> Router<WebState> {
         .route("/host-file", get(roster::show).post(roster::import))
         .route("/host-file/{name}", get(roster::export))
         .route("/hosts/{id}", get(host::show))
+        .route("/hosts/{id}/answer", get(answer::show))
         .route("/hosts/{id}/edit", post(host::edit))
         .route("/hosts/{id}/rebuild", post(host::rebuild))
         .route("/hosts/{id}/delete", post(host::delete))

@@ -16,3 +16,4 @@ pub(crate) mod operations;
 pub(crate) mod sample;
 pub(crate) mod scene;
 mod stream;
+pub(crate) mod types;

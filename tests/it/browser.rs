@@ -15,14 +15,16 @@ use ironhatch::domain::power::{Action, PowerState};
 use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::time::Timestamp;
 use ironhatch::jobs::{
-    HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange, RebuildRequest,
+    Engine, HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange,
+    RebuildRequest,
 };
 use ironhatch::plan::doctor::rehearsal::{Firmware, Rehearsal};
 use ironhatch::plan::doctor::{Facts, Report, examine, facts};
 use ironhatch::plan::roster::{self, Change, Format};
 use ironhatch::store::{HostReads as _, HostWriteError, MasterKey, Store};
 use ironhatch::web::{
-    self, GuestOperations, Operations, ServerTypeList, WebParts, WebState, setup_link,
+    self, GuestOperations, Operations, ServerTypeList, TypeOperations, WebParts, WebState,
+    setup_link,
 };
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -32,12 +34,13 @@ mod access;
 mod boots;
 mod host_file;
 mod power;
+mod types;
 
 mod walk;
 mod world;
 
 /// The pages are only looked at here: whatever is asked for is refused, but for what a machine's power needs.
-struct NoEngine(Store);
+struct NoEngine(Store, Engine);
 
 fn refused<T>() -> BoxFuture<'static, Result<T, Refusal>> {
     let refusal = Refusal::new(RefusalKind::Unavailable, "There is no engine.", "Only look.");
@@ -110,6 +113,9 @@ impl Operations for NoEngine {
         _: String,
     ) -> BoxFuture<'_, Result<PowerAnswer, Refusal>> {
         refused()
+    }
+    fn types(&self) -> &dyn TypeOperations {
+        &self.1
     }
     fn member_public_key(&self) -> BoxFuture<'_, Result<String, Refusal>> {
         refused()
@@ -205,7 +211,7 @@ async fn dashboard_with(
     let address = listener.local_addr().unwrap();
     let pages = web::router(WebState::new(WebParts {
         guests: guests(&store),
-        operations: Arc::new(NoEngine(store.clone())),
+        operations: Arc::new(NoEngine(store.clone(), types::engine(dir.path(), &store))),
         store: store.clone(),
         types,
         version: "0.0.0-test",

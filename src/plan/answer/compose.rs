@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::access::{self, RootPassword};
 use super::dialect::{Dialect, Feature};
 use super::keys::{self, PINNING_MAP};
-use super::layer::{Layer, Layered, Template, flatten};
+use super::layer::{Layer, Layered, Lower, Template, flatten};
 use super::model::{Answer, FirstBoot, Global, Network, Ordering, Password, Source};
 use super::placeholder::{self, Context};
 use super::{AnswerProblem, rules};
@@ -58,6 +58,19 @@ pub struct Callback {
     pub cert_fingerprint: Option<[u8; 32]>,
 }
 
+/// Everything that can be told of an answer, whether it can be made or not.
+#[derive(Debug, Clone)]
+pub(super) struct Inspected {
+    /// The answer, or everything that is wrong.
+    pub(super) outcome: Result<Answer, Vec<AnswerProblem>>,
+    /// As in [`Composed`]; what is wrong is among them.
+    pub(super) layers: Vec<Layered>,
+    /// As in [`Composed`].
+    pub(super) omitted: Vec<Omission>,
+    /// As in [`Composed`].
+    pub(super) notes: Vec<String>,
+}
+
 /// An answer with the story of its keys.
 #[derive(Debug, Clone)]
 pub struct Composed {
@@ -85,30 +98,40 @@ pub struct Omission {
 /// # Errors
 /// Everything that is wrong, with key, layer, rule and what is allowed.
 pub fn compose(inputs: &AnswerInputs<'_>) -> Result<Composed, Vec<AnswerProblem>> {
+    let Inspected { outcome, layers, omitted, notes } = inspect(inputs);
+    outcome.map(|answer| Composed { answer, layers, omitted, notes })
+}
+
+/// The same, with what is known of the keys even when no answer can be made.
+pub(super) fn inspect(inputs: &AnswerInputs<'_>) -> Inspected {
     let mut work = Work::collect(inputs);
     let global = work.global();
     let network = work.network();
     let disk_setup = work.disk_setup();
     let (webhook, first_boot) = work.callbacks();
-    let Work { layers, problems, omitted, notes, .. } = work;
-    match (global, network, disk_setup) {
-        (Some(global), Some(network), Some(disk_setup)) if problems.is_empty() => Ok(Composed {
-            answer: Answer { global, network, disk_setup, webhook, first_boot },
-            layers: layers
-                .into_iter()
-                .map(|(key, (layer, value))| Layered { key, value, layer })
-                .collect(),
-            omitted,
-            notes,
-        }),
+    let Work { layers, mut below, problems, omitted, notes, .. } = work;
+    let layers = layers
+        .into_iter()
+        .map(|(key, (layer, value))| {
+            let overridden = below.remove(&key).unwrap_or_default();
+            Layered { key, value, layer, overridden }
+        })
+        .collect();
+    let outcome = match (global, network, disk_setup) {
+        (Some(global), Some(network), Some(disk_setup)) if problems.is_empty() => {
+            Ok(Answer { global, network, disk_setup, webhook, first_boot })
+        }
         _ => Err(problems),
-    }
+    };
+    Inspected { outcome, layers, omitted, notes }
 }
 
 struct Work<'a> {
     inputs: &'a AnswerInputs<'a>,
     fqdn: String,
     layers: BTreeMap<String, (Layer, Value)>,
+    /// Values of lower layers that a higher one replaced, the lowest first.
+    below: BTreeMap<String, Vec<Lower>>,
     problems: Vec<AnswerProblem>,
     omitted: Vec<Omission>,
     notes: Vec<String>,
@@ -126,6 +149,7 @@ impl<'a> Work<'a> {
             inputs,
             fqdn,
             layers: BTreeMap::new(),
+            below: BTreeMap::new(),
             problems: Vec::new(),
             omitted: Vec::new(),
             notes: Vec::new(),
@@ -138,7 +162,13 @@ impl<'a> Work<'a> {
         for (layer, keys) in upper {
             match keys {
                 Ok(keys) => {
-                    work.layers.extend(keys.into_iter().map(|(k, v)| (k, (layer, v))));
+                    for (key, value) in keys {
+                        if let Some((layer, value)) =
+                            work.layers.insert(key.clone(), (layer, value))
+                        {
+                            work.below.entry(key).or_default().push(Lower { layer, value });
+                        }
+                    }
                 }
                 Err(problems) => work.problems.extend(problems),
             }
@@ -255,9 +285,7 @@ impl<'a> Work<'a> {
         let reboot_on_error =
             self.layers.get("global.reboot-on-error").and_then(|(_, v)| v.as_bool());
         let subscription_key = self.optional("global.subscription-key", rules::subscription_key);
-        if subscription_key.is_some() {
-            self.mask("global.subscription-key");
-        }
+        self.mask("global.subscription-key");
         let password = self.password();
         let ssh_keys = self.ssh_keys();
         let says_reboot_mode = dialect.has(Feature::RebootMode);
@@ -279,8 +307,12 @@ impl<'a> Work<'a> {
     }
 
     fn mask(&mut self, key: &str) {
+        let masked = || Value::from("(secret)");
         if let Some((_, value)) = self.layers.get_mut(key) {
-            *value = Value::from("(secret)");
+            *value = masked();
+        }
+        for lower in self.below.get_mut(key).into_iter().flatten() {
+            lower.value = masked();
         }
     }
 
@@ -446,7 +478,7 @@ impl<'a> Work<'a> {
             return None;
         }
         let key = format!("{section}.url");
-        self.set(&key, Layer::Enforced, "(secret)");
+        self.set(&key, Layer::Rebuild, "(secret)");
         self.keeps(&key, &callback.url, rules::callback_url);
         if let Some(bytes) = callback.cert_fingerprint {
             let key = format!("{section}.cert-fingerprint");

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::AnswerProblem;
 use super::keys::{self, Kind, PINNING_MAP};
 
 /// Where a value came from; later ones win.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Layer {
     /// `answer-templates/*.toml`.
     Template,
@@ -17,8 +19,10 @@ pub enum Layer {
     ServerType,
     /// The host's own overrides.
     Host,
-    /// Ironhatch itself.
+    /// Ironhatch itself: a rule of its own, or its configuration.
     Enforced,
+    /// Made for one rebuild.
+    Rebuild,
 }
 
 impl fmt::Display for Layer {
@@ -28,12 +32,22 @@ impl fmt::Display for Layer {
             Self::ServerType => "server type",
             Self::Host => "host",
             Self::Enforced => "appliance",
+            Self::Rebuild => "rebuild",
         })
     }
 }
 
+/// A value that a higher layer replaced.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Lower {
+    /// Who set it.
+    pub layer: Layer,
+    /// The value as it was set; secrets are already masked.
+    pub value: Value,
+}
+
 /// One value and the layer it came from.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Layered {
     /// Dotted path in the newest spelling.
     pub key: String,
@@ -41,6 +55,8 @@ pub struct Layered {
     pub value: Value,
     /// Who set it.
     pub layer: Layer,
+    /// What lower layers had set, the lowest first.
+    pub overridden: Vec<Lower>,
 }
 
 /// A parsed answer template.

@@ -1,6 +1,7 @@
 //! Golden answers per dialect, and the rules.
 
 mod hostile;
+mod preview;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

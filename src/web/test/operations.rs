@@ -1,6 +1,6 @@
 //! A job engine that writes down what it was asked.
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::future::BoxFuture;
 
@@ -11,16 +11,19 @@ use crate::domain::mac::Mac;
 use crate::domain::power::{Action, PowerState};
 use crate::domain::refusal::Refusal;
 use crate::jobs::{
-    HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange, RebuildRequest,
+    Engine, HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange,
+    RebuildRequest,
 };
 use crate::plan::roster::{Change, Format};
-use crate::web::Operations;
+use crate::web::{Operations, TypeOperations};
 
 /// Records every request; refuses all of them when told so.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Recorder {
     pub(crate) asked: Arc<Mutex<Vec<String>>>,
     pub(crate) refusal: Arc<Mutex<Option<Refusal>>>,
+    /// Composes answers and reads server types.
+    pub(crate) engine: Arc<OnceLock<Engine>>,
 }
 
 impl Recorder {
@@ -66,6 +69,9 @@ impl Operations for Recorder {
     fn change_host(&self, id: HostId, change: HostChange) -> BoxFuture<'_, Result<Host, Refusal>> {
         let host = super::sample::host(9, |h| h.id = id);
         self.note(format!("change {id} {:?}", change.macs), host)
+    }
+    fn types(&self) -> &dyn TypeOperations {
+        self.engine.get().unwrap()
     }
     fn member_public_key(&self) -> BoxFuture<'_, Result<String, Refusal>> {
         self.note("member key".to_owned(), "ssh-ed25519 AAAA appliance".to_owned())

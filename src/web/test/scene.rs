@@ -47,7 +47,7 @@ pub(crate) struct Scene {
     pub(crate) cancel: CancellationToken,
     clock: Arc<AtomicI64>,
     _types: watch::Sender<Arc<ServerTypeList>>,
-    _dir: tempfile::TempDir,
+    pub(super) dir: tempfile::TempDir,
 }
 
 pub(crate) struct Answer {
@@ -98,6 +98,8 @@ impl Scene {
         let store = Store::open(&path, MasterKey::from_bytes(&[7; 32]), now).unwrap();
         let (sender, receiver) = watch::channel(Arc::new(types()));
         let asked = Recorder::default();
+        let engine = super::types::engine(dir.path(), &store);
+        assert!(asked.engine.set(engine).is_ok());
         let cancel = CancellationToken::new();
         let traffic = Traffic::new(Overruns::new(Arc::new(|| NOW.0 - 90_000)));
         let state = WebState::new(WebParts {
@@ -127,7 +129,7 @@ impl Scene {
             cancel,
             clock,
             _types: sender,
-            _dir: dir,
+            dir,
         };
         scene.write(0, |tx| {
             let id = std::str::from_utf8(&SESSION).unwrap();

@@ -1,7 +1,7 @@
 //! `[disk-setup]`: which disks, which file system, and whether they fit each other (reference 3.4 and 3.6).
 
 use super::super::disk::DiskChoice;
-use super::super::layer::Layer;
+use super::super::layer::{Layer, Lower};
 use super::super::model::{Btrfs, DiskSetup, FileSystem, Lvm, Zfs};
 use super::super::{AnswerProblem, rules};
 use super::Work;
@@ -26,9 +26,26 @@ impl Work<'_> {
         if let Some(paths) = disks.list() {
             self.set("disk-setup.disk-list", layer, paths.to_vec());
         }
+        if layer == Layer::Host {
+            self.replaced_disk(&disks);
+        }
         let file_system = file_system?;
         self.check_disk_count(&file_system, disks.count(), layer);
         Some(DiskSetup { file_system, disks })
+    }
+
+    /// Notes the server type's disk, which the host's own replaces.
+    fn replaced_disk(&mut self, own: &DiskChoice) {
+        let Ok(disks) = DiskChoice::of(&self.inputs.server_type.boot_disk) else { return };
+        let value = match (disks.filter(), disks.list()) {
+            (Some((property, value)), _) => format!("{property} = {value}").into(),
+            (None, paths) => paths.unwrap_or_default().to_vec().into(),
+        };
+        let key = own.filter().map_or_else(
+            || "disk-setup.disk-list".to_owned(),
+            |(property, _)| format!("disk-setup.filter.{property}"),
+        );
+        self.below.entry(key).or_default().push(Lower { layer: Layer::ServerType, value });
     }
 
     fn check_disk_count(&mut self, file_system: &FileSystem, count: usize, layer: Layer) {
