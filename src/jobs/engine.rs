@@ -56,6 +56,12 @@ impl Gate {
         window.1 = window.1.saturating_add(1);
         window.1 <= self.most
     }
+
+    /// Whether it would admit one more now; counts nothing.
+    pub(super) fn has_room(&self, now: Timestamp) -> bool {
+        let window = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        window.0 != now.0.div_euclid(self.period_ms) || window.1 < self.most
+    }
 }
 
 /// What the engine needs of the rest of the daemon.

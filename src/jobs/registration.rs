@@ -43,6 +43,10 @@ pub(super) fn by_rule(
     let own = seen.inventory.uuid;
     let is_ours =
         appliance.macs.contains(&seen.mac) || own.is_some_and(|uuid| appliance.uuid == Some(uuid));
+    // Before the hosts are read: who floods us with invented machines waits here, not the writer.
+    if is_ours || !gate.has_room(tx.now()) {
+        return Ok(None);
+    }
     let hosts = tx.hosts()?;
     // A machine that is a host already may have booted from another of its NICs: as a second host it would be without all that
     // protects the first one.
@@ -50,7 +54,7 @@ pub(super) fn by_rule(
         hosts.iter().any(|h| h.uuid == Some(uuid) || h.inventory.uuid == Some(uuid))
     });
     let waiting = hosts.iter().filter(|h| h.state == HostState::Registered).count();
-    if is_ours || is_known || waiting >= REGISTERED_BY_RULE {
+    if is_known || waiting >= REGISTERED_BY_RULE {
         return Ok(None);
     }
     let mut taken: Vec<Hostname> = hosts.into_iter().map(|h| h.hostname).collect();
