@@ -121,7 +121,7 @@ impl Machine {
             transfers_each: 1,
             file: Arc::clone(program),
         };
-        fetch(self.number, &load, tokio::time::Instant::now() + PATIENCE).await.map(drop)
+        timeout(PATIENCE, fetch(self.number, &load)).await?
     }
 
     async fn get(&self, url: &str) -> anyhow::Result<Vec<u8>> {
