@@ -11,8 +11,7 @@ use uuid::Uuid;
 use super::apps::{CatalogSource, SourceLocation};
 use super::reload::ServerTypesView;
 use super::{Config, Problem, SecretSource, Warning, effective};
-use crate::domain::boot::BootProfile;
-use crate::domain::host::{Host, HostOverrides, HostState};
+use crate::domain::host::Host;
 use crate::domain::id::{HostId, Hostname};
 use crate::domain::inventory::Inventory;
 use crate::domain::mac::Mac;
@@ -151,23 +150,16 @@ fn specimen_hosts(server_type: &ServerType) -> Vec<Host> {
     let name = format!("{}1", server_type.hostname_prefix).parse::<Hostname>();
     let Ok(hostname) = name else { return Vec::new() };
     let host = Host {
-        id: HostId(Uuid::nil()),
-        hostname,
-        macs: vec![Mac([0x52, 0x54, 0, 0, 0, 1])],
         uuid: "4c4c4544-0042-3010-8054-b5c04f4e5932".parse().ok(),
-        server_type: server_type.name.clone(),
-        overrides: HostOverrides::default(),
-        state: HostState::Registered,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
         address: Some(Ipv4Addr::new(192, 0, 2, 21)),
-        is_member: false,
-        ssh_host_keys: Vec::new(),
         inventory: Inventory { serial: Some("SPECIMEN1".to_owned()), ..Inventory::default() },
-        boot: BootProfile::default(),
-        power: Default::default(),
-        created: Timestamp(0),
+        ..Host::new(
+            HostId(Uuid::nil()),
+            hostname,
+            vec![Mac([0x52, 0x54, 0, 0, 0, 1])],
+            server_type.name.clone(),
+            Timestamp(0),
+        )
     };
     if server_type.boot_disk != DiskSelection::PerHost {
         return vec![host];

@@ -70,6 +70,44 @@ pub struct Host {
     pub created: Timestamp,
 }
 
+impl Host {
+    /// A host as it is registered, at this time: nothing is known of its machine, and nobody armed it.
+    #[must_use]
+    pub fn new(
+        id: HostId,
+        hostname: Hostname,
+        macs: Vec<Mac>,
+        server_type: ServerTypeName,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            id,
+            hostname,
+            macs,
+            uuid: None,
+            server_type,
+            overrides: HostOverrides::default(),
+            state: HostState::Registered,
+            state_since: at,
+            failure: None,
+            active_job: None,
+            address: None,
+            is_member: false,
+            ssh_host_keys: Vec::new(),
+            inventory: Inventory::default(),
+            boot: BootProfile::default(),
+            power: Power::default(),
+            created: at,
+        }
+    }
+
+    /// The system UUID that is demanded of its machine, or else the one that its machine told.
+    #[must_use]
+    pub fn known_uuid(&self) -> Option<DmiUuid> {
+        self.uuid.or(self.inventory.uuid)
+    }
+}
+
 /// Values of one host that go over its server type.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]

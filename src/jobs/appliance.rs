@@ -63,7 +63,7 @@ impl Appliance {
         if let Some(mac) = host.macs.iter().find(|m| self.macs.contains(m)) {
             return Some(format!("its MAC {mac} is on this machine"));
         }
-        let uuid = host.uuid.or(host.inventory.uuid);
+        let uuid = host.known_uuid();
         if let Some(uuid) = uuid.filter(|u| self.uuid == Some(*u)) {
             return Some(format!("its system UUID {uuid} is this machine's"));
         }
@@ -95,30 +95,18 @@ impl Appliance {
 #[cfg(test)]
 mod test {
     use super::*;
-    use crate::domain::host::HostState;
+
     use crate::domain::id::HostId;
     use crate::domain::time::Timestamp;
 
     fn host() -> Host {
-        Host {
-            id: HostId(uuid::Uuid::from_u128(1)),
-            hostname: "pve1".parse().unwrap(),
-            macs: vec!["52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap()],
-            uuid: None,
-            server_type: "lab".parse().unwrap(),
-            overrides: Default::default(),
-            state: HostState::Registered,
-            state_since: Timestamp(0),
-            failure: None,
-            active_job: None,
-            address: None,
-            is_member: false,
-            ssh_host_keys: vec![],
-            inventory: Default::default(),
-            boot: Default::default(),
-            power: Default::default(),
-            created: Timestamp(0),
-        }
+        Host::new(
+            HostId(uuid::Uuid::from_u128(1)),
+            "pve1".parse().unwrap(),
+            vec!["52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap()],
+            "lab".parse().unwrap(),
+            Timestamp(0),
+        )
     }
 
     #[test]

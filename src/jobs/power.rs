@@ -210,7 +210,7 @@ impl Engine {
         let target = Target {
             method: host.power.method.clone(),
             password: password.map(|p| Secret::new(p.as_str().to_owned())),
-            uuid: host.uuid.or(host.inventory.uuid),
+            uuid: host.known_uuid(),
             never: self.context().appliance.uuid,
             efi,
             macs: mac.map_or_else(|| host.macs.clone(), |mac| vec![mac]),

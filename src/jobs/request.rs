@@ -7,11 +7,10 @@ use super::engine::Engine;
 use super::{check, import, rebuild};
 use crate::domain::boot::BootProfile;
 use crate::domain::event::{EventKind, Level, Subject};
-use crate::domain::host::{Host, HostOverrides, HostState};
+use crate::domain::host::{Host, HostOverrides};
 use crate::domain::id::{HostId, Hostname, ImageId, JobId, ServerTypeName};
 use crate::domain::job::{ImportImage, Job, JobStatus, Rebuild, Step, Work};
 use crate::domain::mac::Mac;
-use crate::domain::power::Power;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::store::{
     HostReads as _, ImageReads as _, JobReads as _, NewEvent, SightingReads as _, Tx,
@@ -414,23 +413,8 @@ fn distinct(macs: Vec<Mac>) -> Result<Vec<Mac>, Refusal> {
 /// Writes a new host, which is armed by nobody yet; `how` it came to be, beyond an operator's form.
 pub(super) fn register(tx: &mut Tx<'_, '_>, new: NewHost, how: &str) -> Result<Host, Refusal> {
     let mut host = Host {
-        id: HostId(Uuid::now_v7()),
-        hostname: new.hostname,
-        macs: new.macs,
-        uuid: None,
-        server_type: new.server_type,
         overrides: new.overrides,
-        state: HostState::Registered,
-        state_since: tx.now(),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member: false,
-        ssh_host_keys: Vec::new(),
-        inventory: Default::default(),
-        boot: BootProfile::default(),
-        power: Power::default(),
-        created: tx.now(),
+        ..Host::new(HostId(Uuid::now_v7()), new.hostname, new.macs, new.server_type, tx.now())
     };
     adopt_sightings(tx, &mut host)?;
     tx.save_host(&host)?;

@@ -123,7 +123,7 @@ pub fn may_have_answer(
         ));
     }
     // What iPXE told at this boot counts too: the machine that asks must be the one that fetched the script.
-    match (host.uuid.or(host.inventory.uuid), facts.uuid) {
+    match (host.known_uuid(), facts.uuid) {
         (Some(known), Some(seen)) if known != seen => Err(forbid(
             format!("the system UUID is {seen}, {} is known as {known}", host.hostname),
             "if the mainboard was replaced, let the host forget its UUID and rebuild again",

@@ -27,25 +27,13 @@ fn open(dir: &tempfile::TempDir) -> Store {
 }
 
 fn host(n: u8) -> Host {
-    Host {
-        id: HostId(uuid::Uuid::from_u128(u128::from(n))),
-        hostname: format!("pve{n}").parse().unwrap(),
-        macs: vec![Mac([0x52, 0x54, 0, 0, 0, n])],
-        uuid: None,
-        server_type: "lab".parse().unwrap(),
-        overrides: Default::default(),
-        state: HostState::Registered,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member: false,
-        ssh_host_keys: vec![],
-        inventory: Default::default(),
-        boot: Default::default(),
-        power: Default::default(),
-        created: Timestamp(0),
-    }
+    Host::new(
+        HostId(uuid::Uuid::from_u128(u128::from(n))),
+        format!("pve{n}").parse().unwrap(),
+        vec![Mac([0x52, 0x54, 0, 0, 0, n])],
+        "lab".parse().unwrap(),
+        Timestamp(0),
+    )
 }
 
 fn save(store: &Store, host: Host) -> Result<(), HostWriteError> {

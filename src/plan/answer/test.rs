@@ -12,8 +12,7 @@ use uuid::Uuid;
 
 use super::access::{GeneratedPassword, RootPassword, generated_password};
 use super::*;
-use crate::domain::boot::BootProfile;
-use crate::domain::host::{Host, HostOverrides, HostState, StaticNetwork};
+use crate::domain::host::{Host, HostState, StaticNetwork};
 use crate::domain::id::HostId;
 use crate::domain::inventory::Inventory;
 use crate::domain::mac::Mac;
@@ -49,23 +48,15 @@ struct Case {
 impl Case {
     fn new(dialect: Dialect) -> Self {
         let host = Host {
-            id: HostId(Uuid::nil()),
-            hostname: "pve-a1".parse().unwrap(),
-            macs: vec![Mac([0x52, 0x54, 0, 0xaa, 0xbb, 1])],
             uuid: "4c4c4544-0042-3010-8054-b5c04f4e5932".parse().ok(),
-            server_type: "small".parse().unwrap(),
-            overrides: HostOverrides::default(),
             state: HostState::PxeReady,
-            state_since: Timestamp(0),
-            failure: None,
-            active_job: None,
-            address: None,
-            is_member: false,
-            ssh_host_keys: Vec::new(),
-            inventory: Inventory::default(),
-            boot: BootProfile::default(),
-            power: Default::default(),
-            created: Timestamp(0),
+            ..Host::new(
+                HostId(Uuid::nil()),
+                "pve-a1".parse().unwrap(),
+                vec![Mac([0x52, 0x54, 0, 0xaa, 0xbb, 1])],
+                "small".parse().unwrap(),
+                Timestamp(0),
+            )
         };
         let server_type = ServerType {
             name: "small".parse().unwrap(),

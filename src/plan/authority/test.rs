@@ -9,23 +9,16 @@ const OTHER_UUID: &str = "4c4c4544-0042-3010-8054-b5c04f4e5933";
 
 fn host() -> Host {
     Host {
-        id: HostId(uuid::Uuid::from_u128(1)),
-        hostname: "pve1".parse().unwrap(),
-        macs: vec!["52:54:00:00:00:01".parse().unwrap()],
         uuid: Some(UUID.parse().unwrap()),
-        server_type: "lab".parse().unwrap(),
-        overrides: Default::default(),
         state: HostState::PxeBooted,
-        state_since: Timestamp(0),
-        failure: None,
         active_job: Some(JobId(uuid::Uuid::from_u128(2))),
-        address: None,
-        is_member: false,
-        ssh_host_keys: vec![],
-        inventory: Default::default(),
-        boot: Default::default(),
-        power: Default::default(),
-        created: Timestamp(0),
+        ..Host::new(
+            HostId(uuid::Uuid::from_u128(1)),
+            "pve1".parse().unwrap(),
+            vec!["52:54:00:00:00:01".parse().unwrap()],
+            "lab".parse().unwrap(),
+            Timestamp(0),
+        )
     }
 }
 

@@ -26,23 +26,15 @@ fn ipmi() -> Method {
 
 fn host(state: HostState, method: Method) -> Host {
     Host {
-        id: HostId(uuid::Uuid::from_u128(1)),
-        hostname: "pve1".parse().unwrap(),
-        macs: vec!["52:54:00:00:00:01".parse().unwrap()],
-        uuid: None,
-        server_type: "lab".parse().unwrap(),
-        overrides: Default::default(),
         state,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member: false,
-        ssh_host_keys: vec![],
-        inventory: Default::default(),
-        boot: Default::default(),
         power: Power { method, boot_on_rebuild: None },
-        created: Timestamp(0),
+        ..Host::new(
+            HostId(uuid::Uuid::from_u128(1)),
+            "pve1".parse().unwrap(),
+            vec!["52:54:00:00:00:01".parse().unwrap()],
+            "lab".parse().unwrap(),
+            Timestamp(0),
+        )
     }
 }
 

@@ -7,23 +7,14 @@ use crate::domain::job::{JobStatus, Rebuild, Work};
 
 fn host(state: HostState) -> Host {
     Host {
-        id: HostId(uuid::Uuid::from_u128(1)),
-        hostname: "pve1".parse().unwrap(),
-        macs: vec!["52:54:00:00:00:01".parse().unwrap()],
-        uuid: None,
-        server_type: "lab".parse().unwrap(),
-        overrides: Default::default(),
         state,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member: false,
-        ssh_host_keys: vec![],
-        inventory: Default::default(),
-        boot: Default::default(),
-        power: Default::default(),
-        created: Timestamp(0),
+        ..Host::new(
+            HostId(uuid::Uuid::from_u128(1)),
+            "pve1".parse().unwrap(),
+            vec!["52:54:00:00:00:01".parse().unwrap()],
+            "lab".parse().unwrap(),
+            Timestamp(0),
+        )
     }
 }
 

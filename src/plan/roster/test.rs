@@ -2,31 +2,18 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::host::HostState;
 use crate::domain::id::JobId;
 use crate::domain::power::{Ipmi, Method, Power};
 use crate::domain::time::Timestamp;
 
 fn host(n: u8) -> Host {
-    Host {
-        id: HostId(uuid::Uuid::from_u128(u128::from(n))),
-        hostname: format!("pve{n}").parse().unwrap(),
-        macs: vec![Mac([0x52, 0x54, 0, 0, 0, n]), Mac([0x52, 0x54, 0, 0, 1, n])],
-        uuid: None,
-        server_type: "lab".parse().unwrap(),
-        overrides: Default::default(),
-        state: HostState::Registered,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member: false,
-        ssh_host_keys: vec![],
-        inventory: Default::default(),
-        boot: Default::default(),
-        power: Default::default(),
-        created: Timestamp(0),
-    }
+    Host::new(
+        HostId(uuid::Uuid::from_u128(u128::from(n))),
+        format!("pve{n}").parse().unwrap(),
+        vec![Mac([0x52, 0x54, 0, 0, 0, n]), Mac([0x52, 0x54, 0, 0, 1, n])],
+        "lab".parse().unwrap(),
+        Timestamp(0),
+    )
 }
 
 /// A host with everything, and with values that a spreadsheet would take for formulas.

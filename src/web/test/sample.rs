@@ -1,6 +1,6 @@
 //! Records with fixed values, for tests.
 
-use crate::domain::host::{Host, HostState};
+use crate::domain::host::Host;
 use crate::domain::id::HostId;
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
@@ -16,23 +16,14 @@ pub(crate) fn ago(secs: i64) -> Timestamp {
 /// Host number `n`, changed by `with`.
 pub(crate) fn host(n: u8, with: impl FnOnce(&mut Host)) -> Host {
     let mut host = Host {
-        id: HostId(uuid::Uuid::from_u128(u128::from(n))),
-        hostname: format!("pve{n}").parse().unwrap(),
-        macs: vec![Mac([0x52, 0x54, 0, 0xaa, 0xbb, n])],
-        uuid: None,
-        server_type: "lab".parse().unwrap(),
-        overrides: Default::default(),
-        state: HostState::Registered,
         state_since: ago(300),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member: false,
-        ssh_host_keys: vec![],
-        inventory: Default::default(),
-        boot: Default::default(),
-        power: Default::default(),
-        created: ago(86_400),
+        ..Host::new(
+            HostId(uuid::Uuid::from_u128(u128::from(n))),
+            format!("pve{n}").parse().unwrap(),
+            vec![Mac([0x52, 0x54, 0, 0xaa, 0xbb, n])],
+            "lab".parse().unwrap(),
+            ago(86_400),
+        )
     };
     with(&mut host);
     host

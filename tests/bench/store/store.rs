@@ -69,25 +69,13 @@ fn open(path: &Path) -> Result<Store, StoreError> {
 fn host(n: u32) -> anyhow::Result<Host> {
     let [a, b, c, d] = n.to_be_bytes();
     let id: HostId = serde_json::from_value(format!("00000000-0000-0000-0000-{n:012}").into())?;
-    Ok(Host {
+    Ok(Host::new(
         id,
-        hostname: format!("pve{n}").parse()?,
-        macs: vec![Mac([0x52, 0x54, a, b, c, d])],
-        uuid: None,
-        server_type: "lab".parse()?,
-        overrides: Default::default(),
-        state: HostState::Registered,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member: false,
-        ssh_host_keys: vec![],
-        inventory: Default::default(),
-        boot: Default::default(),
-        power: Default::default(),
-        created: Timestamp(0),
-    })
+        format!("pve{n}").parse()?,
+        vec![Mac([0x52, 0x54, a, b, c, d])],
+        "lab".parse()?,
+        Timestamp(0),
+    ))
 }
 
 /// Transitions per second of so many threads, each with a host of its own.

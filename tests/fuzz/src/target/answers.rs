@@ -9,10 +9,8 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 use ironhatch::config::{server_type, template};
-use ironhatch::domain::boot::BootProfile;
-use ironhatch::domain::host::{Host, HostOverrides, HostState};
+use ironhatch::domain::host::{Host, HostState};
 use ironhatch::domain::id::HostId;
-use ironhatch::domain::inventory::Inventory;
 use ironhatch::domain::mac::Mac;
 use ironhatch::domain::server_type::DiskSelection;
 use ironhatch::domain::time::Timestamp;
@@ -32,23 +30,15 @@ const KEY: &str =
 
 fn host() -> Host {
     Host {
-        id: HostId(uuid::Uuid::nil()),
-        hostname: "pve-a1".parse().expect("a name"),
-        macs: vec![Mac([0x52, 0x54, 0, 0xaa, 0xbb, 1])],
         uuid: "4c4c4544-0042-3010-8054-b5c04f4e5932".parse().ok(),
-        server_type: "lab".parse().expect("a name"),
-        overrides: HostOverrides::default(),
         state: HostState::PxeReady,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member: false,
-        ssh_host_keys: Vec::new(),
-        inventory: Inventory::default(),
-        boot: BootProfile::default(),
-        power: Default::default(),
-        created: Timestamp(0),
+        ..Host::new(
+            HostId(uuid::Uuid::nil()),
+            "pve-a1".parse().expect("a name"),
+            vec![Mac([0x52, 0x54, 0, 0xaa, 0xbb, 1])],
+            "lab".parse().expect("a name"),
+            Timestamp(0),
+        )
     }
 }
 
