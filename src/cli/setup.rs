@@ -220,6 +220,9 @@ async fn finish(config: &Path, answers: Answers) -> Result<u8, Stop> {
         print::line(
             "next: start it (systemctl enable --now ironhatch); its log shows the link that sets your password",
         );
+        if let Some(source) = answers.image.filter(|image| !image.is_empty()) {
+            print::line(&format!("then import the image: ironhatch image import {source}"));
+        }
         return Ok(exit::OK);
     }
     write::start_service()?;

@@ -31,11 +31,13 @@ use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
 
 mod access;
+mod accessible;
 mod boots;
+mod first_host;
 mod host_file;
+mod pages;
 mod power;
 mod types;
-
 mod walk;
 mod world;
 
@@ -264,7 +266,9 @@ pub(crate) async fn browser(profile: &tempfile::TempDir, screen: Screen) -> (Chi
         let metrics = serde_json::json!({ "width": PHONE_WIDTH, "height": 844, "pixelRatio": 2 });
         options["mobileEmulation"] = serde_json::json!({ "deviceMetrics": metrics });
     }
-    let capabilities = serde_json::json!({ "goog:chromeOptions": options });
+    // Milliseconds; a busy machine takes its time.
+    let timeouts = serde_json::json!({ "script": 120_000, "pageLoad": 120_000 });
+    let capabilities = serde_json::json!({ "goog:chromeOptions": options, "timeouts": timeouts });
     let serde_json::Value::Object(capabilities) = capabilities else { unreachable!() };
     let client = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new())
         .capabilities(capabilities)
@@ -276,7 +280,7 @@ pub(crate) async fn browser(profile: &tempfile::TempDir, screen: Screen) -> (Chi
 
 /// Waits until the page has an element.
 pub(crate) async fn see(client: &Client, css: &str) -> fantoccini::elements::Element {
-    let wait = client.wait().at_most(Duration::from_secs(20));
+    let wait = client.wait().at_most(Duration::from_secs(60));
     match wait.for_element(Locator::Css(css)).await {
         Ok(element) => element,
         Err(error) => panic!("{css}: {error}\n{}", client.source().await.unwrap()),

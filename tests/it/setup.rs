@@ -15,10 +15,10 @@ const KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE you@desk";
 /// The question for DHCP servers alone takes 7 seconds where nobody answers.
 const PATIENCE: Duration = Duration::from_secs(60);
-const ENTER: &str = "\r";
+pub(crate) const ENTER: &str = "\r";
 
 /// The command on a terminal of its own.
-struct Terminal {
+pub(crate) struct Terminal {
     child: Child,
     keys: ChildStdin,
     shown: Receiver<Vec<u8>>,
@@ -28,7 +28,7 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(dir: &Path) -> Self {
+    pub(crate) fn start(dir: &Path) -> Self {
         let command = format!(
             "stty rows 60 cols 250; exec {} --config {}/ironhatch.toml setup",
             env!("CARGO_BIN_EXE_ironhatch"),
@@ -61,7 +61,7 @@ impl Terminal {
 
     /// Waits until a text is shown that was not looked at yet.
     #[track_caller]
-    fn until(&mut self, wanted: &str) -> &mut Self {
+    pub(crate) fn until(&mut self, wanted: &str) -> &mut Self {
         let begun = Instant::now();
         loop {
             if let Some(at) = self.text[self.seen..].find(wanted) {
@@ -75,14 +75,14 @@ impl Terminal {
         }
     }
 
-    fn press(&mut self, keys: &str) -> &mut Self {
+    pub(crate) fn press(&mut self, keys: &str) -> &mut Self {
         self.keys.write_all(keys.as_bytes()).unwrap();
         self.keys.flush().unwrap();
         self
     }
 
     #[track_caller]
-    fn end(mut self) -> i32 {
+    pub(crate) fn end(mut self) -> i32 {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -94,14 +94,14 @@ impl Terminal {
     }
 }
 
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let dir = tempfile::Builder::new().prefix("setup-").tempdir_in("/tmp").unwrap();
     fs::create_dir(dir.path().join(".ssh")).unwrap();
     fs::write(dir.path().join(".ssh/id_ed25519.pub"), KEY).unwrap();
     dir
 }
 
-fn dnsmasq(wire: &Wire) -> Dnsmasq {
+pub(crate) fn dnsmasq(wire: &Wire) -> Dnsmasq {
     let quick = &["--dhcp-range=198.51.100.50,198.51.100.60,1h", "--no-ping"];
     wire.inside(move || Dnsmasq::start("them0", quick))
 }

@@ -17,20 +17,20 @@ const SERVER: [u8; 4] = [198, 51, 100, 1];
 const THEM: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 77);
 
 /// Option 175 of an iPXE with HTTP and of one without.
-pub(super) const IPXE_WITH_HTTP: &[u8] = &[0x13, 1, 1, 0x15, 1, 1];
-pub(super) const IPXE_WITHOUT_HTTP: &[u8] = &[0x15, 1, 1];
+pub(crate) const IPXE_WITH_HTTP: &[u8] = &[0x13, 1, 1, 0x15, 1, 1];
+pub(crate) const IPXE_WITHOUT_HTTP: &[u8] = &[0x15, 1, 1];
 
 /// An ERROR of TFTP.
-pub(super) const ABORT: &[u8] = b"\0\x05\0\0out of memory\0";
+pub(crate) const ABORT: &[u8] = b"\0\x05\0\0out of memory\0";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Bios,
     Uefi,
     UefiHttp,
 }
 
-pub(super) struct Client<'w> {
+pub(crate) struct Client<'w> {
     wire: &'w Wire,
     mac: [u8; 6],
     kind: Kind,
@@ -41,23 +41,23 @@ pub(super) struct Client<'w> {
 
 impl<'w> Client<'w> {
     /// A machine that nobody registered.
-    pub(super) fn new(wire: &'w Wire, n: u8, kind: Kind) -> Self {
+    pub(crate) fn new(wire: &'w Wire, n: u8, kind: Kind) -> Self {
         let mac = [0x52, 0x54, 0, 0, 0, n];
         let path = format!("/api/sightings/52:54:00:00:00:{n:02x}/boot");
         Self { wire, mac, kind, xid: 0, path }
     }
 
     /// The machine of a host.
-    pub(super) fn of_host(wire: &'w Wire, n: u8, host: &str) -> Self {
+    pub(crate) fn of_host(wire: &'w Wire, n: u8, host: &str) -> Self {
         let path = format!("/api/hosts/{host}/boot");
         Self { path, ..Self::new(wire, n, Kind::Uefi) }
     }
 
-    pub(super) fn address(&self) -> [u8; 6] {
+    pub(crate) fn address(&self) -> [u8; 6] {
         self.mac
     }
 
-    pub(super) fn mac(&self) -> String {
+    pub(crate) fn mac(&self) -> String {
         self.mac.map(|byte| format!("{byte:02x}")).join(":")
     }
 
@@ -101,6 +101,10 @@ impl<'w> Client<'w> {
                     continue;
                 }
                 let reply = Reply::read(&bytes).unwrap();
+                // What the LAN's own server says is another story.
+                if reply.option(54) != Some(&US.octets()[..]) {
+                    continue;
+                }
                 let taken = match to.1 {
                     67 => model.take(&asked, &reply),
                     _ => model.take_on_4011(&asked, &reply),
@@ -112,14 +116,14 @@ impl<'w> Client<'w> {
     }
 
     /// A new boot's DISCOVER, until it is offered something.
-    pub(super) fn discovers(&mut self) -> Taken {
+    pub(crate) fn discovers(&mut self) -> Taken {
         self.xid += 1;
         let packet = self.packet(1, self.architecture(), &[]);
         self.asks(&self.wire.socket(68), &packet, (Ipv4Addr::BROADCAST, 67))
     }
 
     /// An iPXE with these features asks, whoever started it.
-    pub(super) fn runs_ipxe(&mut self, features: &[u8]) {
+    pub(crate) fn runs_ipxe(&mut self, features: &[u8]) {
         self.xid += 1;
         let packet = self.packet(1, self.architecture(), &[(77, b"iPXE"), (175, features)]);
         let socket = self.wire.socket(68);
@@ -128,23 +132,23 @@ impl<'w> Client<'w> {
     }
 
     /// One DISCOVER that will not be answered.
-    pub(super) fn asks_in_vain(&mut self) {
+    pub(crate) fn asks_in_vain(&mut self) {
         self.asks_as(self.architecture());
     }
 
     /// The same as another architecture.
-    pub(super) fn asks_as(&mut self, architecture: u16) {
+    pub(crate) fn asks_as(&mut self, architecture: u16) {
         self.xid += 1;
         let packet = self.packet(1, architecture, &[]);
         self.wire.socket(68).send_to(&packet, (Ipv4Addr::BROADCAST, 67)).unwrap();
     }
 
     /// Takes an address of the LAN's DHCP server.
-    pub(super) fn takes_address(&mut self, world: &World<'_>) {
+    pub(crate) fn takes_address(&mut self, world: &World<'_>) {
         self.takes(world, THEM);
     }
 
-    pub(super) fn takes(&mut self, world: &World<'_>, address: Ipv4Addr) {
+    pub(crate) fn takes(&mut self, world: &World<'_>, address: Ipv4Addr) {
         let more: [(u8, &[u8]); 2] = [(54, &SERVER), (50, &address.octets())];
         let packet = self.packet(3, self.architecture(), &more);
         self.wire.socket(68).send_to(&packet, (Ipv4Addr::BROADCAST, 67)).unwrap();
@@ -152,19 +156,26 @@ impl<'w> Client<'w> {
         self.until_told(world, "took address");
     }
 
-    pub(super) fn asks_4011(&mut self) -> Taken {
+    pub(crate) fn asks_4011(&mut self) -> Taken {
         let mut packet = self.packet(3, self.architecture(), &[]);
         packet[12..16].copy_from_slice(&THEM.octets());
         self.asks(&self.wire.socket(4011), &packet, (US, 4011))
     }
 
+    /// Asks port 4011 with a menu item whose layer wants credentials (boot integrity services).
+    pub(crate) fn asks_for_signatures(&mut self) {
+        let mut packet = self.packet(3, self.architecture(), &[(43, &[71, 4, 0, 0, 0x80, 0, 255])]);
+        packet[12..16].copy_from_slice(&THEM.octets());
+        self.wire.socket(4011).send_to(&packet, (US, 4011)).unwrap();
+    }
+
     /// Loads a file whole; the error's text when it is refused.
-    pub(super) fn loads(&self, name: &str) -> Result<Vec<u8>, String> {
+    pub(crate) fn loads(&self, name: &str) -> Result<Vec<u8>, String> {
         wire::tftp(&self.wire.socket(0), name.as_bytes())
     }
 
     /// Begins a download and confirms its first block; the socket and the port that answers.
-    pub(super) fn begins(&self, name: &str) -> (UdpSocket, std::net::SocketAddr) {
+    pub(crate) fn begins(&self, name: &str) -> (UdpSocket, std::net::SocketAddr) {
         let socket = self.wire.socket(0);
         let mut request = vec![0, 1];
         request.extend(name.as_bytes());
@@ -188,20 +199,20 @@ impl<'w> Client<'w> {
         (socket, peer)
     }
 
-    pub(super) fn begins_and_aborts(&self, name: &str) {
+    pub(crate) fn begins_and_aborts(&self, name: &str) {
         let (socket, peer) = self.begins(name);
         socket.send_to(ABORT, peer).unwrap();
     }
 
     /// A firewall eats what comes back.
-    pub(super) fn asks_and_hears_nothing(&self, name: &str) {
+    pub(crate) fn asks_and_hears_nothing(&self, name: &str) {
         let socket = self.wire.socket(0);
         let request = [b"\0\x01", name.as_bytes(), b"\0octet\0blksize\x001400\0"].concat();
         socket.send_to(&request, (US, 69)).unwrap();
     }
 
     /// Waits until the story is like this.
-    pub(super) fn until(
+    pub(crate) fn until(
         &self,
         world: &World<'_>,
         what: &str,
@@ -225,7 +236,7 @@ impl<'w> Client<'w> {
     }
 
     /// Waits until the newest boot's time line has this.
-    pub(super) fn until_told(&self, world: &World<'_>, text: &str) {
+    pub(crate) fn until_told(&self, world: &World<'_>, text: &str) {
         self.until(world, text, |story| {
             let marks = story["timeline"].as_array().unwrap();
             marks.iter().any(|mark| mark["message"].as_str().unwrap().contains(text))
@@ -233,12 +244,12 @@ impl<'w> Client<'w> {
     }
 
     /// Waits for the verdict on the newest boot.
-    pub(super) fn is_judged(&self, world: &World<'_>, verdict: &str) {
+    pub(crate) fn is_judged(&self, world: &World<'_>, verdict: &str) {
         self.until(world, verdict, |story| story["verdict"]["name"] == verdict);
     }
 
     /// Starts again, which ends the boot before, and waits for the verdict on that.
-    pub(super) fn starts_again(&mut self, world: &World<'_>, verdict: &str) {
+    pub(crate) fn starts_again(&mut self, world: &World<'_>, verdict: &str) {
         let boots = |story: &Value| story["earlier"].as_array().unwrap().len();
         let before = self.until(world, "told", |_| true);
         let newest = before["timeline"][0]["at_ms"].as_i64();

@@ -63,9 +63,14 @@ fn loads(before: i64) -> Vec<(i64, BootStage, BootFact, &'static str)> {
     ]
 }
 
+/// A machine that nobody registered.
+pub(super) fn stranger() -> Mac {
+    Mac([0x52, 0x54, 0, 0xcc, 0, 1])
+}
+
 /// A host and a stranger with failed boots, for pages that are looked at.
 pub(super) async fn failed(store: &Store) -> Mac {
-    let stranger = Mac([0x52, 0x54, 0, 0xcc, 0, 1]);
+    let stranger = stranger();
     for mac in [host(1).macs[0], stranger] {
         heard(store, mac, loads(300_000)).await;
         heard(store, mac, loads(200_000)).await;

@@ -53,7 +53,7 @@ pub(super) fn engine(dir: &Path, store: &Store) -> Engine {
 }
 
 /// An image and a host with a disk of its own.
-async fn rack(store: &Store) {
+pub(super) async fn rack(store: &Store) {
     let saved: Result<(), HostWriteError> = store
         .write(|tx| {
             let release = Release {

@@ -42,14 +42,17 @@ impl Daemon {
         let file = dir.join("ironhatch.toml");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(&file, text.replace("[pxe]", &format!("{server}[pxe]"))).unwrap();
-        let mut daemon = Self { dir: dir.to_owned(), process: spawn(dir) };
-        daemon.wait_for_socket();
-        daemon
+        Self::start_configured(dir)
     }
 
     /// The same with the keys of `[pxe]`.
     pub(crate) fn start_with(dir: &Path, pxe: &str, more: &str) -> Self {
         configure(dir, pxe, more);
+        Self::start_configured(dir)
+    }
+
+    /// Starts the daemon with the configuration that is there.
+    pub(crate) fn start_configured(dir: &Path) -> Self {
         let mut daemon = Self { dir: dir.to_owned(), process: spawn(dir) };
         daemon.wait_for_socket();
         daemon
@@ -61,6 +64,14 @@ impl Daemon {
         self.process.wait().unwrap();
         self.process = spawn(&self.dir);
         self.wait_for_socket();
+    }
+
+    /// What the daemon takes for the time is so much later than it is.
+    pub(crate) fn set_clock_ahead(&self, by: Duration) {
+        // In one step: the file is read at any moment.
+        let (new, file) = (self.dir.join("clock.new"), self.dir.join("clock"));
+        fs::write(&new, by.as_millis().to_string()).unwrap();
+        fs::rename(new, file).unwrap();
     }
 
     /// The daemon's process id.
@@ -262,6 +273,7 @@ fn spawn(dir: &Path) -> Child {
         .arg("--config")
         .arg(dir.join("ironhatch.toml"))
         .arg("serve")
+        .env(ironhatch::fakes::clock::FILE, dir.join("clock"))
         .stdin(Stdio::null())
         .stdout(log.try_clone().unwrap())
         .stderr(log)
