@@ -1,9 +1,10 @@
 //! Each way in which a boot dies, by a client that misbehaves that way against the real daemon, and the verdict on it.
 //!
-//! A verdict that waits for a time is tested with its table in `plan::diagnosis`; here the machine starts again, which ends
-//! the boot before at once. What machines make of offers is judged by the models of `fakes::firmware`.
+//! Here a machine that is stuck starts again, which ends the boot before at once; in `late` its time runs out. What machines
+//! make of offers is judged by the models of `fakes::firmware`.
 
-mod client;
+pub(crate) mod client;
+mod late;
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -250,6 +251,22 @@ fn rebuilds_that_die_between_script_and_call_back_are_told_apart() {
         assert!(shown.contains("phone-home refused: "), "{shown}");
         assert!(shown.contains("EARLIER BOOT") && shown.contains("no-answer-request"), "{shown}");
     });
+}
+
+#[test]
+fn every_verdict_is_produced_by_a_machine() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let text = read("boot_problems.rs") + &read("boot_problems/late.rs");
+    let calls: Vec<&str> = ["is_judged", "starts_again"]
+        .into_iter()
+        .flat_map(|call| text.split(call).skip(1))
+        .filter_map(|rest| rest.split(';').next())
+        .collect();
+    for kind in ironhatch::plan::diagnosis::Kind::ALL {
+        let name = format!("\"{}\"", kind.slug());
+        assert!(calls.iter().any(|call| call.contains(&name)), "no machine here ends in {name}");
+    }
 }
 
 /// Begins a download and resets the connection.

@@ -6,9 +6,11 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 
+use crate::apps::world::World;
 use crate::join::lab::story as in_namespace;
 use crate::support::daemon::{self, Daemon};
 use crate::support::dnsmasq::Dnsmasq;
+use crate::support::machine;
 use crate::support::wire::{PXE, Wire};
 
 /// A DHCP server at the other end of the wire.
@@ -234,5 +236,73 @@ fn a_played_machine_of_each_firmware_reaches_its_boot_script_and_leaves_no_trace
         let (played, text) = play(dir.path(), "uefi", 1);
         assert!(text.contains("takes an address and asks 198.51.100.77 on UDP 4011"), "{text}");
         assert_eq!(played["verdict"], "The machine follows 198.51.100.77 and not Ironhatch.");
+    });
+}
+
+#[test]
+fn on_a_segment_of_its_own_the_played_machine_is_served_by_the_daemon_alone() {
+    in_namespace(async |_lab| {
+        let _wire = Wire::plug();
+        let dir = folder();
+        let full = "mode = \"full\"\npool = \"198.51.100.100-198.51.100.109\"\n";
+        let daemon = Daemon::start_with(dir.path(), &(pxe("enroll") + full), "");
+        for (firmware, told) in [
+            ("bios", "loads undionly.kpxe from 198.51.100.10 by TFTP"),
+            ("uefi", "loads snponly.efi from 198.51.100.10"),
+            ("http", "HTTP tells application/efi"),
+        ] {
+            let (played, text) = play(dir.path(), firmware, 0);
+            for line in [
+                "198.51.100.10 offers the address 198.51.100.10",
+                told,
+                "boot script: notice for an unregistered machine",
+            ] {
+                assert!(text.contains(line), "{firmware}: '{line}' in\n{text}\n{played}");
+            }
+            assert_eq!(played["worst"], "ok", "{played}");
+        }
+        assert_eq!(daemon.get("/api/sightings")["sightings"], json!([]));
+        let found = look(&daemon);
+        has_not(&found, "no-dhcp-server");
+        has_not(&found, "rival-dhcp-server");
+    });
+}
+
+#[test]
+fn the_cluster_is_looked_at_with_the_token_of_an_enrolled_node() {
+    in_namespace(async |lab| {
+        let world = World::start(&lab);
+        let job = world.post("/api/images", &json!({ "source": machine::iso(world.dir()) }));
+        world.wait(&job, "succeeded");
+        let found = look(&world.daemon);
+        for sentence in [
+            "The cluster's member 192.0.2.20 answers on SSH and on its API.",
+            "The cluster of 1 node is quorate.",
+            "The cluster runs Proxmox VE 9.2",
+            "and an image fits it.",
+            "The API token has all rights that it needs.",
+        ] {
+            has(&found, "ok", sentence);
+        }
+
+        world.pve.set_quorate(false);
+        world.pve.set_release("8.4.1");
+        let found = look(&world.daemon);
+        has(&found, "not-quorate", "no quorum");
+        has(&found, "image-ahead", "is newer than the cluster (8.4");
+        world.pve.set_release("8.1.3");
+        has(&look(&world.daemon), "release-unsupported", "Proxmox VE 8.1");
+        world.pve.set_quorate(true);
+        world.pve.set_release("9.2.1");
+
+        let nodes = world.daemon.get("/api/nodes");
+        let token = nodes["nodes"][0]["token_id"].as_str().unwrap_or_else(|| panic!("{nodes}"));
+        world.pve.revoke_token(token);
+        has(&look(&world.daemon), "token-refused", "");
+
+        world.pve.set_down("pve1");
+        let found = look(&world.daemon);
+        has(&found, "member-unreachable", "its API on port 8006");
+        has(&found, "cluster-unreachable", "");
     });
 }
