@@ -15,7 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, Uri};
+use axum::http::{Extensions, Request, Uri};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -105,7 +105,8 @@ pub async fn tcp(
                     let front =
                         Front { router: router_too, peer, sender, traffic: traffic_too, stop };
                     if let Some(stream) = front.run(stream).await {
-                        let ended = watcher.watch(connection(stream, router, Some(peer))).await;
+                        let via = Via::Plain(peer);
+                        let ended = watcher.watch(connection(stream, router, via)).await;
                         note_end(&traffic, ended);
                     }
                     drop((living, permit));
@@ -118,8 +119,8 @@ pub async fn tcp(
                     let living = traffic.connected();
                     let handshake = tokio::time::timeout(HEAD_TIMEOUT, acceptor.accept(stream));
                     if let Ok(Ok(stream)) = handshake.await {
-                        let router = router.layer(axum::Extension(TlsTransport));
-                        let ended = watcher.watch(connection(stream, router, Some(peer))).await;
+                        let via = Via::Tls(peer);
+                        let ended = watcher.watch(connection(stream, router, via)).await;
                         note_end(&traffic, ended);
                     }
                     drop((living, permit));
@@ -142,7 +143,6 @@ fn note_end(traffic: &Traffic, ended: Result<(), hyper::Error>) {
 pub async fn unix(listener: UnixListener, router: Router, stop: CancellationToken) {
     let graceful = GracefulShutdown::new();
     let mut tasks = tokio::task::JoinSet::new();
-    let router = router.layer(axum::Extension(ControlSocket));
     loop {
         while tasks.try_join_next().is_some() {}
         let accepted = tokio::select! {
@@ -153,9 +153,8 @@ pub async fn unix(listener: UnixListener, router: Router, stop: CancellationToke
             Ok((stream, _)) => {
                 let (watcher, router) = (graceful.watcher(), router.clone());
                 tasks.spawn(async move {
-                    let user = LocalUser(user_of(&stream).await);
-                    let router = router.layer(axum::Extension(user));
-                    let _ = watcher.watch(connection(stream, router, None)).await;
+                    let via = Via::Control(LocalUser(user_of(&stream).await));
+                    let _ = watcher.watch(connection(stream, router, via)).await;
                 });
             }
             Err(error) => {
@@ -188,20 +187,43 @@ async fn drain(graceful: GracefulShutdown) {
     }
 }
 
+/// How a connection reached us. Each of its requests is marked with it, which costs less than a router of its own for each
+/// connection: a layer copies every route.
+#[derive(Debug, Clone)]
+enum Via {
+    Plain(SocketAddr),
+    Tls(SocketAddr),
+    Control(LocalUser),
+}
+
+impl Via {
+    fn mark(&self, request: &mut Extensions) {
+        match self {
+            Self::Plain(peer) => drop(request.insert(ConnectInfo(*peer))),
+            Self::Tls(peer) => {
+                request.insert(ConnectInfo(*peer));
+                request.insert(TlsTransport);
+            }
+            Self::Control(user) => {
+                request.insert(ControlSocket);
+                request.insert(user.clone());
+            }
+        }
+    }
+}
+
 /// One connection, as a future that can be asked to finish its request and stop.
 fn connection<S>(
     stream: S,
     router: Router,
-    peer: Option<SocketAddr>,
+    via: Via,
 ) -> impl GracefulConnection<Error = hyper::Error, Output = Result<(), hyper::Error>> + Send
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        if let Some(peer) = peer {
-            request.extensions_mut().insert(ConnectInfo(peer));
-        }
+        via.mark(request.extensions_mut());
         collapse_slashes(request.uri_mut());
         router.clone().oneshot(request)
     });

@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use super::super::Via;
 use super::*;
 use crate::proto::iso9660::{Extent, Iso, ViewLayout, sample};
 use crate::web::file::{FileBody, FileContent, Transfer, respond};
@@ -107,7 +108,7 @@ async fn exchange(server: Server, bytes: &[u8], told: &Told) -> Vec<u8> {
             Server::Hyper => Some(Rewound::new(Bytes::new(), socket)),
         };
         if let Some(socket) = socket {
-            let _ = super::super::connection(socket, router, Some(peer)).await;
+            let _ = super::super::connection(socket, router, Via::Plain(peer)).await;
         }
     };
     let ask = async {
