@@ -257,9 +257,9 @@ fn secrets(evidence: &Evidence, ledgers: &[&Ledger], wrong: &mut Vec<String>) {
                 }
             }
         }
+        let all = String::from_utf8_lossy(bytes);
         for sign in ["PRIVATE KEY", "b3BlbnNzaC1rZXktdjE"] {
-            let found = bytes.windows(sign.len()).any(|w| w == sign.as_bytes());
-            if found {
+            if all.contains(sign) {
                 wrong.push(format!("rule 5: '{sign}' is readable in {place}"));
             }
         }
