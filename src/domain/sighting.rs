@@ -27,6 +27,9 @@ pub struct Sighting {
     pub times_seen: u64,
     /// The operator does not want to see it: it is met with silence.
     pub ignored: bool,
+    /// An operator deleted the host that it was: no rule registers it again, only an operator does.
+    #[serde(default)]
+    pub by_hand: bool,
 }
 
 impl Sighting {
@@ -42,6 +45,7 @@ impl Sighting {
             last_seen: now,
             times_seen: 0,
             ignored: false,
+            by_hand: false,
         }
     }
 }

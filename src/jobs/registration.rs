@@ -34,7 +34,7 @@ pub(super) fn by_rule(
     gate: &Gate,
     seen: &Sighting,
 ) -> Result<Option<Host>, Refusal> {
-    if seen.ignored {
+    if seen.ignored || seen.by_hand {
         return Ok(None);
     }
     let Some(wanted) = registering(types.types.values(), seen.mac, &seen.inventory) else {
@@ -72,6 +72,23 @@ pub(super) fn by_rule(
     };
     let how = format!("by the rule of {}; it is not armed", wanted.name);
     Ok(Some(register(tx, new, &how)?))
+}
+
+/// Of a host that is deleted: what a rule would register again at its next boot stays as machines that only an operator
+/// registers.
+pub(super) fn leave_to_the_operator(
+    tx: &mut Tx<'_, '_>,
+    types: &ServerTypesView,
+    deleted: &Host,
+) -> Result<(), Refusal> {
+    for mac in &deleted.macs {
+        if registering(types.types.values(), *mac, &deleted.inventory).is_some() {
+            let heard = Sighting::first_heard(*mac, tx.now());
+            let inventory = deleted.inventory.clone();
+            tx.save_sighting(&Sighting { inventory, by_hand: true, ..heard })?;
+        }
+    }
+    Ok(())
 }
 
 impl Engine {

@@ -4,6 +4,7 @@
 use uuid::Uuid;
 
 use super::engine::Engine;
+use super::registration::leave_to_the_operator;
 use super::{check, import, rebuild};
 use crate::domain::boot::BootProfile;
 use crate::domain::event::{EventKind, Level, Subject};
@@ -130,6 +131,7 @@ impl Engine {
     /// # Errors
     /// Unknown host, busy host.
     pub async fn delete_host(&self, id: HostId) -> Result<(), Refusal> {
+        let types = self.context().types.borrow().clone();
         self.store()
             .write(move |tx| {
                 let host = tx.host(id)?.ok_or_else(no_such_host)?;
@@ -139,6 +141,7 @@ impl Engine {
                 for mac in &host.macs {
                     tx.delete_boot_log(*mac)?;
                 }
+                leave_to_the_operator(tx, &types, &host)?;
                 let message = format!("{} was deleted", host.hostname);
                 emit(tx, &host, EventKind::HostDeleted, message)
             })

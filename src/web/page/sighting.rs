@@ -41,15 +41,20 @@ pub(super) fn describe(sighting: &Sighting) -> String {
 
 impl Row {
     fn new(sighting: &Sighting, now: Timestamp) -> Self {
+        let mut facts = super::host_view::facts(
+            &sighting.inventory,
+            sighting.architecture.as_deref(),
+            sighting.address,
+        );
+        if sighting.by_hand {
+            let told = "its host was deleted, so no rule registers it again; an operator does";
+            facts.push(("Rules", told.to_owned()));
+        }
         Self {
             at: sighting.mac,
             mac: sighting.mac.to_string(),
             what: describe(sighting),
-            facts: super::host_view::facts(
-                &sighting.inventory,
-                sighting.architecture.as_deref(),
-                sighting.address,
-            ),
+            facts,
             first: When::new(sighting.first_seen, now),
             last: When::new(sighting.last_seen, now),
             times: sighting.times_seen,

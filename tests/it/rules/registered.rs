@@ -79,6 +79,22 @@ fn a_machine_that_a_rule_registers_is_never_armed_by_it() {
         let jobs = world.daemon.get("/api/jobs").to_string();
         assert!(!jobs.contains("rk1") && !jobs.contains("rk2"), "{jobs}");
 
+        // Who is deleted stays away, however often it asks, until an operator registers it.
+        let deleted = world.daemon.request("DELETE", "/api/hosts/rk2", None);
+        assert!(deleted.status < 300, "{deleted:?}");
+        for _ in 0..2 {
+            assert!(!Machine::new(8).script().text().contains(INSTALLER));
+            world.daemon.kill_and_restart();
+        }
+        let hosts = world.daemon.get("/api/hosts");
+        assert_eq!(hosts["hosts"].as_array().unwrap().len(), 1, "{hosts}");
+        let page = world.daemon.page("/sightings/52-54-00-00-00-08");
+        assert!(page.contains("no rule registers it again"), "{page}");
+        let body =
+            json!({ "hostname": "rk2", "macs": [Machine::new(8).mac], "server_type": "rack" });
+        world.daemon.post("/api/hosts", &body);
+        assert_eq!(world.daemon.get("/api/hosts/rk2")["state"], "registered");
+
         // A rebuild is asked for as for every host: with its name.
         assert_eq!(world.try_rebuild("rk1", "").status, 422);
         world.rebuild("rk1");
