@@ -255,7 +255,7 @@ fn a_rebuild_ends_with_the_apps_of_its_server_type_running() {
         let pve = Arc::new(Mutex::new(None));
         let keep = Arc::clone(&pve);
         world.on_node = Some(Box::new(move |node: &Node| {
-            let api = serve(node.root().join("etc/pve"), node.address);
+            let api = serve(node.root().join("etc/pve"), vec![node.address]);
             prepare(node, &api);
             *keep.lock().unwrap() = Some(api);
         }));

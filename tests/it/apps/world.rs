@@ -38,9 +38,16 @@ impl World {
 
     /// The same with more configuration.
     pub(crate) fn start_with(lab: &Lab, more: &str) -> Self {
+        Self::start_among(lab, &[], more)
+    }
+
+    /// The same with other members of the cluster, at addresses that end like this; they only have an API.
+    pub(crate) fn start_among(lab: &Lab, others: &[u8], more: &str) -> Self {
         let dir = tempfile::Builder::new().prefix("apps-").tempdir_in("/tmp").unwrap();
         let node = lab.cluster("pve1", 20);
-        let pve = serve(node.root().join("etc/pve"), node.address);
+        let others = others.iter().map(|last| Ipv4Addr::new(192, 0, 2, *last).into());
+        let members = [node.address].into_iter().chain(others).collect();
+        let pve = serve(node.root().join("etc/pve"), members);
         prepare(&node, &pve);
         catalogs(dir.path());
         let config = format!(
@@ -210,7 +217,7 @@ pub(crate) fn section(dir: &Path) -> String {
 }
 
 /// The double of the API on a thread of its own: the story's thread waits for the daemon while it answers.
-pub(crate) fn serve(root: PathBuf, address: std::net::IpAddr) -> FakePve {
+pub(crate) fn serve(root: PathBuf, members: Vec<std::net::IpAddr>) -> FakePve {
     let (sender, receiver) = mpsc::channel();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -219,8 +226,8 @@ pub(crate) fn serve(root: PathBuf, address: std::net::IpAddr) -> FakePve {
                 .join("../shared/reference/pve-api-schema.json");
             let pve = FakePve::start(Options {
                 root,
-                nodes: vec!["pve1".to_owned()],
-                addresses: vec![(address, 8006).into()],
+                nodes: (1..=members.len()).map(|n| format!("pve{n}")).collect(),
+                addresses: members.iter().map(|address| (*address, 8006).into()).collect(),
                 schema: Some(schema),
                 enrolled: false,
             })

@@ -3,7 +3,7 @@
 //! asked stands in the document.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fantoccini::{Client, Locator};
 use ironhatch::fakes::firmware::Taken;
@@ -33,6 +33,7 @@ const QUESTIONS: [&str; 13] = [
     "Proxmox VE image",
 ];
 
+const PATIENCE: Duration = Duration::from_secs(60);
 const PASSWORD: &str = "correct horse battery";
 
 /// A browser that does what the document says.
@@ -48,14 +49,24 @@ impl Reader {
         let path = format!(
             "//main//*[self::a or self::button][normalize-space()='{label}'] | //nav//a[starts-with(normalize-space(),'{label}')]"
         );
-        let wait = self.client.wait().at_most(Duration::from_secs(60));
-        let found = wait.for_element(Locator::XPath(&path)).await;
-        let found = found.unwrap_or_else(|e| panic!("{label}: {e}"));
-        found.click().await.unwrap();
+        let begun = Instant::now();
+        loop {
+            let wait = self.client.wait().at_most(PATIENCE);
+            let found = wait.for_element(Locator::XPath(&path)).await;
+            let found = found.unwrap_or_else(|e| panic!("{label}: {e}"));
+            // A page that follows what happens may have put a newer one in its place meanwhile.
+            match found.click().await {
+                Ok(()) => return,
+                Err(error) => assert!(begun.elapsed() < PATIENCE, "{label}: {error}"),
+            }
+        }
     }
 
     async fn types(&self, field: &str, text: &str) {
-        see(&self.client, field).await.send_keys(text).await.unwrap();
+        let begun = Instant::now();
+        while let Err(error) = see(&self.client, field).await.send_keys(text).await {
+            assert!(begun.elapsed() < PATIENCE, "{field}: {error}");
+        }
     }
 
     /// Waits until the page shows this by itself.
@@ -177,10 +188,9 @@ fn somebody_new_comes_from_setup_to_a_ready_host_and_types_what_is_asked() {
         see(&client, "#rebuild").await;
         let id = client.current_url().await.unwrap();
         let id = id.path_segments().unwrap().next_back().unwrap().to_owned();
-        let name = see(&client, "h1").await.text().await.unwrap();
-        assert_eq!(name, "pve1", "a name is proposed");
+        assert_eq!(client.title().await.unwrap(), "pve1 · Ironhatch", "a name is proposed");
 
-        reader.types("#confirm", &name).await;
+        reader.types("#confirm", "pve1").await;
         let script = "document.getElementById('rebuild').scrollIntoView()";
         client.execute(script, vec![]).await.unwrap();
         reader.shows("rebuild").await;

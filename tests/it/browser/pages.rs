@@ -120,6 +120,7 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
         match path.is_dir() {
             true if !path.ends_with("test") => sources(&path, found),
             true => {}
+            false if path.ends_with("test.rs") => {}
             false => found.push(path),
         }
     }
