@@ -225,6 +225,23 @@ pub struct HostSettings {
     pub dns: Option<String>,
 }
 
+/// Which hosts are meant; all that is given must fit.
+#[derive(Debug, Clone, Default, Args)]
+pub struct Which {
+    /// Only hosts in this state; busy: while a rebuild runs
+    #[arg(long)]
+    pub state: Option<String>,
+    /// Only hosts of this server type
+    #[arg(long = "type", value_name = "TYPE")]
+    pub server_type: Option<String>,
+    /// Only hosts with a problem
+    #[arg(long)]
+    pub problem: bool,
+    /// Only hosts with these words in name, addresses or serial numbers
+    #[arg(long, value_name = "WORDS")]
+    pub search: Option<String>,
+}
+
 /// `ironhatch host …`
 #[derive(Debug, Subcommand)]
 pub enum HostCommand {
@@ -247,7 +264,12 @@ pub enum HostCommand {
         settings: HostSettings,
     },
     /// List hosts
-    List,
+    #[command(after_help = "Example:\n  ironhatch host list --state failed --search rack1")]
+    List {
+        /// Which
+        #[command(flatten)]
+        which: Which,
+    },
     /// Show one host
     Show {
         /// Name or id

@@ -7,6 +7,7 @@ pub mod diagnosis;
 pub mod doctor;
 pub mod enroll;
 pub mod firmware;
+pub mod fleet;
 pub mod guest;
 pub mod host_text;
 pub mod join;

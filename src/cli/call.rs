@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::client::ClientError;
 use super::{
     ClusterCommand, Command, DbCommand, HostCommand, HostSettings, ImageCommand, JobCommand,
-    SightingCommand, SystemCommand,
+    SightingCommand, SystemCommand, Which,
 };
 
 /// One request.
@@ -74,9 +74,29 @@ fn network(settings: &HostSettings) -> Option<Value> {
     Some(json!({ "cidr": address, "gateway": settings.gateway, "dns": settings.dns }))
 }
 
+impl Which {
+    fn query(&self) -> String {
+        let problem = self.problem.then(|| "yes".to_owned());
+        [
+            ("state", &self.state),
+            ("type", &self.server_type),
+            ("problem", &problem),
+            ("q", &self.search),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", segment(value.as_ref()?))))
+        .collect::<Vec<_>>()
+        .join("&")
+    }
+}
+
 fn host_call(command: &HostCommand) -> Result<Call, ClientError> {
     Ok(match command {
-        HostCommand::List => Call::get("/api/hosts"),
+        HostCommand::List { which } => {
+            let query = which.query();
+            let sign = if query.is_empty() { "" } else { "?" };
+            Call::get(format!("/api/hosts{sign}{query}"))
+        }
         HostCommand::Show { host } => Call::get(format!("/api/hosts/{}", segment(host))),
         HostCommand::Boot { host } => Call::get(format!("/api/hosts/{}/boot", segment(host))),
         HostCommand::Answer { host, image, text: _ } => {

@@ -108,7 +108,7 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
         return;
     }
     match command {
-        Command::Host(HostCommand::List) => list(
+        Command::Host(HostCommand::List { .. }) => list(
             value,
             "hosts",
             &[

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use self::route::Success::{Job, Made, Nothing, Other};
-use self::route::{Described, Routes, about};
+use self::route::{About, Described, Routes, about};
 use super::WebState;
 use super::power::PowerForm;
 use super::problem::Problem;
@@ -55,8 +55,9 @@ fn open_routes() -> Routes {
 }
 
 fn hosts() -> Routes {
+    let list = filtered(about("Hosts, by name").paged());
     Routes::default()
-        .get("/api/hosts", host::list, about("All hosts").paged())
+        .get("/api/hosts", host::list, list)
         .post(
             "/api/hosts",
             host::register,
@@ -113,6 +114,14 @@ fn hosts() -> Routes {
                 .answers(Nothing),
         )
         .get("/api/server-types", system::server_types, about("Server types, and broken files"))
+}
+
+/// The parts of [`crate::plan::fleet::Asked`].
+fn filtered(list: About) -> About {
+    list.query("state", "only in this state; `busy`: while a rebuild runs")
+        .query("type", "only of this server type")
+        .query("problem", "`yes`: only with a problem")
+        .query("q", "only with these words in name, addresses or serial numbers")
 }
 
 fn jobs() -> Routes {
@@ -460,8 +469,21 @@ impl ListQuery {
     /// When the entry behind which the page begins is gone.
     fn cut<T>(
         &self,
+        all: Vec<T>,
+        key: impl Fn(&T) -> String,
+    ) -> Result<(Vec<T>, Option<String>), Refusal> {
+        self.cut_wanted(all, key, |_| true)
+    }
+
+    /// The same of those that are wanted. A page may begin behind an entry that is not wanted any more.
+    ///
+    /// # Errors
+    /// As above.
+    fn cut_wanted<T>(
+        &self,
         mut all: Vec<T>,
         key: impl Fn(&T) -> String,
+        wanted: impl Fn(&T) -> bool,
     ) -> Result<(Vec<T>, Option<String>), Refusal> {
         if !self.after.is_empty() {
             let found = all.iter().position(|entry| key(entry) == self.after);
@@ -472,6 +494,7 @@ impl ListQuery {
             };
             all.drain(..=at);
         }
+        all.retain(wanted);
         let limit = self.limit.unwrap_or(1000).clamp(1, 1000);
         let is_more = all.len() > limit;
         all.truncate(limit);

@@ -45,7 +45,7 @@ pub(super) fn router() -> Router<WebState> {
     Router::new()
         .route("/", get(hosts::grid))
         .route("/fragments/tile/{id}", get(hosts::tile))
-        .route("/fragments/counts", get(hosts::counts))
+        .route("/fragments/fleet", get(hosts::fleet))
         .route("/hosts/new", get(register::show).post(register::register))
         .route("/host-file", get(roster::show).post(roster::import))
         .route("/host-file/{name}", get(roster::export))
@@ -189,6 +189,7 @@ pub(super) use app::ListQuery as AppFilter;
 pub(super) use guest::{find as find_guest, named, power_action};
 pub(super) use guests::{parse_place, parse_vmid};
 pub(super) use host::find as find_host;
+pub(super) use hosts::problems;
 pub(super) use job::{JobFilter, progress};
 pub(super) use node::enroll_request;
 

@@ -6,6 +6,7 @@ mod boot_scene;
 pub(crate) mod catalog;
 pub(crate) mod doctor;
 mod document;
+mod fleet;
 mod golden;
 mod guest_api;
 mod guest_page;

@@ -15,12 +15,13 @@ use crate::domain::power::Power;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::server_type::DiskSelection;
 use crate::jobs::{HostChange, NewHost, RebuildRequest};
+use crate::plan::fleet::{Asked, Filter};
 use crate::store::{HostReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::boot::Boots;
 use crate::web::form;
-use crate::web::page::find_host;
+use crate::web::page::{find_host, problems};
 use crate::web::problem::Problem;
 
 /// A host as the API shows it.
@@ -75,11 +76,17 @@ pub(super) async fn find(web: &WebState, id: &str) -> Result<Host, Problem> {
 
 pub(in crate::web) async fn list(
     State(web): State<WebState>,
+    Query(asked): Query<Asked>,
     Query(page): Query<ListQuery>,
     _: Operator,
 ) -> Answer {
-    let hosts: Result<Vec<Host>, StoreError> = web.store().read(|read| read.hosts()).await;
-    let (hosts, next) = page.cut(hosts?, |host| host.id.to_string())?;
+    let filter = Filter::parse(&asked)?;
+    let state = web.clone();
+    let found =
+        web.store().read(move |read| Ok::<_, StoreError>((read.hosts()?, problems(&state, read)?)));
+    let (hosts, problems) = found.await?;
+    let wanted = |host: &Host| filter.admits(host, &problems);
+    let (hosts, next) = page.cut_wanted(hosts, |host| host.id.to_string(), wanted)?;
     let hosts: Vec<_> = hosts.iter().map(HostBody::new).collect();
     Ok(ok(&serde_json::json!({ "hosts": hosts, "next": next })))
 }

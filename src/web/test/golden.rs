@@ -23,6 +23,8 @@ async fn every_page_looks_as_it_was_last_reviewed() {
     let pages = [
         ("hosts", "/".to_owned()),
         ("hosts-failed", "/?show=failed".to_owned()),
+        ("hosts-found", "/?state=busy&type=lab&q=rack+52-54-00".to_owned()),
+        ("hosts-none", "/?problem=yes&q=nobody".to_owned()),
         ("host-installing", format!("/hosts/{}", id(2))),
         ("host-failed", format!("/hosts/{}", id(3))),
         ("register", "/hosts/new?mac=52:54:00:cc:00:51".to_owned()),
