@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 mod access;
 mod app;
+mod bulk;
 mod bundle;
 mod call;
 mod client;
@@ -22,6 +23,7 @@ mod types;
 
 pub use access::{AccountCommand, Audit, SessionCommand, TokenCommand};
 pub use app::{AppCommand, Install};
+pub use bulk::RebuildMany;
 pub use bundle::{DebugBundle, run_bundle};
 pub use client::ClientError;
 pub use doctor::{Doctor, run_doctor};
@@ -311,6 +313,8 @@ pub enum HostCommand {
         #[arg(long)]
         wait: bool,
     },
+    /// Erase the disks of many hosts and make them nodes, some at a time; looks first, and tells how to confirm
+    RebuildMany(RebuildMany),
     /// Print all hosts as a file
     #[command(after_help = "Example:\n  ironhatch host export --format csv > hosts.csv")]
     Export {
@@ -437,6 +441,8 @@ pub enum ServerTypeCommand {
 /// `ironhatch cluster …`
 #[derive(Debug, Subcommand)]
 pub enum ClusterCommand {
+    /// The cluster's members: state, version, guests, and what disagrees with what is recorded here
+    Show,
     /// Print the public key that an existing member must have in /etc/pve/priv/authorized_keys
     #[command(
         after_help = "Example:\n  ironhatch cluster key | ssh root@192.0.2.5 'cat >>/etc/pve/priv/authorized_keys'"

@@ -12,6 +12,7 @@
 //! The store holds all state. A driver keeps nothing that a restart would miss: it looks at what is recorded and goes on.
 
 mod appliance;
+mod bulk;
 mod callback;
 mod catalog;
 mod check;
@@ -33,6 +34,7 @@ mod request;
 mod runner;
 
 pub use appliance::Appliance;
+pub use bulk::{BulkChoice, BulkRequest, BulkReview, LeftOut};
 pub use callback::{BootDecision, Callback, NodeReport, ScriptRequest};
 pub use engine::{CallbackBase, Context, Engine, PinnedCertificate};
 pub use enroll::EnrollRequest;

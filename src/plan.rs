@@ -3,6 +3,8 @@
 
 pub mod answer;
 pub mod authority;
+pub mod bulk;
+pub mod cluster;
 pub mod diagnosis;
 pub mod doctor;
 pub mod enroll;
@@ -15,6 +17,7 @@ pub mod lease;
 pub mod matching;
 pub mod offer;
 pub mod power;
+pub mod rack;
 pub mod rebuild;
 pub mod roster;
 pub mod script;

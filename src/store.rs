@@ -48,7 +48,7 @@ mod test;
 
 pub use account::{AccountReads, OLD_PASSWORD};
 pub use api_token::ApiTokenReads;
-pub use audit::{AuditReads, as_author, as_author_once};
+pub use audit::{AuditReads, as_author, as_author_once, present_author};
 pub use backup::{dump, dump_file, verify};
 pub use backups::{
     BackupState, RegularBackup, folder_of as backup_folder, list as regular_backups,

@@ -59,7 +59,9 @@ pub use auth::{
 };
 pub use bundle::Bundles;
 pub use doctor::Doctor;
-pub use operation::{Archive, Archives, GuestOperations, Operations, Site, TypeOperations, Vitals};
+pub use operation::{
+    Archive, Archives, AskCluster, GuestOperations, Operations, Site, TypeOperations, Vitals,
+};
 pub use problem::not_found;
 pub use traffic::{Traffic, counted};
 

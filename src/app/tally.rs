@@ -230,6 +230,7 @@ pub(super) mod test {
             public_key: None,
             answer_served: None,
             join_started: false,
+            part_of: None,
         };
         Job {
             id: JobId(uuid::Uuid::from_u128(2)),

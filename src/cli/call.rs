@@ -115,6 +115,7 @@ fn host_call(command: &HostCommand) -> Result<Call, ClientError> {
             format!("/api/hosts/{}/rebuild", segment(host)),
             json!({ "image": image, "confirm": confirm, "replace_node": replace_node }),
         ),
+        HostCommand::RebuildMany(many) => many.call()?,
         HostCommand::Export { format } => Call::get(format!("/api/host-file?format={format}")),
         HostCommand::Import { file, format, dry_run } => import(file, format.as_deref(), *dry_run)?,
         HostCommand::Power(command) => command.call()?,
@@ -215,6 +216,7 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
             json!({ "ignored": !undo }),
         ),
         Command::ServerType(_) => Call::get("/api/server-types"),
+        Command::Cluster(ClusterCommand::Show) => Call::get("/api/cluster"),
         Command::Cluster(ClusterCommand::Key) => Call::get("/api/cluster/key"),
         Command::Db(DbCommand::Backup { path }) => {
             let path = absolute(&path.to_string_lossy());

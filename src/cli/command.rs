@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::call::{call, segment};
 use super::client::{Client, ClientError};
-use super::{Command, HostCommand, ImageCommand, JobCommand, exit, print};
+use super::{Command, HostCommand, ImageCommand, JobCommand, RebuildMany, exit, print};
 
 /// How often a followed job is asked for news.
 const PULSE: Duration = Duration::from_millis(500);
@@ -30,7 +30,10 @@ pub(super) async fn run(client: &Client, json: bool, command: &Command) -> Resul
         command => matches!(
             command,
             Command::Image(ImageCommand::Import { wait: true, .. })
-                | Command::Host(HostCommand::Rebuild { wait: true, .. })
+                | Command::Host(
+                    HostCommand::Rebuild { wait: true, .. }
+                        | HostCommand::RebuildMany(RebuildMany { wait: true, .. })
+                )
                 | Command::Job(JobCommand::Retry { wait: true, .. })
         ),
     };

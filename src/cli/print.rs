@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use super::client::ClientError;
 use super::{
-    Command, DbCommand, HostCommand, ImageCommand, JobCommand, PowerCommand, SightingCommand,
+    ClusterCommand, Command, DbCommand, HostCommand, ImageCommand, JobCommand, PowerCommand,
+    SightingCommand,
 };
 
 pub(super) fn line(text: &str) {
@@ -85,6 +86,30 @@ pub(super) fn table(rows: &[Value], columns: &[(&str, &str)]) -> String {
     out
 }
 
+/// What the rebuild of many hosts would erase, and how it is confirmed.
+fn reviewed(value: &Value) {
+    let erased = [
+        ("ERASED", "hostname"),
+        ("STATE", "state"),
+        ("TYPE", "server_type"),
+        ("DISK", "disk.value"),
+        ("DEVICES", "disk.names"),
+        ("NODE", "is_member"),
+    ];
+    list(value, "hosts", &erased, "none of these hosts can be rebuilt");
+    let left = value.get("left_out").and_then(Value::as_array).is_some_and(|all| !all.is_empty());
+    if left {
+        line("");
+        list(value, "left_out", &[("LEFT OUT", "hostname"), ("WHY", "reason")], "");
+    }
+    line("");
+    line(&format!("image {}; nothing was changed: this was a look", text(value, "image")));
+    if value.get("hosts").and_then(Value::as_array).is_some_and(|all| !all.is_empty()) {
+        let (seal, phrase) = (text(value, "reviewed"), text(value, "confirm"));
+        line(&format!("to erase exactly these, add: --reviewed {seal} --confirm '{phrase}'"));
+    }
+}
+
 pub(super) fn list(value: &Value, key: &str, columns: &[(&str, &str)], nothing: &str) {
     match value.get(key).and_then(Value::as_array) {
         Some(rows) if !rows.is_empty() => line(table(rows, columns).trim_end()),
@@ -123,7 +148,11 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
             "no host is registered; see `ironhatch sighting list` and `ironhatch host add --help`",
         ),
         Command::Host(HostCommand::Delete { host }) => line(&format!("{host} is forgotten")),
-        Command::Host(HostCommand::Rebuild { .. }) | Command::Job(JobCommand::Retry { .. }) => {
+        Command::Host(HostCommand::RebuildMany(_)) if value.get("reviewed").is_some() => {
+            reviewed(value);
+        }
+        Command::Host(HostCommand::Rebuild { .. } | HostCommand::RebuildMany(_))
+        | Command::Job(JobCommand::Retry { .. }) => {
             started(value);
         }
         Command::Host(HostCommand::Boot { .. })
@@ -256,7 +285,23 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
                 line(&format!("not usable: {}", wrong.as_str().unwrap_or_default()));
             }
         }
-        Command::Cluster(_) => line(&text(value, "public_key")),
+        Command::Cluster(ClusterCommand::Show) => {
+            list(
+                value,
+                "nodes",
+                &[
+                    ("NODE", "name"),
+                    ("ONLINE", "member.online"),
+                    ("VERSION", "member.version"),
+                    ("GUESTS", "member.guests"),
+                    ("HOST", "host_state"),
+                    ("DISAGREES", "disagrees"),
+                ],
+                "no cluster is known yet",
+            );
+            facts(value, &["quorate", "seen", "error.detail", "error.hint"]);
+        }
+        Command::Cluster(ClusterCommand::Key) => line(&text(value, "public_key")),
         Command::Db(DbCommand::Backup { .. }) => {
             line(&format!("{} records in {}", text(value, "records"), text(value, "path")));
         }

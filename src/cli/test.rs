@@ -52,6 +52,43 @@ fn a_rebuild_needs_the_name_typed_again() {
 }
 
 #[test]
+fn many_hosts_are_looked_at_first_and_never_meant_by_leaving_something_out() {
+    for bad in [
+        "ironhatch host rebuild-many",
+        "ironhatch host rebuild-many --state failed",
+        "ironhatch host rebuild-many pve1 --all-matching",
+        "ironhatch host rebuild-many --all-matching --reviewed 3f9c",
+        "ironhatch host rebuild-many --all-matching --confirm yes",
+    ] {
+        assert!(Cli::try_parse_from(bad.split_whitespace()).is_err(), "{bad}");
+    }
+    let named = parse("ironhatch host rebuild-many pve1 --state failed");
+    assert!(matches!(call(&named.command), Err(ClientError::Usage(_))));
+    let line = "ironhatch host rebuild-many --all-matching --state failed --type lab";
+    let look = call(&parse(line).command).unwrap();
+    assert_eq!(look.path, "/api/bulk-rebuilds/review");
+    let matching = json!({ "state": "failed", "type": "lab", "problem": false, "q": "" });
+    let mut body = json!({ "image": null, "replace_node": false, "matching": matching });
+    assert_eq!(look.body.unwrap(), body);
+    let line = format!("{line} --reviewed 3f9c --confirm phrase --at-once 2 --wait");
+    let begin = call(&parse(&line).command).unwrap();
+    assert_eq!(begin.path, "/api/bulk-rebuilds");
+    for (name, value) in [("reviewed", "3f9c"), ("confirm", "phrase")] {
+        body[name] = json!(value);
+    }
+    body["at_once"] = json!(2);
+    assert_eq!(begin.body.unwrap(), body);
+}
+
+#[test]
+fn the_list_of_hosts_is_filtered() {
+    let asked = |line: &str| call(&parse(line).command).unwrap().path;
+    assert_eq!(asked("ironhatch host list"), "/api/hosts");
+    let line = "ironhatch host list --state failed --type lab --problem --search a&b";
+    assert_eq!(asked(line), "/api/hosts?state=failed&type=lab&problem=yes&q=a%26b");
+}
+
+#[test]
 fn the_story_of_a_boot_is_asked_for_by_name_or_address() {
     let host = parse("ironhatch host boot pve1");
     let asked = call(&host.command).unwrap();

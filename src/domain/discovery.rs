@@ -1,11 +1,13 @@
 //! What was found in the cluster: the choices that forms offer and that placement decides over.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
 use serde::Serialize;
 
 use super::gpu::GpuReport;
 use super::id::{BridgeName, NodeName, StorageId};
+use super::refusal::Refusal;
 use super::time::Timestamp;
 use super::vmid::Vmid;
 
@@ -98,6 +100,49 @@ impl NodeFacts {
     pub fn storage(&self, id: &StorageId) -> Option<&StorageFacts> {
         self.storages.iter().find(|s| s.id == *id)
     }
+}
+
+/// The cluster's members as it tells of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ClusterLook {
+    /// When it told.
+    pub seen: Timestamp,
+    /// Whether it has a majority of its nodes; `None`: it is a node without a cluster, or the token may not know.
+    pub quorate: Option<bool>,
+    /// Its members.
+    pub members: Vec<MemberLook>,
+}
+
+/// One member.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MemberLook {
+    /// Its name as the cluster spells it.
+    pub name: String,
+    /// Whether it takes part just now.
+    pub online: bool,
+    /// Its version, `9.2.11`; empty: it did not tell.
+    pub version: String,
+    /// Cores; 0: not known.
+    pub cores: u64,
+    /// MiB of memory; 0: not known.
+    pub memory_mb: u64,
+    /// MiB of memory in use; 0: not known.
+    pub used_memory_mb: u64,
+    /// Seconds since its start; 0: not known.
+    pub uptime_secs: u64,
+    /// Guests on it that we may see.
+    pub guests: usize,
+    /// Those that run.
+    pub running: usize,
+}
+
+/// What was seen of the cluster last, and why it was not seen since.
+#[derive(Debug, Clone, Default)]
+pub struct ClusterView {
+    /// The last look that succeeded.
+    pub look: Option<Arc<ClusterLook>>,
+    /// Why the last try did not.
+    pub error: Option<Refusal>,
 }
 
 /// One line of a review: something that will happen, in that order.

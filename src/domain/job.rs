@@ -1,5 +1,6 @@
 //! Durable work with steps, a log and a result.
 
+mod bulk;
 mod guest;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +9,7 @@ use super::host::Failure;
 use super::id::{GuestId, HostId, ImageId, JobId, StepId};
 use super::time::Timestamp;
 
+pub use bulk::{BulkRebuild, ConfirmedBy, Reviewed};
 pub use guest::{
     AppVersion, CatalogWork, GuestTask, GuestWork, NodeTask, NodeWork, PendingTask, PowerAction,
     Reconfigure,
@@ -50,6 +52,8 @@ pub enum Work {
     Node(NodeWork),
     /// Read a catalog source again.
     Catalog(CatalogWork),
+    /// Rebuild many hosts, some of them at a time.
+    BulkRebuild(BulkRebuild),
 }
 
 /// Parameters of a rebuild.
@@ -75,6 +79,9 @@ pub struct Rebuild {
     /// `pvecm add` was started on the node: a leftover entry of that name in the cluster is ours.
     #[serde(default)]
     pub join_started: bool,
+    /// The rebuild of many hosts that it is part of.
+    #[serde(default)]
+    pub part_of: Option<JobId>,
 }
 
 /// Parameters of an image import.
@@ -224,6 +231,7 @@ impl Job {
             Work::Node(NodeWork { task: NodeTask::Enroll, .. }) => "enroll_node",
             Work::Node(NodeWork { task: NodeTask::Revoke, .. }) => "revoke_node",
             Work::Catalog(_) => "refresh_catalog",
+            Work::BulkRebuild(_) => "bulk_rebuild",
         }
     }
 
@@ -245,6 +253,7 @@ impl Job {
                 }
             }
             Work::Catalog(work) => format!("Refresh catalog {}", work.source),
+            Work::BulkRebuild(work) => format!("Rebuild {} hosts", work.hosts.len()),
         }
     }
 

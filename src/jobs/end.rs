@@ -1,7 +1,7 @@
 //! The end of a job, in one place: its lock is released and its secrets are gone in the same write.
 
 use super::engine::Engine;
-use super::guest;
+use super::{bulk, guest};
 use crate::config::Config;
 use crate::domain::account::Scope;
 use crate::domain::event::{EventKind, Level, Subject};
@@ -28,6 +28,9 @@ pub(super) fn end_job(
     status: JobStatus,
     failure: Option<Failure>,
 ) -> Result<(), Refusal> {
+    if matches!(job.work, Work::BulkRebuild(_)) {
+        bulk::release(tx, job)?;
+    }
     if let Some(open) =
         job.steps.iter().find(|s| s.status == StepStatus::Running).map(|s| s.id.clone())
     {
@@ -46,6 +49,7 @@ pub(super) fn end_job(
         if let Some(mut host) = tx.host(rebuild.host)? {
             release(tx, config, &mut host, job)?;
         }
+        bulk::note_end(tx, rebuild, job)?;
     }
     if let Work::Guest(work) = &job.work {
         guest::release(tx, job, work)?;
@@ -118,7 +122,12 @@ impl Engine {
                 let what: Restored = serde_json::from_value(note).unwrap_or_default();
                 let unfinished = tx.active_jobs()?;
                 let ended = unfinished.len();
-                for mut job in unfinished {
+                for job in unfinished {
+                    // The end of one job can change another one: a list, whose hosts are rebuilt.
+                    let Some(mut job) = tx.job(job.id)?.filter(|job| !job.status.is_terminal())
+                    else {
+                        continue;
+                    };
                     let failure = Failure {
                         from: None,
                         reason:

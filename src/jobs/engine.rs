@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 
 use super::appliance::Appliance;
 use super::guest::Layer;
-use super::{catalog, end, enroll, guest, import, rebuild};
+use super::{bulk, catalog, end, enroll, guest, import, rebuild};
 use crate::config::Config;
 use crate::config::reload::ServerTypesView;
 use crate::domain::host::Failure;
@@ -246,6 +246,7 @@ impl Engine {
             Some(Work::Guest(_)) => guest::drive(self, id, waker).await,
             Some(Work::Node(_)) => enroll::drive(self, id, waker).await,
             Some(Work::Catalog(_)) => catalog::drive(self, id).await,
+            Some(Work::BulkRebuild(_)) => bulk::drive(self, id, waker).await,
             None => Ok(()),
         }
     }

@@ -24,6 +24,7 @@ pub(super) mod gpu;
 mod health;
 mod install;
 mod journal;
+mod members;
 mod place;
 mod power;
 mod provision;

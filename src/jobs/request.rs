@@ -5,17 +5,16 @@ use uuid::Uuid;
 
 use super::engine::Engine;
 use super::registration::leave_to_the_operator;
-use super::{check, import, rebuild};
+use super::{bulk, check, import, rebuild};
 use crate::domain::boot::BootProfile;
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{Host, HostOverrides};
 use crate::domain::id::{HostId, Hostname, ImageId, JobId, ServerTypeName};
+use crate::domain::image::Image;
 use crate::domain::job::{ImportImage, Job, JobStatus, Rebuild, Step, Work};
 use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
-use crate::store::{
-    HostReads as _, ImageReads as _, JobReads as _, NewEvent, SightingReads as _, Tx,
-};
+use crate::store::{HostReads as _, ImageReads, JobReads as _, NewEvent, SightingReads as _, Tx};
 
 /// A host to be registered.
 #[derive(Debug, Clone)]
@@ -154,16 +153,25 @@ impl Engine {
     /// Name not typed right, busy host (with its job), no image, an answer the installer would reject, the appliance
     /// itself.
     pub async fn rebuild(&self, id: HostId, request: RebuildRequest) -> Result<JobId, Refusal> {
+        self.begin_rebuild(id, request, None).await
+    }
+
+    /// The same, also as the turn of a host on the list of a rebuild of many.
+    ///
+    /// # Errors
+    /// As above; and what the list says against it.
+    pub(super) async fn begin_rebuild(
+        &self,
+        id: HostId,
+        request: RebuildRequest,
+        list: Option<JobId>,
+    ) -> Result<JobId, Refusal> {
         let wanted = request.image.clone();
         let (host, image) = self
             .store()
             .read::<_, Refusal, _>(move |r| {
                 let host = r.host(id)?.ok_or_else(no_such_host)?;
-                let image = match &wanted {
-                    Some(id) => r.image(id)?,
-                    None => r.images()?.into_iter().next(),
-                };
-                Ok((host, image))
+                Ok((host, image_of(r, wanted.as_ref())))
             })
             .await?;
         if request.confirm.trim() != host.hostname.as_str() {
@@ -175,20 +183,7 @@ impl Engine {
             .about("confirm"));
         }
         refuse_busy(&host, "rebuild")?;
-        let image = image.ok_or_else(|| match &request.image {
-            Some(id) => refuse(
-                RefusalKind::Unprocessable,
-                format!("there is no image '{id}'"),
-                "choose one of the imported images",
-            )
-            .about("image"),
-            None => refuse(
-                RefusalKind::Unprocessable,
-                "no image was imported yet",
-                "import a Proxmox VE ISO first: ironhatch image import PATH",
-            )
-            .about("image"),
-        })?;
+        let image = image?;
         let disk = check::before_arming(self, &host, &image)?;
         let steps = rebuild::steps(self, &host).await?;
         let job = self
@@ -200,15 +195,19 @@ impl Engine {
                 let work = Work::Rebuild(Rebuild {
                     host: host.id,
                     hostname: host.hostname.clone(),
-                    image: image.id,
-                    disk: Some(disk),
+                    image: image.id.clone(),
+                    disk: Some(disk.clone()),
                     replace_node: request.replace_node,
                     token_hash: None,
                     public_key: None,
                     answer_served: None,
                     join_started: false,
+                    part_of: list,
                 });
                 let job = queue(tx, work, steps)?;
+                if let Some(list) = list {
+                    bulk::claim(tx, list, &host, &image, &disk, job.id)?;
+                }
                 host.active_job = Some(job.id);
                 tx.save_host(&host)?;
                 Ok(job.id)
@@ -272,6 +271,11 @@ impl Engine {
             }
             Work::Guest(work) => self.retry_guest_work(&job, work, confirm).await,
             Work::Node(work) => self.retry_node_work(work).await,
+            Work::BulkRebuild(_) => Err(refuse(
+                RefusalKind::Conflict,
+                "a list of hosts is not taken up again: it was reviewed as things were then",
+                "choose the hosts that are still wanted, and review them as they are now",
+            )),
             Work::Catalog(work) => {
                 let jobs = self.refresh_catalog(Some(work.source)).await?;
                 jobs.into_iter().next().ok_or_else(no_such_job)
@@ -320,7 +324,12 @@ impl Engine {
                     .image(&wanted)?
                     .ok_or_else(|| refuse(RefusalKind::NotFound, "there is no such image", ""))?;
                 for job in tx.active_jobs()? {
-                    if matches!(&job.work, Work::Rebuild(work) if work.image == wanted) {
+                    let is_needed = match &job.work {
+                        Work::Rebuild(work) => work.image == wanted,
+                        Work::BulkRebuild(work) => work.image == wanted,
+                        _ => false,
+                    };
+                    if is_needed {
                         return Err(refuse(
                             RefusalKind::Conflict,
                             "a running rebuild needs this image",
@@ -388,7 +397,28 @@ fn no_such_job() -> Refusal {
     refuse(RefusalKind::NotFound, "there is no such job", "look at the list of jobs")
 }
 
-fn refuse_busy(host: &Host, verb: &str) -> Result<(), Refusal> {
+/// The image that is wanted, or the newest.
+///
+/// # Errors
+/// There is none.
+pub(super) fn image_of(from: &impl ImageReads, wanted: Option<&ImageId>) -> Result<Image, Refusal> {
+    let found = match wanted {
+        Some(id) => from.image(id)?,
+        None => from.images()?.into_iter().next(),
+    };
+    found.ok_or_else(|| {
+        let (detail, hint) = match wanted {
+            Some(id) => (format!("there is no image '{id}'"), "choose one of the imported images"),
+            None => (
+                "no image was imported yet".to_owned(),
+                "import a Proxmox VE ISO first: ironhatch image import PATH",
+            ),
+        };
+        refuse(RefusalKind::Unprocessable, detail, hint).about("image")
+    })
+}
+
+pub(super) fn refuse_busy(host: &Host, verb: &str) -> Result<(), Refusal> {
     if host.active_job.is_none() && !host.state.is_busy() {
         return Ok(());
     }

@@ -14,6 +14,10 @@ super::limits! {
     STREAM_BATCH: usize = 500, "events";
     /// A stream ends after this time and the browser comes back: so a log-out or an expired session also ends its streams.
     STREAM_TIME: Duration = Duration::from_secs(3600), "time";
+    /// Hosts of one list that is rebuilt: the fleet that this appliance is made for.
+    BULK_HOSTS: usize = 1000, "hosts";
+    /// Rebuilds of one list at a time, at most: each machine loads the whole image, and needs the appliance's disk and network.
+    BULK_AT_ONCE: u32 = 100, "rebuilds";
     /// Hosts of one file that is imported: the form's 256 KiB hold about as many.
     ROSTER_ROWS: usize = 2000, "hosts";
     /// Drafts kept at once, over all sessions; a form is 256 KiB at most.

@@ -74,6 +74,14 @@ impl Cluster {
         self.ask_one(Ask::get(&["version"]), read_version).await
     }
 
+    /// The release of one node (`GET /nodes/{node}/version`); members of a cluster can differ.
+    ///
+    /// # Errors
+    /// [`PveError`].
+    pub async fn node_version(&self, node: &NodeName) -> Result<PveVersion, PveError> {
+        self.ask_one(Ask::get(&["nodes", node.as_str(), "version"]), read_version).await
+    }
+
     /// All nodes.
     ///
     /// # Errors

@@ -160,6 +160,7 @@ async fn every_call_is_as_the_schema_demands_and_does_what_it_says() {
     assert_eq!(call!(cluster.cluster_nodes()).len(), 2);
     assert!(call!(cluster.permissions()).allow("/pool/ironhatch", "VM.Allocate"));
     assert_eq!(call!(admin.is_quorate()), Some(true));
+    assert_eq!(call!(cluster.node_version(&node)).major, 9);
     let clock = i64::try_from(call!(admin.clock(&node))).unwrap();
     assert!((jiff::Timestamp::now().as_second() - clock).abs() < 60, "{clock}");
     assert_eq!(call!(cluster.storages(&node)).len(), 3);

@@ -44,6 +44,12 @@ pub async fn as_author_once<T>(
     ERRAND.scope(Errand { author, once }, request).await
 }
 
+/// On whose behalf the present task works; `None`: on nobody's.
+#[must_use]
+pub fn present_author() -> Option<Author> {
+    present_errand().map(|errand| errand.author)
+}
+
 /// For whom the present task works.
 pub(super) fn present_errand() -> Option<Errand> {
     ERRAND.try_with(Clone::clone).ok()
@@ -75,6 +81,8 @@ fn shown(table: Table) -> Option<Shown> {
                 "work.name",
                 "work.image",
                 "work.disk",
+                "work.at_once",
+                "work.stop_after",
                 "work.replace_node",
                 "work.source",
                 "work.task.task",

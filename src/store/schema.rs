@@ -3,7 +3,7 @@
 use crate::domain::id::{GuestId, HostId, JobId};
 
 /// Version of the tables and records that this program writes.
-pub const SCHEMA_VERSION: u32 = 2;
+pub const SCHEMA_VERSION: u32 = 3;
 
 /// One table. All are byte strings to byte strings; the key encodings below sort in reading order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -17,6 +17,7 @@ use crate::domain::time::Timestamp;
 
 mod access;
 mod app;
+mod bulk;
 mod doctor;
 pub(super) mod document;
 mod guest;
@@ -80,6 +81,19 @@ fn hosts() -> Routes {
             host::rebuild,
             about("Erases the host's disk and makes it a node")
                 .body::<host::RebuildBody>()
+                .starts_work(),
+        )
+        .post(
+            "/api/bulk-rebuilds/review",
+            bulk::review,
+            about("What the rebuild of many hosts would erase, and what to send to confirm it")
+                .body::<bulk::ReviewBody>(),
+        )
+        .post(
+            "/api/bulk-rebuilds",
+            bulk::begin,
+            about("Erases the hosts of a review and makes them nodes, some at a time")
+                .body::<bulk::BeginBody>()
                 .starts_work(),
         )
         .get("/api/hosts/{id}/power", power::show, about("How it is switched; never the password"))
@@ -305,6 +319,7 @@ fn nodes() -> Routes {
             node::revoke,
             about("Takes everything that enrolment made off a node").starts_work(),
         )
+        .get("/api/cluster", node::cluster, about("The cluster's members, and what disagrees"))
         .get("/api/cluster/key", system::cluster_key, about("The key that opens the members"))
         .get(
             "/api/prometheus/targets",

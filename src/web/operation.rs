@@ -12,12 +12,12 @@ use crate::domain::mac::Mac;
 use crate::domain::power::Action;
 use crate::domain::refusal::Refusal;
 use crate::jobs::{
-    Engine, HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange,
-    RebuildRequest,
+    BulkChoice, BulkRequest, BulkReview, Engine, HostChange, ImportMode, ImportRequest, NewHost,
+    PowerAnswer, PowerChange, RebuildRequest,
 };
 use crate::plan::roster::{Change, Format};
 
-pub use guest::{Archive, Archives, GuestOperations, Site, Vitals};
+pub use guest::{Archive, Archives, AskCluster, GuestOperations, Site, Vitals};
 pub use server_type::TypeOperations;
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
@@ -41,6 +41,10 @@ pub trait Operations: Send + Sync + 'static {
     fn delete_host(&self, host: HostId) -> Answer<'_, ()>;
     /// Queues a rebuild: the host's disk will be wiped.
     fn rebuild(&self, host: HostId, request: RebuildRequest) -> Answer<'_, JobId>;
+    /// What the rebuild of many hosts would do; changes nothing.
+    fn review_rebuilds(&self, choice: BulkChoice) -> Answer<'_, BulkReview>;
+    /// Queues the rebuild of all hosts of a review: their disks will be wiped, some at a time.
+    fn rebuild_many(&self, request: BulkRequest) -> Answer<'_, JobId>;
     /// Asks a job to stop.
     fn cancel(&self, job: JobId) -> Answer<'_, ()>;
     /// Queues the same work again after a failure.
@@ -91,6 +95,12 @@ impl Operations for Engine {
     }
     fn rebuild(&self, host: HostId, request: RebuildRequest) -> Answer<'_, JobId> {
         Box::pin(self.rebuild(host, request))
+    }
+    fn review_rebuilds(&self, choice: BulkChoice) -> Answer<'_, BulkReview> {
+        Box::pin(self.review_rebuilds(choice))
+    }
+    fn rebuild_many(&self, request: BulkRequest) -> Answer<'_, JobId> {
+        Box::pin(self.rebuild_many(request))
     }
     fn cancel(&self, job: JobId) -> Answer<'_, ()> {
         Box::pin(self.cancel(job))

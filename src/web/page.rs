@@ -20,6 +20,7 @@ mod access;
 mod answer;
 mod app;
 mod audit;
+mod bulk;
 mod field;
 mod guest;
 mod guest_view;
@@ -35,6 +36,7 @@ mod journal;
 mod node;
 mod played;
 mod power;
+mod rack;
 mod register;
 mod roster;
 mod sighting;
@@ -46,6 +48,11 @@ pub(super) fn router() -> Router<WebState> {
         .route("/", get(hosts::grid))
         .route("/fragments/tile/{id}", get(hosts::tile))
         .route("/fragments/fleet", get(hosts::fleet))
+        .route("/rack", get(rack::show))
+        .route("/fragments/legend", get(rack::legend))
+        .route("/fragments/cell/{id}/{label}", get(rack::cell))
+        .route("/rebuild", get(bulk::choose).post(bulk::begin))
+        .route("/rebuild/review", post(bulk::review))
         .route("/hosts/new", get(register::show).post(register::register))
         .route("/host-file", get(roster::show).post(roster::import))
         .route("/host-file/{name}", get(roster::export))
@@ -186,6 +193,7 @@ pub(super) fn render_with(status: StatusCode, page: &impl Template) -> Response 
 }
 
 pub(super) use app::ListQuery as AppFilter;
+pub(super) use bulk::{AT_ONCE, STOP_AFTER, matching};
 pub(super) use guest::{find as find_guest, named, power_action};
 pub(super) use guests::{parse_place, parse_vmid};
 pub(super) use host::find as find_host;

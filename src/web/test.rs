@@ -3,6 +3,7 @@
 mod access;
 mod auth;
 mod boot_scene;
+pub(crate) mod bulk;
 pub(crate) mod catalog;
 pub(crate) mod doctor;
 mod document;

@@ -95,7 +95,7 @@ pub(super) fn job_title(job: &Job) -> String {
             let name = import.source.rsplit('/').next().filter(|n| !n.is_empty());
             format!("Import of {}", name.unwrap_or(&import.source))
         }
-        Work::Guest(_) | Work::Node(_) | Work::Catalog(_) => job.title(),
+        Work::Guest(_) | Work::Node(_) | Work::Catalog(_) | Work::BulkRebuild(_) => job.title(),
     }
 }
 

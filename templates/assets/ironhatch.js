@@ -156,6 +156,29 @@
     addEventListener("pagehide", () => stream.close());
   }
 
+  // Cells are many: arrows go from one to the next, also up and down.
+  addEventListener("keydown", (event) => {
+    const cell = event.target.closest?.("[data-arrows] a");
+    if (!cell || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    const all = [...document.querySelectorAll("[data-arrows] a")];
+    const at = all.indexOf(cell);
+    const { left, top } = cell.getBoundingClientRect();
+    const line = (side) => all.filter((c) => side * (c.getBoundingClientRect().top - top) > 4);
+    const nearest = (cells, side) => {
+      const tops = cells.map((c) => c.getBoundingClientRect().top);
+      const next = side > 0 ? Math.min(...tops) : Math.max(...tops);
+      const away = (c) => Math.abs(c.getBoundingClientRect().left - left);
+      return cells.filter((_, n) => Math.abs(tops[n] - next) < 4).sort((a, b) => away(a) - away(b))[0];
+    };
+    const to = {
+      ArrowLeft: () => all[at - 1], ArrowRight: () => all[at + 1], Home: () => all[0], End: () => all[all.length - 1],
+      ArrowDown: () => nearest(line(1), 1), ArrowUp: () => nearest(line(-1), -1),
+    }[event.key]?.();
+    if (!to) return;
+    event.preventDefault();
+    to.focus();
+  });
+
   arrange(document);
   for (const el of document.querySelectorAll("[data-follow]")) el.scrollTop = el.scrollHeight;
   // What takes a question to the cluster comes after the page; it, and what changes with time alone, again every so often

@@ -15,8 +15,8 @@ use ironhatch::domain::power::{Action, PowerState};
 use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::time::Timestamp;
 use ironhatch::jobs::{
-    Engine, HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange,
-    RebuildRequest,
+    BulkChoice, BulkRequest, BulkReview, Engine, HostChange, ImportMode, ImportRequest, NewHost,
+    PowerAnswer, PowerChange, RebuildRequest,
 };
 use ironhatch::plan::doctor::rehearsal::{Firmware, Rehearsal};
 use ironhatch::plan::doctor::{Facts, Report, examine, facts};
@@ -34,6 +34,7 @@ mod access;
 mod accessible;
 mod boots;
 mod first_host;
+mod fleet;
 mod host_file;
 mod pages;
 mod power;
@@ -76,6 +77,12 @@ impl Operations for NoEngine {
     }
     fn rebuild(&self, _: HostId, _: RebuildRequest) -> BoxFuture<'_, Result<JobId, Refusal>> {
         refused()
+    }
+    fn review_rebuilds(&self, choice: BulkChoice) -> BoxFuture<'_, Result<BulkReview, Refusal>> {
+        fleet::review(&self.0, choice)
+    }
+    fn rebuild_many(&self, request: BulkRequest) -> BoxFuture<'_, Result<JobId, Refusal>> {
+        fleet::rebuild_many(&self.0, request)
     }
     fn cancel(&self, _: JobId) -> BoxFuture<'_, Result<(), Refusal>> {
         refused()
@@ -390,6 +397,9 @@ async fn on_a_phone_nothing_is_wider_than_the_screen() {
     see(&client, "section[aria-labelledby=doctor] .badge.bad").await;
     for path in [
         "/",
+        "/?state=failed&q=host",
+        "/rebuild",
+        "/rack",
         "/hosts/new",
         "/jobs",
         "/sightings",

@@ -1,5 +1,6 @@
 //! The six rules of the design, each with tests that try to break it through the daemon's outside interfaces.
 
+mod bulk;
 mod cancel;
 mod crash;
 mod hostile;

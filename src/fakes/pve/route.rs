@@ -46,6 +46,7 @@ pub(super) const ROUTES: &[Route] = &[
     route("GET", "/access/permissions", Need::Token, calls::permissions),
     route("GET", "/cluster/resources", Need::Token, calls::resources),
     route("GET", "/cluster/status", Need::Any("/", &["Sys.Audit"]), calls::status),
+    route("GET", "/nodes/{node}/version", Need::Token, calls::version),
     route("GET", "/nodes/{node}/time", Need::Any("/nodes/{node}", &["Sys.Audit"]), calls::time),
     route("GET", "/cluster/nextid", Need::Token, calls::nextid),
     route("GET", "/pools", Need::Token, calls::pools),

@@ -35,6 +35,7 @@ fn job() -> Job {
             public_key: None,
             answer_served: None,
             join_started: false,
+            part_of: None,
         }),
         status: JobStatus::Running,
         created: Timestamp(0),

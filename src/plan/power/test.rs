@@ -228,6 +228,7 @@ fn job(power: Option<StepStatus>) -> Job {
             public_key: None,
             answer_served: None,
             join_started: false,
+            part_of: None,
         }),
         status: JobStatus::Running,
         created: Timestamp(0),

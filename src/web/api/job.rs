@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{Answer, PageQuery, body, missing, ok, time};
 use crate::domain::host::Failure;
 use crate::domain::id::JobId;
-use crate::domain::job::{Job, JobStatus, LogLine, Step, StepStatus, Work};
+use crate::domain::job::{BulkRebuild, Job, JobStatus, LogLine, Step, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::store::{JobReads as _, StoreError};
 use crate::web::WebState;
@@ -67,6 +67,9 @@ struct JobBody<'a> {
     /// The ephemeral public key of a rebuild, so that anybody can check that it is gone.
     public_key: Option<&'a str>,
     failure: Option<&'a Failure>,
+    /// What a rebuild of many hosts was confirmed for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bulk: Option<&'a BulkRebuild>,
     steps: Vec<StepBody<'a>>,
     /// Newest progress of a running job, when it tells any; only in the answer about one job.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,10 +92,12 @@ impl<'a> JobBody<'a> {
                 (None, work.image.as_ref().map(|i| i.as_str()), Some(work.source.as_str()))
             }
             Work::Catalog(work) => (None, None, Some(work.source.as_str())),
+            Work::BulkRebuild(work) => (None, Some(work.image.as_str()), None),
             Work::Guest(_) | Work::Node(_) => (None, None, None),
         };
         let (guest_name, parent) = match &job.work {
             Work::Guest(work) => (Some(work.name.as_str()), work.parent),
+            Work::Rebuild(work) => (None, work.part_of),
             _ => (None, None),
         };
         let node = match &job.work {
@@ -121,6 +126,10 @@ impl<'a> JobBody<'a> {
                 _ => None,
             },
             failure: job.failure.as_ref(),
+            bulk: match &job.work {
+                Work::BulkRebuild(work) => Some(work),
+                _ => None,
+            },
             steps: job.steps.iter().map(StepBody::new).collect(),
             progress: None,
         }

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 use super::{Answer, ListQuery, body, missing, ok, time};
 use crate::domain::id::NodeName;
 use crate::domain::node::EnrolledNode;
-use crate::store::{NodeReads as _, StoreError};
-use crate::web::WebState;
+use crate::store::{HostReads as _, ImageReads as _, NodeReads as _, StoreError};
 use crate::web::auth::{Operator, token};
 use crate::web::page::enroll_request;
+use crate::web::{AskCluster, WebState};
 
 fn shown(node: &EnrolledNode) -> Value {
     json!({
@@ -84,4 +84,21 @@ pub(in crate::web) async fn reader_token(State(web): State<WebState>, _: Operato
     web.guests()?;
     let token = token::make_reader(&web).await?;
     Ok(ok(&json!({ "token": token.expose() })))
+}
+
+/// The cluster's members as they are now, beside what is recorded. When it does not answer: what was seen last, and why.
+pub(in crate::web) async fn cluster(State(web): State<WebState>, _: Operator) -> Answer {
+    let view = web.guests()?.cluster(AskCluster::Now).await;
+    let look = view.look.clone();
+    let rows = web.store().read(move |read| {
+        let (hosts, nodes, images) = (read.hosts()?, read.enrolled_nodes()?, read.images()?);
+        Ok::<_, StoreError>(crate::plan::cluster::rows(look.as_deref(), &hosts, &nodes, &images))
+    });
+    let (rows, look) = (rows.await?, view.look.as_deref());
+    Ok(ok(&json!({
+        "seen": look.map(|look| time(look.seen)),
+        "quorate": look.and_then(|look| look.quorate),
+        "nodes": rows,
+        "error": view.error.map(|e| json!({ "detail": e.detail, "hint": e.hint })),
+    })))
 }

@@ -136,7 +136,10 @@ impl Fleet {
         let part = Part::new(&query.page, shown.len());
         let page: Vec<&Host> =
             shown.into_iter().skip(part.first - 1).take(HOSTS_ON_A_PAGE).collect();
-        let seen = fingerprint(&page);
+        let now = fingerprint(&page);
+        // What the page shows stays what it is, however often this part is drawn anew.
+        let is_known = !query.seen.is_empty() && query.seen.bytes().all(|b| b.is_ascii_hexdigit());
+        let seen = if is_known { query.seen.clone() } else { now.clone() };
         let number = part.page.to_string();
         let mut search = filter.query();
         let with = |search: &str, name: &str, value: &str| {
@@ -152,7 +155,7 @@ impl Fleet {
             all: hosts.len(),
             source: format!("/fragments/fleet?{}", with(&search, "seen", &seen)),
             here: format!("/?{search}"),
-            has_changed: !query.seen.is_empty() && query.seen != seen,
+            has_changed: seen != now,
             part,
         };
         (fleet, page)

@@ -1,5 +1,7 @@
 //! Jobs: the list, and one job's steps with its whole story.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::extract::{Form, Path, Query, State};
 use axum::http::{StatusCode, header};
@@ -11,10 +13,11 @@ use super::host_view::{JobRow, RUN_EVENTS, boot_log};
 use super::{Frame, Page, missing, render, render_with};
 use crate::domain::event::EventKind;
 use crate::domain::host::{Failure, Host};
-use crate::domain::id::JobId;
+use crate::domain::id::{JobId, StepId};
 use crate::domain::job::{GuestTask, Job, JobStatus, Step, StepStatus, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
+use crate::plan;
 use crate::plan::power::{Prompt, prompt};
 use crate::store::{
     EventReads as _, GuestReads as _, HostReads as _, JobReads as _, Snapshot, StoreError,
@@ -54,8 +57,9 @@ const STATUSES: [(&str, JobStatus); 5] = [
 ];
 
 /// Kinds by which jobs are filtered.
-const KINDS: [&str; 15] = [
+const KINDS: [&str; 16] = [
     "rebuild",
+    "bulk_rebuild",
     "import_image",
     "install",
     "uninstall",
@@ -185,6 +189,8 @@ pub(crate) async fn list(
 
 struct StepRow {
     title: String,
+    /// The job that it stands for.
+    job: Option<String>,
     label: &'static str,
     tone: &'static str,
     detail: String,
@@ -201,6 +207,7 @@ impl StepRow {
         let shown = step.status != StepStatus::Skipped;
         Self {
             title: step.title.clone(),
+            job: None,
             label,
             tone,
             detail: step.detail.clone(),
@@ -209,6 +216,25 @@ impl StepRow {
             last: last.map(duration).unwrap_or_default(),
         }
     }
+}
+
+/// Steps that stand for rebuilds of their own lead there.
+fn step_rows(job: &Job, last: Option<&Job>, now: Timestamp) -> Vec<StepRow> {
+    let mut rows: Vec<StepRow> = job.steps.iter().map(|s| StepRow::new(s, last, now)).collect();
+    if let Work::BulkRebuild(bulk) = &job.work {
+        let of: HashMap<StepId, Option<JobId>> =
+            bulk.hosts.iter().map(|r| (plan::bulk::step_of(r.host), r.job)).collect();
+        for (row, step) in rows.iter_mut().zip(&job.steps) {
+            match step.status {
+                StepStatus::Pending => row.label = "waits for its turn",
+                StepStatus::Succeeded => row.label = "ready",
+                StepStatus::Skipped => row.label = "left out",
+                StepStatus::Running | StepStatus::Failed => {}
+            }
+            row.job = of.get(&step.id).copied().flatten().map(|id| id.to_string());
+        }
+    }
+    rows
 }
 
 /// How far long work has come.
@@ -259,6 +285,10 @@ struct JobPage {
     outputs: Vec<OutputRow>,
     find: String,
     about: Vec<(&'static str, String)>,
+    /// The rebuild of many hosts that it is part of.
+    list: Option<String>,
+    /// Each step is a host that waits for its turn.
+    is_list: bool,
     failure: Option<Failure>,
     steps: Vec<StepRow>,
     progress: Option<Progress>,
@@ -344,7 +374,23 @@ fn job_page(
         Work::Guest(_) => (None, Vec::new()),
         Work::Node(work) => (None, vec![("Address", work.address.to_string())]),
         Work::Catalog(work) => (None, vec![("Source", work.source.clone())]),
+        Work::BulkRebuild(bulk) => {
+            let mut about = vec![
+                ("Image", bulk.image.to_string()),
+                ("At a time", bulk.at_once.to_string()),
+                ("Stops after failures", bulk.stop_after.to_string()),
+            ];
+            if bulk.replace_node {
+                about.push(("Dead nodes", "of the same names may be removed".to_owned()));
+            }
+            (None, about)
+        }
     };
+    let list = match &job.work {
+        Work::Rebuild(rebuild) => rebuild.part_of.map(|id| id.to_string()),
+        _ => None,
+    };
+    let is_list = matches!(job.work, Work::BulkRebuild(_));
     let guest = job.guest().map(|id| read.guest(id)).transpose()?.flatten();
     let guest_named = match &job.work {
         Work::Guest(work) => Some((work.guest.to_string(), work.name.to_string())),
@@ -362,7 +408,6 @@ fn job_page(
     let wanted = find.to_lowercase();
     lines.retain(|line| line.text.to_lowercase().contains(wanted.trim()));
     let frame = Frame::new(web, read, operator, "jobs", job_title(&job))?;
-    let steps = job.steps.iter();
     Ok(Some(JobPage {
         frame: Frame { reload_secs: if open { 10 } else { 0 }, ..frame },
         id: id.to_string(),
@@ -383,15 +428,17 @@ fn job_page(
         outputs,
         find,
         about,
+        list,
+        is_list,
         failure: job.failure.clone(),
-        steps: steps.map(|s| StepRow::new(s, last.as_ref(), now)).collect(),
+        steps: step_rows(&job, last.as_ref(), now),
         progress: if open { progress(read, id)? } else { None },
         lines,
         only_log,
         open,
         stopping: open && job.cancel_requested,
         retry_warning: retry_warning(&job.work),
-        may_retry: matches!(job.status, JobStatus::Failed | JobStatus::Cancelled),
+        may_retry: matches!(job.status, JobStatus::Failed | JobStatus::Cancelled) && !is_list,
         refused,
     }))
 }

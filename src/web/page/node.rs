@@ -1,14 +1,16 @@
 //! Enrolled nodes: how they stand, and how one is enrolled or given up.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use askama::Template;
-use axum::extract::{Form, Path, State};
+use axum::extract::{Form, Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Redirect};
 use serde::Deserialize;
 
 use super::{Frame, Page, SecretPage, missing, render, render_with, switched_off};
+use crate::domain::discovery::ClusterView;
 use crate::domain::form::Submitted;
 use crate::domain::guest::Guest;
 use crate::domain::id::NodeName;
@@ -18,11 +20,14 @@ use crate::domain::secret::Secret;
 use crate::domain::time::Timestamp;
 use crate::jobs::EnrollRequest;
 use crate::limits::operator::COMPARISON_TIME;
-use crate::store::{GuestReads as _, NodeReads as _, StoreError};
-use crate::web::WebState;
+use crate::plan::cluster;
+use crate::store::{
+    GuestReads as _, HostReads as _, ImageReads as _, NodeReads as _, Snapshot, StoreError,
+};
 use crate::web::auth::{Operator, token};
-use crate::web::view::When;
 use crate::web::view::app::{gpu_name, short_hash};
+use crate::web::view::{When, duration, state_label};
+use crate::web::{AskCluster, WebState};
 
 struct NodeRow {
     name: String,
@@ -64,10 +69,94 @@ impl NodeRow {
     }
 }
 
+/// One node beside what the cluster tells of it.
+struct MemberRow {
+    name: String,
+    label: &'static str,
+    tone: &'static str,
+    version: String,
+    memory: String,
+    uptime: String,
+    guests: String,
+    host: Option<String>,
+    host_label: &'static str,
+    is_enrolled: bool,
+    disagrees: Vec<String>,
+}
+
+impl MemberRow {
+    fn new(row: cluster::NodeRow) -> Self {
+        let member = row.member.as_ref();
+        let (label, tone) = match member {
+            Some(member) if member.online => ("online", "good"),
+            Some(_) => ("offline", "bad"),
+            None => ("not seen", "idle"),
+        };
+        let known = |number: u64, text: String| if number > 0 { text } else { String::new() };
+        let gib = |mib: u64| format!("{}.{}", mib / 1024, mib % 1024 * 10 / 1024);
+        Self {
+            label,
+            tone,
+            version: member.map(|m| m.version.clone()).unwrap_or_default(),
+            memory: member.map_or_else(String::new, |m| {
+                let text = format!("{} of {} GiB", gib(m.used_memory_mb), gib(m.memory_mb));
+                known(m.memory_mb.min(m.used_memory_mb), text)
+            }),
+            uptime: member.map_or_else(String::new, |m| {
+                known(m.uptime_secs, duration(Duration::from_secs(m.uptime_secs)))
+            }),
+            guests: member
+                .map_or_else(String::new, |m| format!("{} of {} run", m.running, m.guests)),
+            host: row.host.map(|id| id.to_string()),
+            host_label: row.host_state.map_or("", state_label),
+            is_enrolled: row.enrolled,
+            disagrees: row.disagrees,
+            name: row.name,
+        }
+    }
+}
+
+/// The cluster as it was seen last.
+struct ClusterPart {
+    seen: Option<When>,
+    /// Whether it has a majority, in words; empty: there is nothing to tell.
+    quorum: &'static str,
+    quorum_tone: &'static str,
+    online: usize,
+    members: usize,
+    rows: Vec<MemberRow>,
+    error: Option<Refusal>,
+}
+
+impl ClusterPart {
+    fn read(view: ClusterView, read: &Snapshot, now: Timestamp) -> Result<Self, StoreError> {
+        let look = view.look.as_deref();
+        let (hosts, nodes, images) = (read.hosts()?, read.enrolled_nodes()?, read.images()?);
+        let rows = cluster::rows(look, &hosts, &nodes, &images);
+        let members = look.map_or(&[][..], |look| &look.members);
+        let (quorum, quorum_tone) = match look.and_then(|look| look.quorate) {
+            Some(true) => ("quorate", "good"),
+            Some(false) => ("no quorum", "bad"),
+            None if members.len() > 1 => ("quorum not known", "idle"),
+            None => ("", ""),
+        };
+        Ok(Self {
+            seen: look.map(|look| When::new(look.seen, now)),
+            quorum,
+            quorum_tone,
+            online: members.iter().filter(|member| member.online).count(),
+            members: members.len(),
+            rows: rows.into_iter().map(MemberRow::new).collect(),
+            error: view.error,
+        })
+    }
+}
+
 #[derive(Template)]
 #[template(path = "nodes.html")]
 struct NodesPage {
     frame: Frame,
+    cluster: ClusterPart,
     nodes: Vec<NodeRow>,
     address: String,
     /// The password that was typed before the host key was to be compared waits under this name.
@@ -88,6 +177,7 @@ impl NodesPage {
     }
 }
 
+/// The page with what was refused, and the cluster as it was seen last.
 async fn answer(
     web: WebState,
     operator: Operator,
@@ -95,13 +185,29 @@ async fn answer(
     draft: Option<String>,
     refused: Option<Refusal>,
 ) -> Page {
+    page(web, operator, AskCluster::Never, address, draft, refused).await
+}
+
+async fn page(
+    web: WebState,
+    operator: Operator,
+    ask: AskCluster,
+    address: String,
+    draft: Option<String>,
+    refused: Option<Refusal>,
+) -> Page {
     let status = refused.as_ref().map_or(StatusCode::OK, |r| crate::web::problem::status(r.kind));
     let state = web.clone();
+    let view = match web.guests() {
+        Ok(guests) => guests.cluster(ask).await,
+        Err(_) => ClusterView::default(),
+    };
     let page = web.store().read(move |read| {
         let now = state.store().now();
         let guests = read.guests()?;
         let nodes = read.enrolled_nodes()?;
         Ok::<_, StoreError>(NodesPage {
+            cluster: ClusterPart::read(view, read, now)?,
             frame: Frame::new(&state, read, &operator, "nodes", "Nodes")?,
             nodes: nodes.iter().map(|n| NodeRow::new(n, &guests, now)).collect(),
             address,
@@ -113,11 +219,23 @@ async fn answer(
     Ok(render_with(status, &page.await?))
 }
 
-pub(crate) async fn list(State(web): State<WebState>, operator: Operator) -> Page {
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub(crate) struct LookQuery {
+    /// Anything: the cluster is asked.
+    look: String,
+}
+
+pub(crate) async fn list(
+    State(web): State<WebState>,
+    Query(query): Query<LookQuery>,
+    operator: Operator,
+) -> Page {
     if web.guests().is_err() {
         return switched_off(web, operator, "nodes").await;
     }
-    answer(web, operator, String::new(), None, None).await
+    let ask = if query.look.is_empty() { AskCluster::Never } else { AskCluster::Now };
+    page(web, operator, ask, String::new(), None, None).await
 }
 
 #[derive(Deserialize, Default)]

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use super::sample::{NOW, ago};
 use crate::domain::app::*;
 use crate::domain::boundary::{Boundary, Caps, GpuPolicy};
-use crate::domain::discovery::{Discovery, NodeFacts, StorageFacts};
+use crate::domain::discovery::{
+    ClusterLook, ClusterView, Discovery, MemberLook, NodeFacts, StorageFacts,
+};
 use crate::domain::gpu::{Gpu, GpuProfile, GpuReport, GpuVendor};
 use crate::domain::node::EnrolledNode;
+use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::vmid::Vmid;
 use crate::web::Site;
 
@@ -251,6 +254,33 @@ fn node(n: u8, gpus: Vec<Gpu>) -> NodeFacts {
 }
 
 /// Two nodes, one of them with two GPUs.
+/// Three members that do not agree with what is recorded, seen before the cluster stopped to answer.
+pub(crate) fn cluster_view() -> ClusterView {
+    let member = |name: &str, online: bool, version: &str| MemberLook {
+        name: name.into(),
+        online,
+        version: version.into(),
+        cores: 8,
+        memory_mb: 32_768,
+        used_memory_mb: if online { 12_288 } else { 0 },
+        uptime_secs: if online { 273_600 } else { 0 },
+        guests: 3,
+        running: if online { 2 } else { 0 },
+    };
+    let members = vec![
+        member("pve1", true, "9.2.11"),
+        member("pve2", true, "9.1.4"),
+        member("pve9", false, ""),
+    ];
+    let look = ClusterLook { seen: ago(12), quorate: Some(false), members };
+    let error = Refusal::new(
+        RefusalKind::Unavailable,
+        "no member of the cluster answered",
+        "see whether its nodes are reachable",
+    );
+    ClusterView { look: Some(Arc::new(look)), error: Some(error) }
+}
+
 pub(crate) fn discovery() -> Discovery {
     Discovery {
         seen: NOW,

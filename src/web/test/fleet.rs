@@ -86,9 +86,59 @@ async fn a_host_that_comes_is_announced_and_the_list_keeps_its_order() {
     let told = scene.get(&source).await.body;
     assert!(told.contains("The list has changed") && told.contains("/?state=registered"), "{told}");
     assert!(told.contains("<b>4</b> registered"), "{told}");
+    // It stays told, however often it is asked for.
+    let again = told.split("data-src=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(again.replace("&#38;", "&"), source);
     // A page is not replaced as a whole while it has hosts: only tiles and what stands above them.
     let grid = page.split("id=\"grid\"").nth(1).unwrap();
     assert!(!grid.split('>').next().unwrap().contains("data-live"));
     assert!(!page.contains("id=\"fleet\" data-live"));
     assert!(Scene::empty().get("/").await.body.contains("id=\"fleet\" data-live"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cell_is_the_same_alone_and_in_its_row() {
+    let scene = Scene::fleet();
+    let page = scene.get("/rack?q=pve").await.body;
+    for n in 1..=4 {
+        let id = host(n, |_| ()).id;
+        let address = format!("/fragments/cell/{id}/{n}");
+        let cell = scene.get(&address).await.body;
+        assert!(page.contains(cell.trim()), "{cell}");
+        assert!(
+            scene
+                .get(&format!("/fragments/cell/{id}/else"))
+                .await
+                .body
+                .contains(&format!("pve{n}</span>"))
+        );
+    }
+    let failed = scene.get("/rack?state=failed").await.body;
+    assert_eq!(failed.matches("class=\"cell ").count(), 1);
+    assert!(failed.contains("aria-label=\"pve3: Failed\""));
+    let legend = scene.get("/fragments/legend?state=failed").await.body;
+    assert!(failed.contains(legend.trim()), "{legend}");
+    assert_eq!(scene.get("/rack?state=faild").await.status, 422);
+    assert_eq!(scene.get("/fragments/cell/nobody/1").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_machines_stand_on_one_page() {
+    let scene = Scene::empty();
+    scene.write(10, |tx| {
+        for n in 0..1000_u32 {
+            let new = host(1, |h| {
+                h.id = crate::domain::id::HostId(uuid::Uuid::from_u128(u128::from(n) + 1));
+                h.hostname = format!("r{}-pve{n}", n % 20).parse().unwrap();
+                let [_, _, a, b] = n.to_be_bytes();
+                h.macs = vec![crate::domain::mac::Mac([2, 0, 0, 0, a, b])];
+                h.state = HostState::ALL[n as usize % HostState::ALL.len()];
+            });
+            tx.save_host(&new).unwrap();
+        }
+    });
+    let page = scene.get("/rack").await.body;
+    assert_eq!(page.matches("class=\"cell ").count(), 1000);
+    assert_eq!(page.matches("<section class=\"rack\"").count(), 20);
+    assert!(page.len() < 700_000, "{} bytes", page.len());
 }

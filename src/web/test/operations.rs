@@ -11,8 +11,8 @@ use crate::domain::mac::Mac;
 use crate::domain::power::{Action, PowerState};
 use crate::domain::refusal::Refusal;
 use crate::jobs::{
-    Engine, HostChange, ImportMode, ImportRequest, NewHost, PowerAnswer, PowerChange,
-    RebuildRequest,
+    BulkChoice, BulkRequest, BulkReview, Engine, HostChange, ImportMode, ImportRequest, NewHost,
+    PowerAnswer, PowerChange, RebuildRequest,
 };
 use crate::plan::roster::{Change, Format};
 use crate::web::{Operations, TypeOperations};
@@ -106,6 +106,17 @@ impl Operations for Recorder {
     }
     fn rebuild(&self, _: HostId, request: RebuildRequest) -> BoxFuture<'_, Result<JobId, Refusal>> {
         self.note(format!("rebuild {} {}", request.confirm, request.replace_node), job())
+    }
+    fn review_rebuilds(&self, choice: BulkChoice) -> BoxFuture<'_, Result<BulkReview, Refusal>> {
+        self.note(format!("review {} hosts", choice.hosts.len()), super::bulk::review(&choice))
+    }
+    fn rebuild_many(&self, request: BulkRequest) -> BoxFuture<'_, Result<JobId, Refusal>> {
+        let BulkRequest { choice, seal, confirm, at_once, stop_after } = request;
+        let hosts = choice.hosts.len();
+        let asked = format!("rebuild {hosts} hosts {seal} {confirm} {at_once} {stop_after}");
+        let refusal = super::bulk::refusal(&choice, &seal, &confirm);
+        self.asked.lock().unwrap().push(asked);
+        Box::pin(async move { refusal.map_or(Ok(job()), Err) })
     }
     fn cancel(&self, id: JobId) -> BoxFuture<'_, Result<(), Refusal>> {
         self.note(format!("cancel {id}"), ())

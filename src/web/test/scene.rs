@@ -263,6 +263,7 @@ impl Scene {
                     last_seen: ago(30),
                     times_seen: 4,
                     ignored,
+                    by_hand: false,
                 })
                 .unwrap();
             }
@@ -340,7 +341,7 @@ fn inventory() -> Inventory {
     }
 }
 
-fn image() -> Image {
+pub(super) fn image() -> Image {
     Image {
         id: "proxmox-ve-9.2-1".parse().unwrap(),
         file_name: "proxmox-ve-9.2-1.iso".into(),
@@ -391,6 +392,7 @@ fn rebuild(n: u128, of: u8, secs: i64, statuses: [StepStatus; 4]) -> Job {
             public_key: None,
             answer_served: None,
             join_started: false,
+            part_of: None,
         }),
         status: JobStatus::Running,
         created: ago(secs),

@@ -22,9 +22,11 @@ use super::world::{World, guest_id, install_id};
 use super::{Screen, boots, browser, dashboard, dashboard_with, host, log_in, see, types};
 
 /// Answers to a GET that are no page of their own.
-const NO_PAGES: [&str; 7] = [
+const NO_PAGES: [&str; 9] = [
     "/assets/{hash}/{name}",
-    "/fragments/counts", // parts of pages, which are looked at there
+    "/fragments/fleet", // parts of pages, which are looked at there
+    "/fragments/legend",
+    "/fragments/cell/{id}/{label}",
     "/fragments/tile/{id}",
     "/host-file/{name}",
     "/apps/{id}/icon.png",
@@ -52,6 +54,8 @@ fn populated() -> Vec<Visit> {
     let (id, stranger) = (host(1).id, boots::stranger());
     vec![
         visit("/", "/", ".tile[data-state=failed]"),
+        visit("/rack", "/rack", ".cell[data-state=failed]"),
+        visit("/rebuild", "/rebuild", "#choose .pick, .empty"),
         visit("/hosts/new", format!("/hosts/new?mac={stranger}"), "#hostname"),
         visit("/host-file", "/host-file", "#text"),
         visit("/hosts/{id}", format!("/hosts/{id}"), "#boot-story svg"),
