@@ -175,8 +175,8 @@ async fn look(
     for Visit { path, has, .. } in visits {
         client.goto(&format!("http://{address}{path}")).await.unwrap();
         see(client, has).await;
-        let name: String =
-            path.chars().map(|c| if c.is_alphanumeric() { c } else { '-' }).collect();
+        // Without the query, which may hold a secret.
+        let name = path.split('?').next().unwrap_or_default().replace(['/', ':'], "-");
         let found = examine(client, engine, &format!("{kind}{name}")).await;
         wrong.extend(found.into_iter().map(|f| format!("{kind} {path}: {f}")));
     }
