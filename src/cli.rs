@@ -436,6 +436,40 @@ pub enum SightingCommand {
 pub enum ServerTypeCommand {
     /// List server types and what is wrong with broken ones
     List,
+    /// Print the text of a server type's file
+    Show {
+        /// Its name
+        name: String,
+    },
+    /// Tell what a file would change in the answer of a host, without writing anything
+    #[command(after_help = "Example:\n  ironhatch server-type try lab lab.toml --host pve1")]
+    Try {
+        /// Its name
+        name: String,
+        /// The text
+        file: PathBuf,
+        /// For this host, by name or id
+        #[arg(long)]
+        host: Option<String>,
+    },
+    /// Put a file in place as a server type; arms nothing
+    #[command(
+        after_help = "Example:\n  ironhatch server-type show lab > lab.toml\n  ironhatch server-type put lab lab.toml --replaces $(ironhatch server-type show lab --json | jq -r .hash)"
+    )]
+    Put {
+        /// Its name
+        name: String,
+        /// The text
+        file: PathBuf,
+        /// Hash of the text that is replaced, as `show --json` tells; without it a new type is made
+        #[arg(long, value_name = "HASH")]
+        replaces: Option<String>,
+    },
+    /// Delete a server type that no host has
+    Delete {
+        /// Its name
+        name: String,
+    },
 }
 
 /// `ironhatch cluster …`

@@ -32,6 +32,8 @@ mod record;
 mod registration;
 mod request;
 mod runner;
+mod server_type;
+mod type_file;
 
 pub use appliance::Appliance;
 pub use bulk::{BulkChoice, BulkRequest, BulkReview, LeftOut};
@@ -44,3 +46,6 @@ pub use power::{NewPassword, POWER_SECRET, PowerAnswer, PowerChange};
 pub use preview::AnswerPreview;
 pub use registration::ImportMode;
 pub use request::{HostChange, ImportRequest, NewHost, RebuildRequest};
+pub use server_type::{
+    Finding, HostOfType, Lost, ReadOnly, TypeFile, TypeOverview, TypeRow, TypeTrial,
+};

@@ -215,7 +215,7 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
             format!("/api/sightings/{}/ignore", segment(mac)),
             json!({ "ignored": !undo }),
         ),
-        Command::ServerType(_) => Call::get("/api/server-types"),
+        Command::ServerType(command) => command.call()?,
         Command::Cluster(ClusterCommand::Show) => Call::get("/api/cluster"),
         Command::Cluster(ClusterCommand::Key) => Call::get("/api/cluster/key"),
         Command::Db(DbCommand::Backup { path }) => {

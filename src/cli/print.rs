@@ -269,22 +269,7 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
         Command::Sighting(SightingCommand::Ignore { mac, undo }) => {
             line(&format!("{mac} is {}", if *undo { "shown again" } else { "ignored" }));
         }
-        Command::ServerType(_) => {
-            list(
-                value,
-                "server_types",
-                &[
-                    ("TYPE", "name"),
-                    ("NAME", "display_name"),
-                    ("PREFIX", "hostname_prefix"),
-                    ("DISK", "boot_disk"),
-                ],
-                "no server type; put a file into server-types/",
-            );
-            for wrong in value.get("errors").and_then(Value::as_array).into_iter().flatten() {
-                line(&format!("not usable: {}", wrong.as_str().unwrap_or_default()));
-            }
-        }
+        Command::ServerType(command) => command.print(value),
         Command::Cluster(ClusterCommand::Show) => {
             list(
                 value,

@@ -142,6 +142,40 @@ fn a_file_of_hosts_is_sent_in_the_form_that_its_ending_says() {
 }
 
 #[test]
+fn answers_and_server_types_are_asked_for_by_name() {
+    let asked = call(&parse("ironhatch host answer pve1 --image i-1 --text").command).unwrap();
+    assert_eq!(
+        (asked.method, asked.path.as_str()),
+        (Method::GET, "/api/hosts/pve1/answer?image=i-1")
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("lab.toml");
+    std::fs::write(&file, "x").unwrap();
+    for (line, method, path, body) in [
+        ("list".to_owned(), Method::GET, "/api/server-types", None),
+        ("show lab".to_owned(), Method::GET, "/api/server-types/lab", None),
+        (
+            format!("try ../x {} --host pve1", file.display()),
+            Method::POST,
+            "/api/server-types/..%2Fx/preview",
+            Some(json!({ "text": "x", "host": "pve1" })),
+        ),
+        (
+            format!("put lab {} --replaces abc", file.display()),
+            Method::PUT,
+            "/api/server-types/lab",
+            Some(json!({ "text": "x", "replaces": "abc" })),
+        ),
+        ("delete lab".to_owned(), Method::DELETE, "/api/server-types/lab", None),
+    ] {
+        let asked = call(&parse(&format!("ironhatch server-type {line}")).command).unwrap();
+        assert_eq!((asked.method, asked.path.as_str(), asked.body), (method, path, body), "{line}");
+    }
+    let missing = parse("ironhatch server-type put lab /nowhere/lab.toml");
+    assert!(matches!(call(&missing.command), Err(ClientError::Usage(_))));
+}
+
+#[test]
 fn names_cannot_leave_their_path_segment() {
     let cli = parse("ironhatch host show ../jobs?x=1");
     assert_eq!(call(&cli.command).unwrap().path, "/api/hosts/..%2Fjobs%3Fx%3D1");

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 
 use super::apps::{CatalogSource, SourceLocation};
-use super::reload::ServerTypesView;
-use super::{Config, Problem, SecretSource, Warning, effective};
+use super::reload::{ServerTypesView, no_template};
+use super::{Config, Problem, SecretSource, Warning, effective, server_type};
 use crate::domain::host::Host;
 use crate::domain::id::{HostId, Hostname};
 use crate::domain::inventory::Inventory;
@@ -82,6 +82,39 @@ pub fn check(path: &Path, secrets: &dyn SecretSource) -> Report {
     report
 }
 
+/// What is found in the text of one server type.
+#[derive(Debug, Clone, Default)]
+pub struct TypeReport {
+    /// The type; `None` when the text is none.
+    pub server_type: Option<ServerType>,
+    /// What stops a rebuild.
+    pub errors: Vec<Problem>,
+    /// What is probably not meant.
+    pub warnings: Vec<Warning>,
+}
+
+/// Checks one text as [`check`] does the file that holds it: the text, its template, the answers of every dialect.
+#[must_use]
+pub fn check_type(config: &Config, view: &ServerTypesView, file: &Path, text: &str) -> TypeReport {
+    let server_type = match server_type::parse(file, text) {
+        Ok(server_type) => server_type,
+        Err(errors) => return TypeReport { errors, ..TypeReport::default() },
+    };
+    let mut report = Report::default();
+    match view.templates.get(&server_type.answer_template) {
+        None => report.errors.push(no_template(file, &server_type, &view.templates)),
+        Some(template) => {
+            if let Some(enforced) = specimen_enforced(config) {
+                let subject =
+                    Subject { view, server_type: &server_type, template, enforced: &enforced };
+                check_answers(config, &subject, &mut report);
+            }
+        }
+    }
+    let Report { errors, warnings, .. } = report;
+    TypeReport { server_type: Some(server_type), errors, warnings }
+}
+
 /// Whether a repository is configured, of a catalog or for services.
 fn needs_git(config: &Config) -> bool {
     config.apps.as_ref().is_some_and(|apps| {
@@ -146,7 +179,8 @@ fn try_dialect(subject: &Subject<'_>, dialect: Dialect) -> Vec<AnswerProblem> {
 }
 
 /// One host of this type. Where each host names its own disks, hosts with 1 to 6 of them: one must fit the RAID level.
-fn specimen_hosts(server_type: &ServerType) -> Vec<Host> {
+#[must_use]
+pub fn specimen_hosts(server_type: &ServerType) -> Vec<Host> {
     let name = format!("{}1", server_type.hostname_prefix).parse::<Hostname>();
     let Ok(hostname) = name else { return Vec::new() };
     let host = Host {

@@ -17,6 +17,7 @@ use super::problem::Problem;
 use super::server_type::{self, ServerTypes};
 use super::template::{self, Templates};
 use super::{ServerTypesSource, zones};
+use crate::domain::server_type::ServerType;
 
 /// What is known of server types and templates right now.
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -81,20 +82,25 @@ impl ServerTypesView {
             if templates.contains_key(&server_type.answer_template) {
                 continue;
             }
-            let known: Vec<&str> = templates.keys().map(String::as_str).collect();
             let file = source.file_of(name);
-            let message = format!(
-                "there is no answer template \"{}\"; known: {}",
-                server_type.answer_template,
-                known.join(", ")
-            );
-            let key = "answer_template".to_owned();
-            let problem = Problem { file: file.clone(), line: 0, column: 0, key, message };
+            let problem = no_template(&file, server_type, &templates);
             errors.entry(file).or_default().push(problem);
         }
         let time_zones = zones::load(Path::new(zones::ZONE_TAB));
         Self { types, templates, errors, time_zones }
     }
+}
+
+/// What is wrong with a server type whose template is not there.
+pub(super) fn no_template(file: &Path, server_type: &ServerType, templates: &Templates) -> Problem {
+    let known: Vec<&str> = templates.keys().map(String::as_str).collect();
+    let message = format!(
+        "there is no answer template \"{}\"; known: {}",
+        server_type.answer_template,
+        known.join(", ")
+    );
+    let key = "answer_template".to_owned();
+    Problem { file: file.to_owned(), line: 0, column: 0, key, message }
 }
 
 /// How long file events are collected before the files are read.

@@ -341,3 +341,48 @@ fn the_files_that_come_with_the_program_are_good() {
     let report = check::check(&file, &Given::default());
     assert!(report.errors.is_empty() && report.warnings.is_empty(), "{report:?}");
 }
+
+#[test]
+fn a_text_is_judged_as_the_file_that_holds_it() {
+    let texts = [
+        "boot_disk = \"per-host\"\n".to_owned(),
+        "boot_dsik = \"per-host\"\n".to_owned(),
+        "boot_disk = \"per-host\"\nanswer_template = \"nowhere\"\n".to_owned(),
+        "boot_disk = { devices = [\"sda\"] }\nanswer_template = \"zfs-mirror\"\n".to_owned(),
+        "boot_disk = \"per-host\"\n[answer.global]\ncountry = \"uk\"\n".to_owned(),
+        "boot_disk = \"per-host\"\n[answer.network.interface-name-pinning]\nenabled = true\n"
+            .to_owned(),
+        "not toml".to_owned(),
+        std::fs::read_to_string(fixtures().join("type-good.toml")).unwrap(),
+        std::fs::read_to_string(fixtures().join("type-bad.toml")).unwrap(),
+    ];
+    let (mut good, mut wrong, mut warned) = (0, 0, 0);
+    for text in texts {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("server-types/one.toml");
+        std::fs::create_dir(dir.path().join("server-types")).unwrap();
+        std::fs::write(&file, &text).unwrap();
+        let config = dir.path().join("ironhatch.toml");
+        let whole = "data_dir = \"/nowhere\"\n[server]\nlisten = \"192.0.2.10:8080\"\npublic_url = \"http://192.0.2.10:8080\"\n[pxe]\nenabled = false\n";
+        std::fs::write(&config, whole).unwrap();
+        let report = check::check(&config, &Given::default());
+        let (config, _) = Config::parse(&config, whole, &Given::default()).unwrap();
+        let view = ServerTypesView::load(&config.server_types, &config.answer_templates_dir);
+        let own = check::check_type(&config, &view, &file, &text);
+        let is_own = |problem: &&Problem| problem.file == file;
+        assert_eq!(
+            own.errors,
+            report.errors.iter().filter(is_own).cloned().collect::<Vec<_>>(),
+            "{text}"
+        );
+        assert_eq!(
+            own.warnings,
+            report.warnings.iter().filter(is_own).cloned().collect::<Vec<_>>(),
+            "{text}"
+        );
+        good += usize::from(own.errors.is_empty());
+        wrong += own.errors.len();
+        warned += own.warnings.len();
+    }
+    assert!(good >= 2 && wrong >= 6 && warned >= 1, "{good} {wrong} {warned}");
+}

@@ -123,8 +123,18 @@ const LONGEST: usize = 200;
 const MOST_FIELDS: usize = 40;
 
 /// Words in a field's name that make its value a secret. A name too many costs a value in the log; one too few a secret.
-const SECRET_WORDS: [&str; 9] =
-    ["password", "passwd", "secret", "token", "hash", "private", "credential", "csrf", "api_key"];
+const SECRET_WORDS: [&str; 10] = [
+    "subscription",
+    "password",
+    "passwd",
+    "secret",
+    "token",
+    "hash",
+    "private",
+    "credential",
+    "csrf",
+    "api_key",
+];
 
 /// Fields that hold an instant in milliseconds.
 const TIMES: [&str; 2] = ["expires", "password_set"];

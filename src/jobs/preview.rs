@@ -47,6 +47,15 @@ pub struct AnswerPreview {
     pub text: Option<String>,
 }
 
+impl AnswerPreview {
+    /// What breaks the first rule that is broken.
+    #[must_use]
+    pub fn first_broken(&self) -> Option<String> {
+        let broken = self.checks.iter().find(|check| check.outcome == Outcome::Failed)?;
+        Some(broken.said.first().unwrap_or(&broken.rule).clone())
+    }
+}
+
 /// What an answer is previewed for.
 pub(super) struct Subject {
     pub(super) host: Host,

@@ -20,6 +20,10 @@ super::limits! {
     BULK_AT_ONCE: u32 = 100, "rebuilds";
     /// Hosts of one file that is imported: the form's 256 KiB hold about as many.
     ROSTER_ROWS: usize = 2000, "hosts";
+    /// Largest file of a server type that is shown and written: one is a page of text.
+    TYPE_BYTES: usize = 64 * 1024, "bytes";
+    /// Hosts of a server type whose answers are composed to tell what an edit does; composing one takes well below a millisecond.
+    TYPE_HOSTS: usize = 200, "hosts";
     /// Drafts kept at once, over all sessions; a form is 256 KiB at most.
     DRAFTS: usize = 64, "drafts";
     /// How long a review can be carried out.

@@ -120,7 +120,7 @@ impl Tx<'_, '_> {
 
     /// Appends the entry for what this write changed, if it is anything that operators know.
     fn note_audit(&mut self, author: Author) -> Result<(), StoreError> {
-        let mut changes = Vec::new();
+        let mut changes = std::mem::take(&mut self.told);
         for ((table, key), after) in &self.changes {
             let Some(shown) = shown(*table) else { continue };
             let before = self.stored(*table, key)?;

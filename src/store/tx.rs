@@ -12,6 +12,7 @@ use super::read::{self, Entry, Order, Read};
 use super::roster::Moved;
 use super::schema::Table;
 use super::seal::MasterKey;
+use crate::domain::audit::Change;
 use crate::domain::event::Event;
 use crate::domain::time::Timestamp;
 
@@ -64,6 +65,8 @@ pub struct Tx<'a, 'txn> {
     tables: &'a OpenTables<'txn>,
     pub(super) changes: Changes,
     pub(super) events: Vec<Event>,
+    /// What is changed outside of the records, for the audit log.
+    pub(super) told: Vec<Change>,
     pub(super) touched: Touched,
     pub(super) moved: Moved,
     pub(super) key: &'a MasterKey,
@@ -83,6 +86,7 @@ impl<'a, 'txn> Tx<'a, 'txn> {
             tables,
             changes: BTreeMap::new(),
             events: Vec::new(),
+            told: Vec::new(),
             touched: Touched::default(),
             moved: Moved::default(),
             key,
@@ -95,6 +99,12 @@ impl<'a, 'txn> Tx<'a, 'txn> {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+
+    /// Notes a change that this write goes with and that no record shows, such as that of a file: it is in the audit log
+    /// when an operator asked for it.
+    pub fn tell(&mut self, change: Change) {
+        self.told.push(change);
     }
 
     pub(super) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {

@@ -32,7 +32,7 @@ mod system;
 
 /// Routes that need an operator.
 pub(super) fn router() -> Router<WebState> {
-    [hosts(), jobs(), images(), guests(), nodes(), access_routes(), appliance()]
+    [hosts(), server_types(), jobs(), images(), guests(), nodes(), access_routes(), appliance()]
         .into_iter()
         .fold(Router::new(), |all, some| all.merge(some.router()))
 }
@@ -44,10 +44,20 @@ pub(super) fn open_router() -> Router<WebState> {
 
 /// Everything that the document describes.
 fn all_routes() -> Vec<Described> {
-    [hosts(), jobs(), images(), guests(), nodes(), access_routes(), appliance(), open_routes()]
-        .into_iter()
-        .flat_map(Routes::described)
-        .collect()
+    [
+        hosts(),
+        server_types(),
+        jobs(),
+        images(),
+        guests(),
+        nodes(),
+        access_routes(),
+        appliance(),
+        open_routes(),
+    ]
+    .into_iter()
+    .flat_map(Routes::described)
+    .collect()
 }
 
 fn open_routes() -> Routes {
@@ -127,7 +137,32 @@ fn hosts() -> Routes {
                 .body::<system::IgnoreBody>()
                 .answers(Nothing),
         )
-        .get("/api/server-types", system::server_types, about("Server types, and broken files"))
+}
+
+fn server_types() -> Routes {
+    let delete = about("Deletes a server type that no host has")
+        .query("hash", "only if its text has this hash")
+        .answers(Nothing);
+    Routes::default()
+        .get("/api/server-types", server_type::list, about("Server types, and broken files"))
+        .get(
+            "/api/server-types/{name}",
+            server_type::show,
+            about("One server type with its file's text, the text's hash, and what is wrong with it"),
+        )
+        .put(
+            "/api/server-types/{name}",
+            server_type::save,
+            about("Puts a text in place as its file, if it is still the one that was read; arms nothing")
+                .body::<server_type::SaveBody>(),
+        )
+        .post(
+            "/api/server-types/{name}/preview",
+            server_type::preview,
+            about("What a text would change in the answer of a host; writes nothing")
+                .body::<server_type::PreviewBody>(),
+        )
+        .delete("/api/server-types/{name}", server_type::delete, delete)
 }
 
 /// The parts of [`crate::plan::fleet::Asked`].

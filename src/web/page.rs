@@ -39,6 +39,7 @@ mod power;
 mod rack;
 mod register;
 mod roster;
+mod server_type;
 mod sighting;
 mod wizard;
 
@@ -64,6 +65,10 @@ pub(super) fn router() -> Router<WebState> {
         .route("/hosts/{id}/power", post(power::switch))
         .route("/hosts/{id}/power/edit", post(power::edit))
         .route("/hosts/{id}/power/trust", post(power::trust))
+        .route("/server-types", get(server_type::list))
+        .route("/new-server-type", get(server_type::new).post(server_type::make))
+        .route("/server-types/{name}", get(server_type::show).post(server_type::edit))
+        .route("/server-types/{name}/delete", post(server_type::delete))
         .route("/apps", get(app::list))
         .route("/apps/refresh", post(app::refresh))
         .route("/apps/{id}", get(app::show))

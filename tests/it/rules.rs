@@ -7,6 +7,7 @@ mod hostile;
 mod registered;
 mod restored;
 mod secrets;
+mod types;
 
 use std::fs;
 use std::time::{Duration, Instant};

@@ -5,6 +5,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use similar::{ChangeTag, TextDiff};
 
 use super::compose::{AnswerInputs, inspect};
 use super::disk::DiskChoice;
@@ -225,6 +226,16 @@ fn hint(problems: &[&AnswerProblem], inputs: &AnswerInputs<'_>) -> String {
         if let Some(since) = problem.since {
             add(format!("Use an image of release {since} or newer, or take the key out."));
         }
+        if inputs.host.overrides.boot_disk.is_none()
+            && inputs.server_type.boot_disk == DiskSelection::PerHost
+            && About::of(problem) == About::Disk
+        {
+            add(format!(
+                "Name the host's disk (Edit this host), or name one in the server type {}.",
+                inputs.server_type.name
+            ));
+            continue;
+        }
         add(match problem.layer {
             Some(Layer::Template) => format!("Correct the answer template {}.", inputs.template.name),
             Some(Layer::ServerType) => format!("Correct the server type {}.", inputs.server_type.name),
@@ -354,4 +365,31 @@ fn words(disk: &Disk) -> String {
         disk.serial.as_ref().map(|serial| format!("serial {serial}")),
     ];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" · ")
+}
+
+/// A line of two answers that are compared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Line {
+    /// `+`: it comes; `-`: it goes; a blank: it stays, and is there to show where.
+    pub sign: char,
+    /// The line.
+    pub text: String,
+}
+
+/// Lines that go and come between two texts, with two that stay around them; empty when the texts are the same.
+#[must_use]
+pub fn lines_between(old: &str, new: &str) -> Vec<Line> {
+    let difference = TextDiff::from_lines(old, new);
+    let groups = difference.grouped_ops(2);
+    let changes = groups.iter().flatten().flat_map(|part| difference.iter_changes(part));
+    changes
+        .map(|change| Line {
+            sign: match change.tag() {
+                ChangeTag::Insert => '+',
+                ChangeTag::Delete => '-',
+                ChangeTag::Equal => ' ',
+            },
+            text: change.value().trim_end_matches('\n').to_owned(),
+        })
+        .collect()
 }

@@ -1,14 +1,20 @@
 //! Answers, and `/api/server-types`.
 
+use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::IntoResponse as _;
+use schemars::JsonSchema;
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 
 use super::host::find;
-use super::{Answer, ok};
-use crate::domain::id::{ImageId, InvalidId};
+use super::{Answer, body, missing, ok};
+use crate::domain::id::{ImageId, InvalidId, ServerTypeName};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::web::WebState;
 use crate::web::auth::Operator;
+use crate::web::problem::Problem;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -37,4 +43,93 @@ pub(in crate::web) async fn answer(
     let host = find(&web, &id).await?;
     let image = image(query.image.as_deref())?;
     Ok(ok(&web.operations().types().preview_answer(host.id, image).await?))
+}
+
+/// Server types, what is wrong with files, how many hosts use each, and whether they can be changed here.
+pub(in crate::web) async fn list(State(web): State<WebState>, _: Operator) -> Answer {
+    let known = web.types();
+    let overview = web.operations().types().list_types().await?;
+    let uses: Map<String, Value> = overview
+        .rows
+        .iter()
+        .filter_map(|row| Some((row.name.as_ref()?.to_string(), row.hosts.into())))
+        .collect();
+    Ok(ok(&json!({
+        "server_types": known.types, "errors": known.errors, "uses": uses,
+        "place": overview.place, "read_only": overview.read_only,
+    })))
+}
+
+fn name_of(name: &str) -> Result<ServerTypeName, Problem> {
+    name.parse().map_err(|_| missing("server type", name))
+}
+
+/// One server type with the text of its file.
+pub(in crate::web) async fn show(
+    State(web): State<WebState>,
+    Path(name): Path<String>,
+    _: Operator,
+) -> Answer {
+    Ok(ok(&web.operations().types().read_type(name_of(&name)?).await?))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SaveBody {
+    /// The file's text, TOML.
+    text: String,
+    /// The `hash` of the text that was changed; without it a new type is made.
+    replaces: Option<String>,
+}
+
+/// Puts a text in place as the file of a type.
+pub(in crate::web) async fn save(
+    State(web): State<WebState>,
+    Path(name): Path<String>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let SaveBody { text, replaces } = body(&bytes)?;
+    Ok(ok(&web.operations().types().save_type(name_of(&name)?, text, replaces).await?))
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PreviewBody {
+    /// The text that the file would have.
+    text: String,
+    /// For this host, by name or id; without it for the first of the type, or a made-up machine.
+    host: Option<String>,
+}
+
+/// What a text would do as the file of a type. Nothing is written.
+pub(in crate::web) async fn preview(
+    State(web): State<WebState>,
+    Path(name): Path<String>,
+    _: Operator,
+    bytes: Bytes,
+) -> Answer {
+    let PreviewBody { text, host } = body(&bytes)?;
+    let host = match host {
+        Some(host) => Some(find(&web, &host).await?.id),
+        None => None,
+    };
+    Ok(ok(&web.operations().types().try_type(name_of(&name)?, text, host).await?))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::web) struct DeleteQuery {
+    hash: Option<String>,
+}
+
+/// Removes the file of a type that no host has.
+pub(in crate::web) async fn delete(
+    State(web): State<WebState>,
+    Path(name): Path<String>,
+    Query(query): Query<DeleteQuery>,
+    _: Operator,
+) -> Answer {
+    web.operations().types().delete_type(name_of(&name)?, query.hash).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
 }

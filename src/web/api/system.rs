@@ -1,4 +1,4 @@
-//! `/api/images`, `/api/sightings`, `/api/server-types`, `/api/health` and the backup.
+//! `/api/images`, `/api/sightings`, `/api/health` and the backup.
 
 use std::path::PathBuf;
 
@@ -234,11 +234,6 @@ pub(in crate::web) async fn ignore(
     let mac: Mac = mac.parse().map_err(|_| missing("sighting", &mac))?;
     web.operations().set_sighting_ignored(mac, asked.ignored).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
-}
-
-pub(in crate::web) async fn server_types(State(web): State<WebState>, _: Operator) -> Response {
-    let list = web.types();
-    ok(&json!({ "server_types": list.types, "errors": list.errors }))
 }
 
 #[derive(Deserialize, JsonSchema)]

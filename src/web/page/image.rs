@@ -10,10 +10,13 @@ use super::job::{Progress, progress};
 use super::{Frame, Page, missing, render_with};
 use crate::domain::id::ImageId;
 use crate::domain::image::Image;
+use crate::domain::inventory::Firmware;
 use crate::domain::job::{JobStatus, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::jobs::ImportRequest;
+use crate::plan::answer::Dialect;
+use crate::plan::rebuild::memory_needed_mib;
 use crate::store::{ImageReads as _, JobReads as _, Snapshot, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
@@ -30,12 +33,22 @@ struct ImageRow {
     sha256: String,
     source: String,
     imported: When,
+    /// Of its answers; `None` when it cannot be installed without a hand.
+    dialect: Option<String>,
+    /// What a machine needs to load it: with legacy BIOS, and with UEFI.
+    memory: (String, String),
 }
 
 impl ImageRow {
     fn new(image: &Image, now: Timestamp) -> Self {
         let release = &image.release;
+        let needed = |firmware| {
+            let mib = memory_needed_mib(image.size, image.initrd_size, firmware);
+            size(mib.saturating_mul(1 << 20))
+        };
         Self {
+            dialect: Dialect::for_release(&release.release).ok().map(|d| d.to_string()),
+            memory: (needed(Firmware::Bios), needed(Firmware::Uefi)),
             id: image.id.to_string(),
             product: release.product_long.clone(),
             release: format!("{}-{}", release.release, release.iso_release),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fantoccini::Locator;
-use ironhatch::config::reload::ServerTypesView;
+use ironhatch::config::reload::Reloader;
 use ironhatch::config::{Config, ProcessSecrets};
 use ironhatch::domain::image::{Image, Release};
 use ironhatch::domain::server_type::DiskSelection;
@@ -12,7 +12,6 @@ use ironhatch::image::{ImageStore, ImportLimits};
 use ironhatch::jobs::{CallbackBase, Context, Engine};
 use ironhatch::limits::over::Overruns;
 use ironhatch::store::{HostWriteError, ImageReads as _, Store};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::{Screen, browser, dashboard, host, log_in, now, picture, see};
@@ -30,7 +29,11 @@ pub(super) fn engine(dir: &Path, store: &Store) -> Engine {
     let (config, _) = Config::parse(&dir.join("ironhatch.toml"), &text, &ProcessSecrets).unwrap();
     std::fs::create_dir_all(dir.join("server-types")).unwrap();
     std::fs::write(dir.join("server-types/lab.toml"), LAB).unwrap();
-    let view = ServerTypesView::load(&config.server_types, &config.answer_templates_dir);
+    // Reads them again when they change, as the daemon does.
+    let (source, templates) = (config.server_types.clone(), config.answer_templates_dir.clone());
+    let (reloader, view) =
+        Reloader::new(source, templates, std::time::Duration::from_millis(20)).unwrap();
+    tokio::spawn(reloader.run(CancellationToken::new()));
     // In a thread of its own: the caller is inside a runtime.
     let images = std::thread::scope(|scope| {
         let open = || {
@@ -42,7 +45,7 @@ pub(super) fn engine(dir: &Path, store: &Store) -> Engine {
     let context = Context {
         over: Overruns::new(Arc::new(|| 0)),
         config: Arc::new(config),
-        types: watch::channel(Arc::new(view)).1,
+        types: view,
         images: images.unwrap(),
         appliance: Default::default(),
         power: Default::default(),
@@ -130,5 +133,89 @@ async fn an_answer_is_read_with_the_layer_of_each_value() {
         client.close().await.unwrap();
         driver.kill().await.unwrap();
     }
+    cancel.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_type_is_edited_with_a_look_at_the_answer() {
+    let (state, profile) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, address, cancel) = dashboard(&state).await;
+    rack(&store).await;
+    let file = state.path().join("server-types/lab.toml");
+    let (mut driver, client) = browser(&profile, Screen::Desk).await;
+    client.set_window_size(1180, 1500).await.unwrap();
+    log_in(&client, &store, address).await;
+
+    see(&client, ".head a[href='/server-types']").await.click().await.unwrap();
+    see(&client, "[data-hosts='2']").await;
+    picture(&client, "server-types").await;
+    see(&client, "#types h2 a").await.click().await.unwrap();
+
+    // A wrong line is named, and nothing is written.
+    let field = see(&client, "#text").await;
+    field.send_keys("contry = \"at\"\n").await.unwrap();
+    see(&client, "button[value=save]").await.click().await.unwrap();
+    let wrong = see(&client, "#errors").await.text().await.unwrap();
+    assert!(wrong.contains("Line 8") && wrong.contains("did you mean"), "{wrong}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), LAB);
+    let labels =
+        "return [...document.querySelectorAll('main input:not([type=hidden]), main select, main textarea')]
+        .filter((field) => !field.labels.length).map((field) => field.id);";
+    assert_eq!(client.execute(labels, vec![]).await.unwrap(), serde_json::json!([]));
+    picture(&client, "server-type-wrong").await;
+
+    // A look at what a change does, for one host; then it is saved, and the answer follows at once.
+    let write = "document.getElementById('text').value = arguments[0];";
+    let edited = LAB.replace("\"de\"", "\"ch\"").replace("zfs-single", "btrfs-single");
+    client.execute(write, vec![serde_json::json!(edited)]).await.unwrap();
+    see(&client, "#host").await.select_by_value(&host(1).id.to_string()).await.unwrap();
+    see(&client, "button[value=look]").await.click().await.unwrap();
+    let trial = see(&client, "#trial").await.text().await.unwrap();
+    assert!(
+        trial.contains("answer for pve1") && trial.contains("+ filesystem = \"btrfs\""),
+        "{trial}"
+    );
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), LAB);
+    picture(&client, "server-type-look").await;
+    see(&client, "button[value=save]").await.click().await.unwrap();
+    see(&client, ".box.good[role=status]").await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), edited);
+    client.goto(&format!("http://{address}/hosts/{}/answer", host(1).id)).await.unwrap();
+    let text = see(&client, "main pre").await.text().await.unwrap();
+    assert!(text.contains("filesystem = \"btrfs\""), "{text}");
+
+    // A copy under another name, and its end. Only the keyboard is used.
+    client.goto(&format!("http://{address}/new-server-type?from=lab")).await.unwrap();
+    see(&client, "#name").await.send_keys("spare\u{e007}").await.unwrap();
+    see(&client, "#trial").await;
+    see(&client, "button[value=save]").await.send_keys("\u{e007}").await.unwrap();
+    see(&client, ".box.good[role=status]").await;
+    assert!(state.path().join("server-types/spare.toml").exists());
+    see(&client, "details.card summary").await.send_keys("\u{e007}").await.unwrap();
+    see(&client, "form[action$='/delete'] button").await.send_keys("\u{e007}").await.unwrap();
+    see(&client, "#types").await;
+    assert!(!state.path().join("server-types/spare.toml").exists());
+    client.close().await.unwrap();
+    driver.kill().await.unwrap();
+
+    let own = tempfile::tempdir().unwrap();
+    let (mut driver, client) = browser(&own, Screen::Phone).await;
+    client.goto(&format!("http://{address}/")).await.unwrap();
+    see(&client, "#password").await.send_keys("correct horse battery").await.unwrap();
+    see(&client, "main form button").await.click().await.unwrap();
+    see(&client, "html[data-live=yes]").await;
+    for (path, name) in [
+        ("/server-types", "server-types-phone"),
+        ("/server-types/lab", "server-type-phone"),
+        ("/new-server-type", "server-type-new-phone"),
+    ] {
+        client.goto(&format!("http://{address}{path}")).await.unwrap();
+        see(&client, "h1").await;
+        let fits = "return document.documentElement.scrollWidth <= window.innerWidth;";
+        assert_eq!(client.execute(fits, vec![]).await.unwrap(), serde_json::json!(true), "{path}");
+        picture(&client, name).await;
+    }
+    client.close().await.unwrap();
+    driver.kill().await.unwrap();
     cancel.cancel();
 }
