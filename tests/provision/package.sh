@@ -31,7 +31,7 @@ is root:root\ 755 /usr/bin/ironhatch
 is root:root\ 644 /usr/lib/systemd/system/ironhatch.service
 is root:ironhatch\ 750 $configuration
 is root:ironhatch\ 640 $configuration/ironhatch.toml
-is root:ironhatch\ 750 $configuration/server-types
+is root:ironhatch\ 770 $configuration/server-types
 is ironhatch:ironhatch\ 750 $state
 is root:root\ 644 /etc/default/ironhatch
 ! running && ! systemctl --quiet is-enabled ironhatch 2>/dev/null || wrong "it started without a configuration"
@@ -103,6 +103,18 @@ code=0
 ironhatch --json doctor >said || code=$?
 [ $code = 0 ] || [ $code = 8 ] || { cat said; wrong "the doctor in the sandbox ends with $code"; }
 ok "the doctor looks from inside the sandbox and finds no error (exit code $code)"
+
+small=$configuration/server-types/small.toml
+mode=$(stat -c %a $small)
+cp $small before.toml
+{ cat $small; echo '# edited'; } >edited.toml
+for text in edited before; do
+    hash=$(ironhatch --json server-type show small | sed -n 's/.*"hash":"\([0-9a-f]*\)".*/\1/p')
+    ironhatch server-type put small $text.toml --replaces "$hash" >said 2>&1 || { cat said; wrong "a server type cannot be edited in the sandbox"; }
+    cmp -s $text.toml $small || wrong "the edited server type is not in its place"
+    [ "$(stat -c %a $small)" = "$mode" ] || wrong "the edited server type has another mode"
+done
+ok "a server type is edited from inside the sandbox, and put back"
 
 install_package "$version" >said 2>&1 || { cat said; wrong "the second installation failed"; }
 /var/lib/dpkg/info/ironhatch.postinst configure "$version"

@@ -228,6 +228,7 @@ struct GridPage {
     waiting: Vec<Waiting>,
     more_waiting: usize,
     has_image: bool,
+    has_type: bool,
     type_errors: Vec<String>,
     /// How many guests there are; absent when apps are switched off.
     guests: Option<super::guests::Counts>,
@@ -293,6 +294,7 @@ fn grid_page(
         waiting: waiting.collect(),
         more_waiting: sightings.len().saturating_sub(3),
         has_image: !read.images()?.is_empty(),
+        has_type: !web.types().types.is_empty(),
         type_errors: web.types().errors.clone(),
         guests: match web.guests() {
             Ok(_) => Some(super::guests::Counts::new(&read.guests()?)),
