@@ -156,7 +156,7 @@ async fn a_server_type_is_edited_with_a_look_at_the_answer() {
     field.send_keys("contry = \"at\"\n").await.unwrap();
     see(&client, "button[value=save]").await.click().await.unwrap();
     let wrong = see(&client, "#errors").await.text().await.unwrap();
-    assert!(wrong.contains("Line 8") && wrong.contains("did you mean"), "{wrong}");
+    assert!(wrong.contains("Line 9") && wrong.contains("did you mean"), "{wrong}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), LAB);
     let labels =
         "return [...document.querySelectorAll('main input:not([type=hidden]), main select, main textarea')]
