@@ -200,6 +200,8 @@ struct Trial {
     disk: Option<String>,
     same_disk: bool,
     has_text: bool,
+    /// There is no answer before the change.
+    is_first: bool,
     lines: Vec<Line>,
     broken: Vec<Rule>,
 }
@@ -208,18 +210,20 @@ impl Trial {
     /// `None` while the text has errors.
     fn new(trial: TypeTrial) -> Option<Self> {
         let after = trial.after?;
+        let is_first = trial.before.as_ref().is_none_or(|before| before.text.is_none());
         let before = trial.before.and_then(|before| before.disk);
         let is_broken =
             |check: &crate::plan::answer::preview::Check| check.outcome == Outcome::Failed;
         Some(Self {
             host: trial.host.unwrap_or_else(|| "a made-up machine".to_owned()),
             release: trial.release,
-            warnings: trial.warnings.iter().map(ToString::to_string).collect(),
+            warnings: trial.warnings.into_iter().map(|warning| warning.message).collect(),
             other_disk: trial.other_disk,
             refused: trial.refused.into_iter().map(|lost| (lost.hostname, lost.reason)).collect(),
             same_disk: before.is_some() && before == after.disk,
             disk: after.disk.map(|disk| disk.disks),
             has_text: after.text.is_some(),
+            is_first,
             lines: trial.difference,
             broken: after.checks.into_iter().filter(is_broken).map(Rule::new).collect(),
         })
