@@ -3,13 +3,14 @@
 //!
 //! ```text
 //!  build: master key -> store -> server types -> images -> engine -> bind HTTP, control socket, DHCP, TFTP
-//!  run:   engine · recorder · reporter · server-type reload · HTTP · control socket · DHCP · TFTP · housekeeping · backups
+//!  run:   engine · recorder · reporter · reload of configuration and server types · watch over health · HTTP · control socket · DHCP · TFTP · housekeeping · backups
 //!         with apps: catalog refresh · schedule of guests
 //!  stop:  one token: listeners close, streams end, drivers reach a safe point, the store is flushed
 //! ```
 
 mod bundle;
 mod database;
+mod health;
 mod leases;
 mod meters;
 mod recorder;
@@ -33,8 +34,9 @@ use crate::assets::BootFiles;
 use crate::boot::rehearsal::Rehearsals;
 use crate::boot::{dhcp, port_owner, tftp};
 use crate::config::apps::Apps;
+use crate::config::live::{ConfigReloader, ConfigView};
 use crate::config::reload::{self, Reloader, ServerTypesView};
-use crate::config::{Config, PxeMode, UnknownPolicy};
+use crate::config::{Config, ProcessSecrets, PxeMode, UnknownPolicy};
 use crate::doctor::{Doctor, Inside};
 use crate::domain::boot::{BootDirectory, BootSink};
 use crate::domain::time::Timestamp;
@@ -130,6 +132,8 @@ pub struct App {
     engine: Engine,
     config: Arc<Config>,
     types: Reloader,
+    reload: ConfigReloader,
+    live: watch::Receiver<Arc<ConfigView>>,
     view: watch::Receiver<Arc<ServerTypesView>>,
     recorder: recorder::Writer,
     stages: Arc<tally::Stages>,
@@ -201,6 +205,13 @@ impl App {
             reload::COALESCE,
         )
         .map_err(|e| StartError::Config(format!("server types cannot be watched: {e}")))?;
+        let (reload, live) = ConfigReloader::new(
+            Arc::clone(&config),
+            Arc::new(ProcessSecrets),
+            Arc::new(wall_clock),
+            reload::COALESCE,
+        )
+        .map_err(|e| StartError::Config(format!("the configuration cannot be watched: {e}")))?;
         let images = ImageStore::open(data_dir.join("images"), ImportLimits::default())
             .await
             .map_err(|e| StartError::Config(chain(&e)))?;
@@ -231,8 +242,13 @@ impl App {
         let keeps_strangers =
             config.pxe.as_ref().is_some_and(|pxe| pxe.unknown == UnknownPolicy::Enroll);
         let rehearsals = Rehearsals::default();
-        let (sink, recorder) =
-            recorder::recorder(store.clone(), keeps_strangers, over.clone(), rehearsals.clone());
+        let (sink, recorder) = recorder::recorder(
+            store.clone(),
+            keeps_strangers,
+            &config.server.public_url,
+            over.clone(),
+            rehearsals.clone(),
+        );
         let stages = sink.stages();
         let sink: Arc<dyn BootSink> = Arc::new(sink);
         let boot_files = Arc::new(boot_files(&config)?);
@@ -253,6 +269,8 @@ impl App {
             engine,
             config,
             types,
+            reload,
+            live,
             view,
             recorder,
             stages,
@@ -339,7 +357,9 @@ impl App {
         // Observations made while the others stop are still written.
         let recorder_stop = CancellationToken::new();
         let recorder = tokio::spawn(self.recorder.run(recorder_stop.clone()));
-        tasks.spawn(Reporter::new(self.store.clone(), Arc::clone(&self.config)).run(stop.clone()));
+        let reporter = Reporter::new(self.store.clone(), self.live.clone());
+        tasks.spawn(reporter.clone().run(stop.clone()));
+        tasks.spawn(self.reload.run(stop.clone()));
         tasks.spawn(self.types.run(stop.clone()));
         let (list, types) = watch::channel(Arc::new(types::list_of(&self.view.borrow())));
         tasks.spawn(types::follow(self.view, list, stop.clone()));
@@ -356,11 +376,19 @@ impl App {
             rehearsals: self.rehearsals,
             boot_files: Arc::clone(&self.machine.boot_files),
         });
+        let found = doctor.follow();
         let (doctor, meters): (Arc<dyn web::Doctor>, Arc<dyn Meters>) =
             (Arc::new(doctor), Arc::new(meters));
+        let watch = health::Watch {
+            doctor: Arc::clone(&doctor),
+            found,
+            store: self.store.clone(),
+            config: self.live.clone(),
+        };
+        tasks.spawn(watch.run(stop.clone()));
         let bundles = bundle::Gatherer {
             store: self.store.clone(),
-            config: Arc::clone(&self.config),
+            config: self.live.clone(),
             doctor: Arc::clone(&doctor),
             traffic: self.traffic.clone(),
             meters: Arc::clone(&meters),
@@ -376,6 +404,8 @@ impl App {
             public_url: self.config.server.public_url.clone(),
             traffic: self.traffic.clone(),
             doctor,
+            config: self.live,
+            notifier: Arc::new(reporter),
             bundles: Arc::new(bundles),
             meters,
             proxy: trusted_proxy(&self.config),

@@ -16,6 +16,7 @@ mod command;
 mod doctor;
 mod guest;
 mod node;
+mod notify;
 mod power;
 mod print;
 mod setup;
@@ -29,6 +30,7 @@ pub use client::ClientError;
 pub use doctor::{Doctor, run_doctor};
 pub use guest::{GuestCommand, Target};
 pub use node::NodeCommand;
+pub use notify::NotifyCommand;
 pub use power::PowerCommand;
 pub use setup::{Setup, run_setup};
 
@@ -171,6 +173,9 @@ pub enum Command {
     /// API tokens for programs
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Who is told what happened, and whether it arrives
+    #[command(subcommand)]
+    Notify(NotifyCommand),
     /// What was changed by whom, newest first
     Audit(Audit),
     /// Back up and restore the database

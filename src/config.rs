@@ -5,10 +5,13 @@
 //! check` and the start use the same code. Called by `app` and the command line.
 
 pub mod apps;
+mod changes;
 pub mod check;
 pub mod document;
 pub mod effective;
 mod file;
+pub mod live;
+pub mod notify;
 mod problem;
 pub(crate) mod read;
 pub mod reload;
@@ -54,8 +57,8 @@ pub struct Config {
     pub credentials: Credentials,
     /// The registry that is told of ready hosts; `None`: nobody is told.
     pub infrastructure: Option<Infrastructure>,
-    /// Generic outgoing webhooks.
-    pub webhooks: Vec<Webhook>,
+    /// Who is told what happened.
+    pub targets: Vec<notify::Target>,
     /// The app layer; `None`: off, and then no key stays on any node.
     pub apps: Option<apps::Apps>,
     /// All secrets of the above once more, so that what leaves the appliance can be cleared of them.
@@ -192,20 +195,6 @@ pub struct Infrastructure {
     /// Our server type names to the registry's.
     pub server_type_map: BTreeMap<String, String>,
 }
-
-/// One generic outgoing webhook.
-#[derive(Debug, Clone)]
-pub struct Webhook {
-    /// Where to POST.
-    pub url: String,
-    /// Sent as a bearer token; `None`: no authentication.
-    pub secret: Option<Secret<String>>,
-    /// Event names; empty: all of [`EVENTS`].
-    pub events: Vec<String>,
-}
-
-/// Events that outgoing webhooks can ask for.
-pub const EVENTS: [&str; 2] = ["host.ready", "host.failed"];
 
 /// The value of a secret that may be written as `env:NAME` or `file:PATH`; relative paths start where the program does.
 ///

@@ -12,10 +12,11 @@ mod play;
 mod segment;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use crate::assets::BootFiles;
 use crate::boot::dhcp::{Counted, DhcpCounters};
@@ -58,18 +59,20 @@ pub struct Doctor {
     inside: Inside,
     /// Held during a look: one at a time asks the segment.
     looking: tokio::sync::Mutex<()>,
-    last: Mutex<Option<Arc<Report>>>,
+    last: watch::Sender<Option<Arc<Report>>>,
 }
 
 impl Doctor {
     /// One that has not looked yet.
     #[must_use]
     pub fn new(inside: Inside) -> Self {
-        Self { inside, looking: tokio::sync::Mutex::default(), last: Mutex::default() }
+        Self { inside, looking: tokio::sync::Mutex::default(), last: watch::Sender::default() }
     }
 
-    fn kept(&self) -> std::sync::MutexGuard<'_, Option<Arc<Report>>> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Each report as it comes.
+    #[must_use]
+    pub fn follow(&self) -> watch::Receiver<Option<Arc<Report>>> {
+        self.last.subscribe()
     }
 
     async fn look(&self) -> Report {
@@ -109,7 +112,7 @@ impl Doctor {
 
 impl web::Doctor for Doctor {
     fn last(&self) -> Option<Arc<Report>> {
-        self.kept().clone()
+        self.last.borrow().clone()
     }
 
     fn check(&self) -> BoxFuture<'_, Arc<Report>> {
@@ -124,7 +127,7 @@ impl web::Doctor for Doctor {
                 return report;
             }
             let report = Arc::new(self.look().await);
-            *self.kept() = Some(Arc::clone(&report));
+            self.last.send_replace(Some(Arc::clone(&report)));
             report
         })
     }

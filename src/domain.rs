@@ -22,6 +22,7 @@ pub mod inventory;
 pub mod job;
 pub mod mac;
 pub mod node;
+pub mod notice;
 pub mod power;
 pub mod refusal;
 pub mod secret;

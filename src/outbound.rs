@@ -1,10 +1,10 @@
 //! HTTP(S) to the outside world: names resolved without libc, the machine's own CA store, ring as the only crypto library.
 //!
-//! Used by image downloads and by reporters. Connections to machines with pinned certificates are made where they are used;
+//! Used by image downloads, reporters and email. Connections to machines with pinned certificates are made where they are used;
 //! [`pinned`] says whom they trust.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -21,7 +21,10 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::TokioExecutor;
+use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 pub(crate) mod pinned;
 
@@ -33,14 +36,7 @@ pub type Connector = HttpsConnector<HttpConnector<Names>>;
 /// # Errors
 /// When rustls cannot be set up.
 pub fn connector(connect_timeout: Duration) -> Result<Connector, rustls::Error> {
-    let mut roots = RootCertStore::empty();
-    // An unreadable store fails each https request with an unknown issuer; plain http needs none of it.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let tls = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+    let tls = tls_config()?;
     let mut http = HttpConnector::new_with_resolver(Names::new());
     http.enforce_http(false);
     http.set_connect_timeout(Some(connect_timeout));
@@ -49,6 +45,58 @@ pub fn connector(connect_timeout: Duration) -> Result<Connector, rustls::Error> 
         .https_or_http()
         .enable_http1()
         .wrap_connector(http))
+}
+
+/// TLS that trusts the machine's CA store. Reads it.
+fn tls_config() -> Result<ClientConfig, rustls::Error> {
+    let mut roots = RootCertStore::empty();
+    // An unreadable store fails each https request with an unknown issuer; plain http needs none of it.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth())
+}
+
+/// Connects to a host by name or address, for protocols other than HTTP. The caller sets the deadline.
+///
+/// # Errors
+/// The name is not known, or no address of it lets us in.
+pub(crate) async fn connect(host: &str, port: u16) -> Result<TcpStream, RequestError> {
+    let found = match host.parse::<IpAddr>() {
+        Ok(address) => vec![address],
+        Err(_) => Names::new().addresses(host).await.map_err(|e| {
+            RequestError::Connection(format!("{host} is not found: {}", cause(&*e)))
+        })?,
+    };
+    let mut last = RequestError::Connection(format!("{host} has no address"));
+    for address in found {
+        match TcpStream::connect((address, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = RequestError::Connection(error.to_string()),
+        }
+    }
+    Err(last)
+}
+
+/// TLS on a connection, with a certificate for this name that the machine's CA store vouches for.
+///
+/// # Errors
+/// No such certificate, or no TLS.
+pub(crate) async fn tls_over(
+    stream: TcpStream,
+    host: &str,
+) -> Result<TlsStream<TcpStream>, RequestError> {
+    let config = tokio::task::spawn_blocking(tls_config)
+        .await
+        .map_err(|e| RequestError::Connection(e.to_string()))??;
+    let name = ServerName::try_from(host.to_owned())
+        .map_err(|e| RequestError::Malformed(e.to_string()))?;
+    tokio_rustls::TlsConnector::from(Arc::new(config))
+        .connect(name, stream)
+        .await
+        .map_err(|e| RequestError::Connection(e.to_string()))
 }
 
 /// Why a request did not come to a good end; one line, without the URL's query.
@@ -183,6 +231,13 @@ impl Names {
         let resolver = TokioResolver::builder_tokio().and_then(|builder| builder.build()).ok();
         Self { resolver }
     }
+
+    async fn addresses(self, name: &str) -> Result<Vec<IpAddr>, NameError> {
+        let resolver = self.resolver.ok_or(
+            "this machine has no usable /etc/resolv.conf; use an IP address instead of a name",
+        )?;
+        Ok(resolver.lookup_ip(name).await?.iter().collect())
+    }
 }
 
 impl tower::Service<Name> for Names {
@@ -195,13 +250,11 @@ impl tower::Service<Name> for Names {
     }
 
     fn call(&mut self, name: Name) -> Self::Future {
-        let resolver = self.resolver.clone();
+        let names = self.clone();
         Box::pin(async move {
-            let resolver = resolver.ok_or(
-                "this machine has no usable /etc/resolv.conf; use an IP address in the URL",
-            )?;
-            let found = resolver.lookup_ip(name.as_str()).await?;
-            Ok(found.iter().map(|ip| SocketAddr::new(ip, 0)).collect::<Vec<_>>().into_iter())
+            let found = names.addresses(name.as_str()).await?;
+            let found = found.into_iter().map(|ip| SocketAddr::new(ip, 0));
+            Ok(found.collect::<Vec<_>>().into_iter())
         })
     }
 }

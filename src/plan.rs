@@ -15,6 +15,7 @@ pub mod host_text;
 pub mod join;
 pub mod lease;
 pub mod matching;
+pub mod notice;
 pub mod offer;
 pub mod power;
 pub mod rack;

@@ -1,129 +1,60 @@
-//! Telling other services what happened: the Infrastructure registry and generic outgoing webhooks.
+//! Telling others what happened: the Infrastructure registry, and the notification targets (webhooks, chats, email).
 //!
-//! A report is written with the change it tells of and delivered afterwards, again and again with growing pauses until
-//! the receiver takes it. [`Reporter::run`] is the one task that delivers; it is fed by the outbox table.
+//! A report is written with the change it tells of ([`queue`]) and delivered afterwards, again and again with growing
+//! pauses until the receiver takes it. [`Reporter::run`] is the one task that delivers; it is fed by the outbox table. A
+//! notice waits there once, and is given to the targets that want it when it is its turn: they are configured while the
+//! daemon runs.
+
+mod mail;
+pub mod queue;
+mod send;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper::Method;
-use hyper::header::{AUTHORIZATION, HeaderName, HeaderValue};
-use serde_json::json;
+use rand::RngExt as _;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{Config, Webhook};
-use crate::domain::event::Level;
-use crate::domain::host::Host;
-use crate::domain::id::JobId;
-use crate::domain::refusal::Refusal;
+use crate::config::live::ConfigView;
+use crate::config::notify::{Receiver, Target};
+use crate::domain::event::{EventKind, Level, Subject};
+use crate::domain::notice::NoticeKind;
+use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::limits::record::{REPORT_TRIES, REPORTS_PER_ROUND};
-use crate::outbound;
-use crate::store::{JobReads as _, OutboxReads as _, Report, Store, Tx};
+use crate::plan::notice::Place;
+use crate::store::{
+    Delivery, EVERYBODY, INFRASTRUCTURE, JobReads as _, NewEvent, OutboxReads as _, Outcome,
+    Report, Store,
+};
+use crate::web::{Notifier, Tested};
 
-/// The event of a host that became ready.
-pub const HOST_READY: &str = "host.ready";
-/// The event of a host that failed.
-pub const HOST_FAILED: &str = "host.failed";
-
-const INFRASTRUCTURE: &str = "infrastructure";
-/// Lets a receiver drop a report that it got twice.
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-/// One delivery, connect and answer together.
-const TIMEOUT: Duration = Duration::from_secs(15);
 /// Pauses double from the first to the longest; a receiver that is down for a night is told in the morning.
 const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// How often the outbox is looked at when nothing wakes it.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// Queues the reports of a ready host in the write that makes it ready; returns the names of the reporters.
-///
-/// # Errors
-/// When the database fails.
-pub fn queue_host_ready(
-    tx: &mut Tx<'_, '_>,
-    config: &Config,
-    host: &Host,
-    job: JobId,
-) -> Result<Vec<String>, Refusal> {
-    let mut told = Vec::new();
-    if let Some(infrastructure) = &config.infrastructure {
-        let kind = host.server_type.as_str();
-        let kind = infrastructure.server_type_map.get(kind).map_or(kind, String::as_str);
-        let body = json!({
-            "hostname": host.hostname,
-            "mac": host.macs.first(),
-            "ip": host.address,
-            "server_type": kind,
-            "hardware_id": host.uuid,
-            "serial": host.inventory.serial,
-            "status": "ready",
-        });
-        tx.queue_report(INFRASTRUCTURE, HOST_READY, Some(job), body)?;
-        told.push(INFRASTRUCTURE.to_owned());
-    }
-    told.extend(queue_webhooks(tx, config, host, job, HOST_READY)?);
-    Ok(told)
-}
-
-/// Queues the reports of a host that failed.
-///
-/// # Errors
-/// When the database fails.
-pub fn queue_host_failed(
-    tx: &mut Tx<'_, '_>,
-    config: &Config,
-    host: &Host,
-    job: JobId,
-) -> Result<(), Refusal> {
-    queue_webhooks(tx, config, host, job, HOST_FAILED).map(drop)
-}
-
-fn queue_webhooks(
-    tx: &mut Tx<'_, '_>,
-    config: &Config,
-    host: &Host,
-    job: JobId,
-    event: &str,
-) -> Result<Vec<String>, Refusal> {
-    let mut told = Vec::new();
-    for webhook in config.webhooks.iter().filter(|w| wants(w, event)) {
-        let body = json!({
-            "event": event,
-            "at": tx.now().to_string(),
-            "job": job,
-            "host": {
-                "id": host.id,
-                "hostname": host.hostname,
-                "macs": host.macs,
-                "address": host.address,
-                "server_type": host.server_type,
-                "state": host.state,
-                "failure": host.failure,
-            },
-        });
-        tx.queue_report(&webhook.url, event, Some(job), body)?;
-        told.push(webhook.url.clone());
-    }
-    Ok(told)
-}
-
-fn wants(webhook: &Webhook, event: &str) -> bool {
-    webhook.events.is_empty() || webhook.events.iter().any(|e| e == event)
-}
-
-/// Delivers what is in the outbox.
-#[derive(Debug)]
+/// Delivers what is in the outbox, and tries targets out. Cheap to clone.
+#[derive(Debug, Clone)]
 pub struct Reporter {
     store: Store,
-    config: Arc<Config>,
+    config: watch::Receiver<Arc<ConfigView>>,
+    /// One test at a time: each may take as long as its receiver.
+    testing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Reporter {
     /// A reporter over this store; [`Reporter::run`] delivers.
     #[must_use]
-    pub fn new(store: Store, config: Arc<Config>) -> Self {
-        Self { store, config }
+    pub fn new(store: Store, config: watch::Receiver<Arc<ConfigView>>) -> Self {
+        Self { store, config, testing: Arc::default() }
+    }
+
+    fn config(&self) -> Arc<ConfigView> {
+        Arc::clone(&self.config.borrow())
     }
 
     /// Delivers until the stop. A receiver that does not answer holds up the others for one timeout per round.
@@ -146,6 +77,8 @@ impl Reporter {
     }
 
     async fn deliver_due(&self) -> Result<(), Refusal> {
+        let config = self.config();
+        self.hand_out(&config).await?;
         let now = self.store.now();
         let due = self
             .store
@@ -162,7 +95,7 @@ impl Reporter {
                 self.postpone(report).await?;
                 continue;
             }
-            let outcome = self.deliver(&report).await;
+            let outcome = deliver(&config, &report).await;
             if outcome.is_err() {
                 failing.push(report.reporter.clone());
             }
@@ -171,31 +104,37 @@ impl Reporter {
         Ok(())
     }
 
-    async fn deliver(&self, report: &Report) -> Result<(), String> {
-        let mut headers = Vec::new();
-        if let Ok(key) = HeaderValue::from_str(&idempotency_key(report)) {
-            headers.push((IDEMPOTENCY_KEY, key));
+    /// Gives new notices to the targets that want them; those that nobody wants are gone.
+    async fn hand_out(&self, config: &ConfigView) -> Result<(), Refusal> {
+        let new = self
+            .store
+            .read::<_, Refusal, _>(|r| {
+                let mut all = r.outbox(usize::MAX)?;
+                all.retain(|report| report.reporter == EVERYBODY);
+                Ok(all)
+            })
+            .await?;
+        if new.is_empty() {
+            return Ok(());
         }
-        let url = if report.reporter == INFRASTRUCTURE {
-            let Some(infrastructure) = &self.config.infrastructure else { return Ok(()) };
-            format!("{}/api/hosts", infrastructure.base_url)
-        } else {
-            let Some(webhook) = self.config.webhooks.iter().find(|w| w.url == report.reporter)
-            else {
-                return Ok(());
-            };
-            if let Some(secret) = &webhook.secret {
-                let mut value = HeaderValue::from_str(&format!("Bearer {}", secret.expose()))
-                    .map_err(|_| "its secret has characters that no header can carry".to_owned())?;
-                value.set_sensitive(true);
-                headers.push((AUTHORIZATION, value));
-            }
-            webhook.url.clone()
-        };
-        let body = serde_json::to_vec(&report.body).map_err(|e| e.to_string())?;
-        outbound::send_json(Method::POST, &url, headers, body, TIMEOUT)
+        let handed: Vec<(Report, Vec<String>)> = new
+            .into_iter()
+            .map(|notice| {
+                let wants = |target: &&Target| {
+                    target.events.iter().any(|kind| kind.as_str() == notice.event)
+                };
+                let to = config.targets().iter().filter(wants).map(|t| t.name.clone()).collect();
+                (notice, to)
+            })
+            .collect();
+        self.store
+            .write(move |tx| {
+                for (notice, to) in &handed {
+                    tx.hand_out(notice, to)?;
+                }
+                Ok(())
+            })
             .await
-            .map_err(|e| e.to_string())
     }
 
     /// Leaves a report for later without a try: its receiver just failed to take another one.
@@ -213,6 +152,16 @@ impl Reporter {
             .write(move |tx| {
                 let mut report = report;
                 report.attempts = report.attempts.saturating_add(1);
+                let told =
+                    |outcome| Delivery { at: tx.now(), event: report.event.clone(), outcome };
+                let delivery = match &outcome {
+                    Ok(()) => told(Outcome::Delivered),
+                    Err(reason) if report.attempts >= REPORT_TRIES => {
+                        told(Outcome::GivenUp { reason: reason.clone() })
+                    }
+                    Err(reason) => told(Outcome::Retried { reason: reason.clone() }),
+                };
+                tx.save_delivery(&report.reporter, &delivery)?;
                 let (level, text) = match outcome {
                     Ok(()) => {
                         tx.delete_report(&report);
@@ -252,6 +201,75 @@ impl Reporter {
     }
 }
 
+/// One try of one report. A reporter that is not configured any more is told nothing.
+async fn deliver(config: &ConfigView, report: &Report) -> Result<(), String> {
+    let key = idempotency_key(report);
+    if report.reporter == INFRASTRUCTURE {
+        let Some(infrastructure) = &config.running.infrastructure else { return Ok(()) };
+        let url = format!("{}/api/hosts", infrastructure.base_url);
+        return send::document(Method::POST, &url, None, &report.body, &key).await;
+    }
+    // An older version named webhooks by their address.
+    let is_meant = |target: &&Target| {
+        target.name == report.reporter
+            || matches!(&target.receiver, Receiver::Webhook { url, .. } if *url.expose() == report.reporter)
+    };
+    match config.targets().iter().find(is_meant) {
+        Some(target) => send::notice(target, &report.body, &key).await,
+        None => Ok(()),
+    }
+}
+
+impl Notifier for Reporter {
+    fn test(&self, name: String) -> BoxFuture<'_, Result<Tested, Refusal>> {
+        Box::pin(async move {
+            let config = self.config();
+            let target = config.targets().iter().find(|target| target.name == name);
+            let Some(target) = target else {
+                let shown: String = name.chars().take(80).collect();
+                let detail = format!("There is no notification target '{shown}'.");
+                let hint =
+                    "The page Settings lists those of the configuration; add one as [[notify]].";
+                return Err(Refusal::new(RefusalKind::NotFound, detail, hint));
+            };
+            let _turn = self.testing.lock().await;
+            let place =
+                Place { at: self.store.now(), public_url: &config.running.server.public_url };
+            let body = serde_json::to_value(place.test()).unwrap_or_default();
+            let key = format!("ironhatch-test-{:032x}", rand::rng().random::<u128>());
+            let sent = send::notice(target, &body, &key).await;
+            let tested = Tested { name: target.name.clone(), failure: sent.err() };
+            self.record_test(tested.clone()).await?;
+            Ok(tested)
+        })
+    }
+}
+
+impl Reporter {
+    async fn record_test(&self, tested: Tested) -> Result<(), Refusal> {
+        self.store
+            .write(move |tx| {
+                let (level, told, outcome) = match &tested.failure {
+                    None => (Level::Info, "delivered".to_owned(), Outcome::Delivered),
+                    Some(reason) => {
+                        let outcome = Outcome::GivenUp { reason: reason.clone() };
+                        (Level::Warn, format!("not delivered: {reason}"), outcome)
+                    }
+                };
+                let event = NoticeKind::Test.as_str().to_owned();
+                tx.save_delivery(&tested.name, &Delivery { at: tx.now(), event, outcome })?;
+                tx.emit(NewEvent {
+                    level,
+                    subject: Subject::default(),
+                    kind: EventKind::System,
+                    message: format!("test of the notification target {}: {told}", tested.name),
+                })?;
+                Ok(())
+            })
+            .await
+    }
+}
+
 /// The same for each try of a report, and never used again: numbers of the outbox begin anew when it was empty.
 fn idempotency_key(report: &Report) -> String {
     match report.job {
@@ -274,8 +292,8 @@ mod test {
         let report = |job: u128| Report {
             seq: 1,
             reporter: "http://192.0.2.9/".to_owned(),
-            event: HOST_READY.to_owned(),
-            body: json!({}),
+            event: NoticeKind::HostReady.as_str().to_owned(),
+            body: serde_json::json!({}),
             job: Some(JobId(uuid::Uuid::from_u128(job))),
             created: crate::domain::time::Timestamp(5),
             attempts: 0,
@@ -286,11 +304,6 @@ mod test {
             idempotency_key(&Report { attempts: 3, ..report(1) })
         );
         assert_ne!(idempotency_key(&report(1)), idempotency_key(&report(2)));
-    }
-
-    #[test]
-    fn every_event_that_is_told_can_be_asked_for() {
-        assert_eq!(crate::config::EVENTS, [HOST_READY, HOST_FAILED]);
     }
 
     #[test]

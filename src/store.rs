@@ -64,7 +64,7 @@ pub use image::ImageReads;
 pub use job::JobReads;
 pub use lease::LeaseReads;
 pub use once::{Begun, Once, OnceReads};
-pub use outbox::{OutboxReads, Report};
+pub use outbox::{Delivery, EVERYBODY, INFRASTRUCTURE, OutboxReads, Outcome, Report};
 pub use read::{Read, Snapshot};
 pub use recover::{LAST_RESTORE, LastRestore, RESTORED, Restored, recover, restore};
 pub use schema::SCHEMA_VERSION;

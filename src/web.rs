@@ -20,6 +20,7 @@ use ipnet::IpNet;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::config::live::ConfigView;
 use crate::domain::id::ServerTypeName;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::server_type::ServerType;
@@ -40,12 +41,14 @@ mod header;
 pub mod machine;
 mod markdown;
 pub mod metrics;
+mod notify;
 mod once;
 mod operation;
 mod page;
 mod power;
 mod problem;
 pub mod serve;
+mod settings;
 mod stream;
 pub mod tls;
 mod traffic;
@@ -59,6 +62,7 @@ pub use auth::{
 };
 pub use bundle::Bundles;
 pub use doctor::Doctor;
+pub use notify::{Notifier, Tested};
 pub use operation::{
     Archive, Archives, AskCluster, GuestOperations, Operations, Site, TypeOperations, Vitals,
 };
@@ -101,6 +105,10 @@ pub struct WebParts {
     pub traffic: Traffic,
     /// Looks for what is wrong with LAN and installation.
     pub doctor: Arc<dyn Doctor>,
+    /// The configuration: what is in effect, and what the file says now.
+    pub config: watch::Receiver<Arc<ConfigView>>,
+    /// Tries notification targets out.
+    pub notifier: Arc<dyn Notifier>,
     /// Gathers debug bundles.
     pub bundles: Arc<dyn Bundles>,
     /// Numbers of the other parts, for metrics.
@@ -198,6 +206,10 @@ impl WebState {
                 "Set enabled = true in the section [apps] of the configuration, and restart the appliance.",
             )
         })
+    }
+
+    fn config(&self) -> Arc<ConfigView> {
+        Arc::clone(&self.parts.config.borrow())
     }
 
     fn types(&self) -> Arc<ServerTypeList> {

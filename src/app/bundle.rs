@@ -8,10 +8,11 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use zeroize::Zeroizing;
 
 use crate::config::effective::effective;
+use crate::config::live::ConfigView;
 use crate::config::{Config, SecretSource};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::time::Timestamp;
@@ -40,7 +41,7 @@ const FILE_BYTES: u64 = 64 * 1024;
 /// Makes bundles, one at a time.
 pub(super) struct Gatherer {
     pub(super) store: Store,
-    pub(super) config: Arc<Config>,
+    pub(super) config: watch::Receiver<Arc<ConfigView>>,
     pub(super) doctor: Arc<dyn Doctor>,
     pub(super) traffic: Traffic,
     pub(super) meters: Arc<dyn Meters>,
@@ -57,12 +58,12 @@ impl Bundles for Gatherer {
                 Some(last) if self.store.now().since(last.at) < FRESH => last,
                 _ => self.doctor.check().await,
             };
-            let (config, log) = (Arc::clone(&self.config), self.log.lines());
+            let (view, log) = (Arc::clone(&self.config.borrow()), self.log.lines());
             let key = self.store.master_key();
             let now = self.store.now();
             let packed = self.store.read(move |read| {
                 let sealed = read.all_secrets(&key)?;
-                let mut bundle = for_configuration(&config, &sealed);
+                let mut bundle = for_configuration(&view.running, Some(&view.file), &sealed);
                 about(&mut bundle, now, hours, None);
                 bundle.add_json("doctor.json", findings(&report));
                 bundle.add("metrics.txt", &metrics.unwrap_or_else(|refusal| refusal.to_string()));
@@ -91,7 +92,7 @@ pub async fn bundle_alone(
     let now = super::wall_clock();
     let report = crate::doctor::alone(config, secrets, why).await;
     let mut bundle = match Config::load(config, secrets) {
-        Ok((config, _)) => for_configuration(&config, &[]),
+        Ok((config, _)) => for_configuration(&config, None, &[]),
         Err(_) => Bundle::new([]),
     };
     about(&mut bundle, now, 0, Some(why));
@@ -127,12 +128,16 @@ fn about(bundle: &mut Bundle, now: Timestamp, hours: u32, alone: Option<&str>) {
     );
 }
 
-/// A bundle that knows the secrets of configuration and database, with the configuration in it.
-fn for_configuration(config: &Config, sealed: &[Zeroizing<String>]) -> Bundle {
-    // The address of a webhook is often what opens it.
-    let hooks = config.webhooks.iter().map(|hook| hook.url.as_str());
-    let known = config.known_secrets.iter().map(|secret| secret.expose().as_str());
-    let mut bundle = Bundle::new(known.chain(hooks).chain(sealed.iter().map(|s| s.as_str())));
+/// A bundle that knows the secrets of configuration and database, with the configuration in it. `file` is what the
+/// configuration was changed to while the daemon runs.
+fn for_configuration(
+    config: &Config,
+    file: Option<&Config>,
+    sealed: &[Zeroizing<String>],
+) -> Bundle {
+    let configs = std::iter::once(config).chain(file);
+    let known = configs.flat_map(|c| &c.known_secrets).map(|secret| secret.expose().as_str());
+    let mut bundle = Bundle::new(known.chain(sealed.iter().map(|s| s.as_str())));
     bundle.add("configuration.toml", &effective(config));
     let types = config.server_types.path();
     if types.is_dir() {

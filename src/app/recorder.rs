@@ -26,6 +26,7 @@ use crate::domain::time::Timestamp;
 use crate::limits::over::{Over, Overruns};
 use crate::limits::record::{OBSERVATIONS, REMEMBERED_ADDRESSES, STRANGERS_PER_FLUSH};
 use crate::plan::diagnosis;
+use crate::report::queue;
 use crate::store::{
     BootLogReads as _, HostReads as _, NewEvent, SightingReads as _, Store, StoreError, Tx,
 };
@@ -145,6 +146,8 @@ pub(crate) struct Writer {
     seen: Arc<Mutex<Seen>>,
     store: Store,
     keeps_strangers: bool,
+    /// Where the dashboard is, for who is told of new machines.
+    public_url: Arc<str>,
     /// Machines in the middle of a boot, and when it counts as stopped.
     booting: HashMap<Mac, Timestamp>,
     over: Overruns,
@@ -155,6 +158,7 @@ pub(crate) struct Writer {
 pub(crate) fn recorder(
     store: Store,
     keeps_strangers: bool,
+    public_url: &str,
     over: Overruns,
     rehearsals: Rehearsals,
 ) -> (Recorder, Writer) {
@@ -163,6 +167,7 @@ pub(crate) fn recorder(
         seen: Arc::clone(&seen),
         store,
         keeps_strangers,
+        public_url: Arc::from(public_url),
         booting: HashMap::new(),
         over: over.clone(),
     };
@@ -218,15 +223,16 @@ impl Writer {
 
     /// Writes a list, and the lessons of it and of boots that stopped. Returns the signs of machines that are kept.
     async fn write(&self, list: Vec<Counted>, stopped: BTreeSet<Mac>) -> Vec<(Mac, Sign)> {
+        let public_url = Arc::clone(&self.public_url);
         let (keeps_strangers, over) = (self.keeps_strangers, self.over.clone());
         let written = self
             .store
             .write::<_, StoreError, _>(move |tx| {
-                let mut strangers = 0;
+                let mut strangers = Strangers { kept: keeps_strangers, new: 0, public_url };
                 let mut signs = Vec::new();
                 for counted in list {
                     let (mac, sign) = (counted.mac, Sign::of(counted.observation.fact.as_ref()));
-                    let kept = record(tx, counted, keeps_strangers, &mut strangers, &over)?;
+                    let kept = record(tx, counted, &mut strangers, &over)?;
                     signs.extend(sign.filter(|_| kept).map(|sign| (mac, sign)));
                 }
                 let judged = signs.iter().filter(|(_, sign)| *sign != Sign::GoesOn);
@@ -268,12 +274,20 @@ impl Sign {
     }
 }
 
+/// What becomes of machines that nobody registered, in one write.
+struct Strangers {
+    /// They become sightings.
+    kept: bool,
+    /// So many did in this write.
+    new: usize,
+    public_url: Arc<str>,
+}
+
 /// Writes one observation; `false`: it is of a machine that is not kept.
 fn record(
     tx: &mut Tx<'_, '_>,
     counted: Counted,
-    keeps_strangers: bool,
-    strangers: &mut usize,
+    strangers: &mut Strangers,
     over: &Overruns,
 ) -> Result<bool, StoreError> {
     let Counted { mac, observation, times } = counted;
@@ -285,14 +299,14 @@ fn record(
     if known.is_none() {
         // Only machines that were offered something become sightings: a laptop asking for an address does not, nor does
         // the doctor of another appliance.
-        if !keeps_strangers || !observation.answered || Rehearsals::is_made_up(mac) {
+        if !strangers.kept || !observation.answered || Rehearsals::is_made_up(mac) {
             return Ok(false);
         }
-        if *strangers >= STRANGERS_PER_FLUSH {
+        if strangers.new >= STRANGERS_PER_FLUSH {
             over.met(Over::Strangers);
             return Ok(false);
         }
-        *strangers += 1;
+        strangers.new += 1;
     }
     let now = tx.now();
     let is_new = known.is_none();
@@ -312,6 +326,7 @@ fn record(
             kind: EventKind::Sighting,
             message: format!("a machine that is not registered was heard: {mac}"),
         })?;
+        queue::sighting(tx, &strangers.public_url, &sighting)?;
     }
     Ok(true)
 }
@@ -370,6 +385,8 @@ mod test {
         Store::open(&dir.path().join("db.redb"), MasterKey::from_bytes(&[1; 32]), clock).unwrap()
     }
 
+    const URL: &str = "http://192.0.2.10:8080";
+
     fn over() -> Overruns {
         Overruns::new(Arc::new(|| 5))
     }
@@ -392,7 +409,8 @@ mod test {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
         let over = over();
-        let (sink, writer) = recorder(store.clone(), true, over.clone(), Rehearsals::default());
+        let (sink, writer) =
+            recorder(store.clone(), true, URL, over.clone(), Rehearsals::default());
         for n in 0..50_000u32 {
             let [_, a, b, c] = n.to_be_bytes();
             sink.observe(seen(Mac([0x52, 0x54, 0, a, b, c]), true, "offered"));
@@ -431,7 +449,7 @@ mod test {
         let now = Arc::new(move || Timestamp(read.load(Ordering::SeqCst)));
         let key = MasterKey::from_bytes(&[1; 32]);
         let store = Store::open(&dir.path().join("db.redb"), key, now).unwrap();
-        let (sink, mut writer) = recorder(store.clone(), true, over(), Rehearsals::default());
+        let (sink, mut writer) = recorder(store.clone(), true, URL, over(), Rehearsals::default());
         let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
         let form = || store.snapshot().unwrap().boot_lesson(mac).unwrap().and_then(|l| l.form);
         fails(mac, &sink, &mut writer, &time).await;
@@ -464,7 +482,7 @@ mod test {
     async fn nothing_is_learned_of_a_machine_that_is_not_kept() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
-        let (sink, mut writer) = recorder(store.clone(), false, over(), Rehearsals::default());
+        let (sink, mut writer) = recorder(store.clone(), false, URL, over(), Rehearsals::default());
         let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
         let clock = AtomicI64::new(0);
         for _ in 0..4 {
@@ -478,7 +496,7 @@ mod test {
     async fn a_transfer_that_knows_only_its_address_finds_its_machine_and_repeats_are_counted() {
         let dir = tempfile::tempdir().unwrap();
         let store = store(&dir);
-        let (sink, writer) = recorder(store.clone(), true, over(), Rehearsals::default());
+        let (sink, writer) = recorder(store.clone(), true, URL, over(), Rehearsals::default());
         let mac = Mac([0x52, 0x54, 0, 0, 0, 7]);
         for _ in 0..3 {
             sink.observe(seen(mac, true, "offered snponly.efi"));

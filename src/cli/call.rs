@@ -228,6 +228,7 @@ pub(super) fn call(command: &Command) -> Result<Call, ClientError> {
         Command::Account(command) => command.call()?,
         Command::Session(command) => command.call(),
         Command::Token(command) => command.call(),
+        Command::Notify(command) => command.call(),
         Command::Audit(audit) => audit.call(),
         Command::System(SystemCommand::Discovery) => Call::get("/api/system/discovery"),
         Command::Serve

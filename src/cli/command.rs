@@ -41,7 +41,10 @@ pub(super) async fn run(client: &Client, json: bool, command: &Command) -> Resul
         Some(job) if waits => follow(client, json, job).await,
         _ => {
             print::answer(command, &value, json);
-            Ok(exit::OK)
+            Ok(match command {
+                Command::Notify(command) => command.exit_code(&value),
+                _ => exit::OK,
+            })
         }
     }
 }

@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use super::client::ClientError;
 use super::{
-    ClusterCommand, Command, DbCommand, HostCommand, ImageCommand, JobCommand, PowerCommand,
-    SightingCommand,
+    ClusterCommand, Command, DbCommand, HostCommand, ImageCommand, JobCommand, NotifyCommand,
+    PowerCommand, SightingCommand, notify,
 };
 
 pub(super) fn line(text: &str) {
@@ -147,6 +147,21 @@ pub(super) fn answer(command: &Command, value: &Value, json: bool) {
             ],
             "no host is registered; see `ironhatch sighting list` and `ironhatch host add --help`",
         ),
+        Command::Notify(NotifyCommand::List) => list(
+            value,
+            "targets",
+            &[
+                ("NAME", "name"),
+                ("KIND", "kind"),
+                ("PLACE", "place"),
+                ("WAITING", "waiting"),
+                ("LAST", "last.at"),
+                ("EVENT", "last.event"),
+                ("REASON", "last.reason"),
+            ],
+            "nobody is told; add [[notify]] to the configuration",
+        ),
+        Command::Notify(NotifyCommand::Test { .. }) => line(&notify::told(value)),
         Command::Host(HostCommand::Delete { host }) => line(&format!("{host} is forgotten")),
         Command::Host(HostCommand::RebuildMany(_)) if value.get("reviewed").is_some() => {
             reviewed(value);

@@ -1,17 +1,89 @@
 //! The effective configuration as TOML, with every default filled in and every secret masked.
 
 mod apps;
+mod notify;
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{Config, PxeMode, ServerTypesSource, UnknownPolicy};
+use sha2::{Digest as _, Sha256};
 
-const MASK: &str = "(secret)";
+use super::{Config, PxeMode, ServerTypesSource, UnknownPolicy};
+use crate::domain::secret::Secret;
+
+/// Stands in a secret's place.
+pub const MASK: &str = "(secret)";
+
+/// What stands in a secret's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Shown {
+    /// That there is one.
+    #[default]
+    Masked,
+    /// Its digest: for comparing, never for showing.
+    Digest,
+}
 
 /// Prints a configuration for people. What it prints parses again, except for the masked secrets.
 #[must_use]
 pub fn effective(config: &Config) -> String {
-    let mut page = Page::default();
+    print(config, Shown::Masked)
+}
+
+/// The keys that differ between two configurations, with dots: `server.listen`. Secrets are compared and not told.
+#[must_use]
+pub fn differing(one: &Config, other: &Config) -> Vec<String> {
+    let (one, other) = (values(one, Shown::Digest), values(other, Shown::Digest));
+    let keys: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
+    keys.into_iter().filter(|key| one.get(*key) != other.get(*key)).cloned().collect()
+}
+
+/// Every key with its value as TOML, secrets masked, in the order of the sections.
+#[must_use]
+pub fn listed(config: &Config) -> Vec<(String, String)> {
+    let text = effective(config);
+    // What was printed a moment ago is TOML.
+    let table: toml::Table = text.parse().unwrap_or_default();
+    let mut found = Vec::new();
+    collect("", &toml::Value::Table(table), &mut found);
+    found
+}
+
+fn values(config: &Config, shown: Shown) -> BTreeMap<String, String> {
+    let table: toml::Table = print(config, shown).parse().unwrap_or_default();
+    let mut found = Vec::new();
+    collect("", &toml::Value::Table(table), &mut found);
+    found.into_iter().collect()
+}
+
+fn collect(path: &str, value: &toml::Value, found: &mut Vec<(String, String)>) {
+    match value {
+        toml::Value::Table(table) => {
+            for (key, value) in table {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                collect(&path, value, found);
+            }
+        }
+        toml::Value::Array(items) if items.iter().any(toml::Value::is_table) => {
+            for (index, item) in items.iter().enumerate() {
+                collect(&format!("{path}[{index}]"), item, found);
+            }
+        }
+        other => found.push((path.to_owned(), other.to_string())),
+    }
+}
+
+fn mask(shown: Shown, secret: &Secret<String>) -> String {
+    match shown {
+        Shown::Masked => MASK.to_owned(),
+        Shown::Digest => {
+            Sha256::digest(secret.expose()).iter().map(|byte| format!("{byte:02x}")).collect()
+        }
+    }
+}
+
+fn print(config: &Config, shown: Shown) -> String {
+    let mut page = Page { shown, ..Page::default() };
     page.text("data_dir", &config.data_dir.display().to_string());
     let (ServerTypesSource::Directory(types) | ServerTypesSource::File(types)) =
         &config.server_types;
@@ -72,13 +144,12 @@ pub fn effective(config: &Config) -> String {
         .join_fingerprint
         .map_or_else(String::new, |bytes| bytes.map(|b| format!("{b:02X}")).join(":"));
     page.text("join_fingerprint", &fingerprint);
-    page.text("member_key", if config.proxmox.member_key.is_some() { MASK } else { "" });
+    page.secret("member_key", config.proxmox.member_key.as_ref());
     page.text("member_host_key", config.proxmox.member_host_key.as_deref().unwrap_or(""));
     page.text("cluster_name", &config.proxmox.cluster_name);
 
     page.section("[credentials]");
-    let hash = config.credentials.root_password_hash.is_some();
-    page.text("root_password_hash", if hash { MASK } else { "" });
+    page.secret("root_password_hash", config.credentials.root_password_hash.as_ref());
     page.list("ssh_keys", &config.credentials.ssh_keys);
 
     page.section("[infrastructure]");
@@ -93,28 +164,30 @@ pub fn effective(config: &Config) -> String {
         }
     }
 
-    for hook in &config.webhooks {
-        page.section("[[webhook]]");
-        page.text("url", &hook.url);
-        page.text("secret", if hook.secret.is_some() { MASK } else { "" });
-        page.list("events", &hook.events);
-    }
+    notify::targets(&mut page, &config.targets);
     apps::apps(&mut page, config.apps.as_ref());
-    page.0
+    page.text
 }
 
 #[derive(Default)]
-struct Page(String);
+struct Page {
+    text: String,
+    shown: Shown,
+}
 
 impl Page {
     fn section(&mut self, header: &str) {
-        let _ = writeln!(self.0, "\n{header}");
+        let _ = writeln!(self.text, "\n{header}");
     }
     fn value(&mut self, key: &str, value: toml::Value) {
-        let _ = writeln!(self.0, "{key} = {value}");
+        let _ = writeln!(self.text, "{key} = {value}");
     }
     fn text(&mut self, key: &str, text: &str) {
         self.value(key, text.into());
+    }
+    fn secret(&mut self, key: &str, secret: Option<&Secret<String>>) {
+        let text = secret.map_or_else(String::new, |secret| mask(self.shown, secret));
+        self.text(key, &text);
     }
     fn number(&mut self, key: &str, number: u64) {
         self.value(key, i64::try_from(number).unwrap_or(i64::MAX).into());

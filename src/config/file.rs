@@ -1,6 +1,7 @@
 //! From the tree of a file to [`Config`]: one function per section, every rule with its message.
 
 mod apps;
+mod notify;
 mod pxe;
 mod trust;
 
@@ -13,8 +14,7 @@ use super::document::Value;
 use super::read::{Findings, Located, Section, parse as parse_document, show};
 use super::secret::{self, Origin, SecretSource};
 use super::{
-    Config, ConfigErrors, Credentials, EVENTS, Infrastructure, Proxmox, Server, ServerTypesSource,
-    Warning, Webhook,
+    Config, ConfigErrors, Credentials, Infrastructure, Proxmox, Server, ServerTypesSource, Warning,
 };
 use crate::domain::secret::Secret;
 use crate::plan::answer::access;
@@ -71,7 +71,7 @@ fn whole(path: &Path, root: &Section<'_>, cx: &Context<'_>) -> Option<Config> {
             credentials(s, cx)
         });
     let infrastructure = root.section("infrastructure").and_then(|s| infrastructure(s, cx));
-    let webhooks = webhooks(root, cx);
+    let targets = notify::targets(root, cx);
     let apps = root.section("apps").and_then(|s| apps::apps(s, cx));
     Some(Config {
         path: path.to_owned(),
@@ -83,7 +83,7 @@ fn whole(path: &Path, root: &Section<'_>, cx: &Context<'_>) -> Option<Config> {
         proxmox,
         credentials,
         infrastructure,
-        webhooks,
+        targets,
         apps,
         known_secrets: cx.known.take(),
     })
@@ -425,34 +425,4 @@ fn infrastructure(section: Section<'_>, cx: &Context<'_>) -> Option<Infrastructu
     }
     let base_url = base.value.trim_end_matches('/').to_owned();
     Some(Infrastructure { base_url, server_type_map })
-}
-
-fn webhooks(root: &Section<'_>, cx: &Context<'_>) -> Vec<Webhook> {
-    let mut hooks = Vec::new();
-    for section in root.tables("webhook") {
-        let url = section.filled("url");
-        let secret = secret_value(&section, "secret", cx, LiteralPolicy::Warn);
-        let events = section.strings("events").unwrap_or_default();
-        for event in events.iter().filter(|e| !EVENTS.contains(&e.value.as_str())) {
-            let message =
-                format!("\"{}\" is not an event; known: {}", show(&event.value), EVENTS.join(", "));
-            cx.findings.wrong_at(event, message);
-        }
-        match url {
-            None => section.missing("url", "where to POST, as in https://hooks.example.net/x"),
-            Some(url) => match web_url(&url.value) {
-                Err(reason) => {
-                    let shown = show(&url.value);
-                    cx.findings.wrong_at(&url, format!("\"{shown}\" cannot be used: {reason}"));
-                }
-                Ok(_) => hooks.push(Webhook {
-                    url: url.value,
-                    secret: secret.map(|(_, s)| s),
-                    events: events.into_iter().map(|e| e.value).collect(),
-                }),
-            },
-        }
-        section.finish();
-    }
-    hooks
 }

@@ -1,18 +1,17 @@
 //! Server types and answer templates, read again when their files change.
 //!
-//! One task: file events in (coalesced for 300 ms, because editors write, rename and write again), a validated
-//! [`ServerTypesView`] out through `watch`. The whole of both directories is read each time; a broken file keeps its last good
-//! version and its error stays visible until it is repaired.
+//! One task: file events in, coalesced, a validated [`ServerTypesView`] out through `watch`. The whole of both directories
+//! is read each time; a broken file keeps its last good version and its error stays visible until it is repaired.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::changes::Changes;
 use super::problem::Problem;
 use super::server_type::{self, ServerTypes};
 use super::template::{self, Templates};
@@ -111,9 +110,7 @@ pub const COALESCE: Duration = Duration::from_millis(300);
 pub struct Reloader {
     source: ServerTypesSource,
     templates_dir: PathBuf,
-    window: Duration,
-    watcher: RecommendedWatcher,
-    events: mpsc::Receiver<()>,
+    changes: Changes,
     publish: watch::Sender<Arc<ServerTypesView>>,
 }
 
@@ -127,16 +124,9 @@ impl Reloader {
         templates_dir: PathBuf,
         window: Duration,
     ) -> Result<(Self, watch::Receiver<Arc<ServerTypesView>>), notify::Error> {
-        // One waiting event is enough: everything is read again anyway.
-        let (notify, events) = mpsc::channel(1);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Reading the files is an access event too; reacting to it would never end.
-            if !event.is_ok_and(|e| e.kind.is_access()) {
-                let _ = notify.try_send(());
-            }
-        })?;
+        let changes = Changes::new(window)?;
         let (publish, receiver) = watch::channel(Arc::default());
-        let mut reloader = Self { source, templates_dir, window, watcher, events, publish };
+        let mut reloader = Self { source, templates_dir, changes, publish };
         // Watch first and read then: a change in between is seen.
         reloader.watch_directories();
         let view = ServerTypesView::load(&reloader.source, &reloader.templates_dir);
@@ -146,16 +136,7 @@ impl Reloader {
 
     /// Runs until cancelled.
     pub async fn run(mut self, cancel: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                event = self.events.recv() => if event.is_none() { return },
-            }
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                () = tokio::time::sleep(self.window) => {}
-            }
-            while self.events.try_recv().is_ok() {}
+        while self.changes.next(&cancel).await {
             self.watch_directories();
             let (old, source, dir) =
                 (self.publish.borrow().clone(), self.source.clone(), self.templates_dir.clone());
@@ -175,8 +156,7 @@ impl Reloader {
         }
     }
 
-    /// Watches what exists, and the parents, so that directories which appear later are noticed. Watching again what is
-    /// watched already is harmless.
+    /// Watches what exists, and the parents, so that directories which appear later are noticed.
     fn watch_directories(&mut self) {
         let types = match &self.source {
             ServerTypesSource::Directory(dir) => dir.clone(),
@@ -184,12 +164,7 @@ impl Reloader {
         };
         for dir in [types, self.templates_dir.clone()] {
             for level in [dir.parent(), Some(dir.as_path())].into_iter().flatten() {
-                let level = if level.as_os_str().is_empty() { Path::new(".") } else { level };
-                if level.is_dir()
-                    && let Err(error) = self.watcher.watch(level, RecursiveMode::NonRecursive)
-                {
-                    tracing::warn!(dir = %level.display(), %error, "changes here will not be noticed");
-                }
+                self.changes.watch(level);
             }
         }
     }

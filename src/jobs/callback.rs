@@ -25,6 +25,7 @@ use crate::plan::authority;
 use crate::plan::rebuild;
 use crate::plan::script::KernelArgument;
 use crate::proto::installer::AnswerRequest;
+use crate::report::queue;
 use crate::store::{HostReads as _, ImageReads as _, JobReads as _, Read, SightingReads as _, Tx};
 
 /// A machine that asks what to boot.
@@ -156,7 +157,7 @@ impl Engine {
                 let Some(mut host) = tx.host_by_mac(request.mac)? else {
                     let known = tx.sighting(request.mac)?.is_some();
                     if enroll && (known || strangers.admits(tx.now())) {
-                        let seen = note_sighting(tx, &request)?;
+                        let seen = note_sighting(tx, &config, &request)?;
                         if let Some(host) = by_rule(tx, &types, &appliance, &registrations, &seen)?
                         {
                             let host = host.hostname;
@@ -410,10 +411,15 @@ pub(super) fn open_token(tx: &Tx<'_, '_>, job: &Job) -> Result<Option<InstallTok
     Ok(tx.open_secret(&name)?.and_then(|text| text.parse().ok()))
 }
 
-fn note_sighting(tx: &mut Tx<'_, '_>, request: &ScriptRequest) -> Result<Sighting, Refusal> {
+fn note_sighting(
+    tx: &mut Tx<'_, '_>,
+    config: &Config,
+    request: &ScriptRequest,
+) -> Result<Sighting, Refusal> {
     let now = tx.now();
-    let mut sighting =
-        tx.sighting(request.mac)?.unwrap_or_else(|| Sighting::first_heard(request.mac, now));
+    let known = tx.sighting(request.mac)?;
+    let is_new = known.is_none();
+    let mut sighting = known.unwrap_or_else(|| Sighting::first_heard(request.mac, now));
     let before = sighting.inventory.clone();
     sighting.inventory.absorb(request.inventory.clone());
     sighting.address = request.address.or(sighting.address);
@@ -432,6 +438,9 @@ fn note_sighting(tx: &mut Tx<'_, '_>, request: &ScriptRequest) -> Result<Sightin
                 request.mac
             ),
         })?;
+    }
+    if is_new {
+        queue::sighting(tx, &config.server.public_url, &sighting)?;
     }
     Ok(sighting)
 }

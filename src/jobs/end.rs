@@ -10,7 +10,7 @@ use crate::domain::id::JobId;
 use crate::domain::job::{Job, JobStatus, StepStatus, Work};
 use crate::domain::refusal::Refusal;
 use crate::domain::secret::TokenHash;
-use crate::report;
+use crate::report::queue;
 use crate::store::{
     ApiTokenReads as _, HostReads as _, JobReads as _, LAST_RESTORE, LastRestore, NewEvent,
     RESTORED, Restored, SettingReads as _, Tx,
@@ -53,6 +53,9 @@ pub(super) fn end_job(
     }
     if let Work::Guest(work) = &job.work {
         guest::release(tx, job, work)?;
+        if status == JobStatus::Failed {
+            queue::guest_failed(tx, config, job)?;
+        }
     }
     tx.delete_job_secrets(job.id)?;
     tx.save_job(job)?;
@@ -81,7 +84,7 @@ pub(super) fn end_job(
 }
 
 /// Releases the host's lock; a host that is still on its way becomes `failed`, one that never left stays what it was.
-/// The reporters are told of a failure in the same write.
+/// That it failed is queued to be told in the same write.
 fn release(
     tx: &mut Tx<'_, '_>,
     config: &Config,
@@ -98,7 +101,7 @@ fn release(
         };
         // `is_busy` states are exactly those that the table lets stop.
         let _ = tx.fail_host(host, &reason, &hint)?;
-        report::queue_host_failed(tx, config, host, job.id)?;
+        queue::host_failed(tx, config, host, job.id)?;
     }
     host.active_job = None;
     tx.save_host(host)?;

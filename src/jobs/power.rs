@@ -6,19 +6,21 @@ use super::engine::Engine;
 use super::record::log;
 use super::request::{emit, no_such_host};
 use super::runner::{StepDone, StepFailure};
+use crate::domain::audit::{Change, Fate, FieldChange};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::fault::ErrorClass;
 use crate::domain::fingerprint::Fingerprint;
 use crate::domain::host::Host;
-use crate::domain::id::HostId;
-use crate::domain::job::Job;
+use crate::domain::id::{HostId, JobId};
+use crate::domain::job::{Job, StepStatus};
 use crate::domain::power::{Action, Method, Power, PowerState};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::plan::power as plan;
 use crate::plan::rebuild::step;
-use crate::power::{Order, Outcome, PowerError, Target};
-use crate::store::{HostReads as _, NewEvent, SecretReads as _, of_host};
+use crate::power::{Order, Outcome, Place, PowerError, Switchboard, Target};
+use crate::report::queue;
+use crate::store::{HostReads as _, JobReads as _, NewEvent, SecretReads as _, of_host};
 
 /// Sealed secret of a host: the password of its power method.
 pub const POWER_SECRET: &str = "power";
@@ -54,6 +56,14 @@ pub struct PowerAnswer {
     pub said: String,
     /// The certificate that the operator has to compare and trust first.
     pub untrusted: Option<Fingerprint>,
+}
+
+/// A switch for the audit log, which has an operator's only.
+#[derive(Debug, Clone, Copy)]
+struct Done {
+    field: &'static str,
+    before: Option<&'static str>,
+    after: Option<&'static str>,
 }
 
 /// Whether a rebuild of this host boots it by itself.
@@ -145,8 +155,13 @@ impl Engine {
         self.refuse_appliance(&host)?;
         plan::permit(&host, action, confirm)?;
         let message = format!("{}: power {} is ordered", host.hostname, action.as_str());
-        self.note_switched(&host, Level::Info, message).await?;
-        let ordered = board.order_at(&place, &target, Order::Switch(action)).await;
+        let done = Done { field: "power order", before: None, after: Some(action.as_str()) };
+        self.note_switched(&host, Level::Info, message, done).await?;
+        // For who reads later what was cut off. One that cannot be looked at cannot be switched either.
+        let (before, ordered) = match looked_at(board, &place, &target).await {
+            Ok(before) => (before, board.order_at(&place, &target, Order::Switch(action)).await),
+            Err(error) => (PowerState::Unknown, Err(error)),
+        };
         let (level, message) = match &ordered {
             Ok(outcome) => (
                 Level::Info,
@@ -157,7 +172,9 @@ impl Engine {
                 format!("{}: power {} failed: {error}", host.hostname, action.as_str()),
             ),
         };
-        self.note_switched(&host, level, message).await?;
+        let after = ordered.as_ref().map_or("failed", |outcome| outcome.state.as_str());
+        let done = Done { field: "power", before: Some(before.as_str()), after: Some(after) };
+        self.note_switched(&host, level, message, done).await?;
         let Outcome { state, said } = ordered.map_err(|e| refusal(&e))?;
         Ok(PowerAnswer { state, said, untrusted: None })
     }
@@ -173,12 +190,17 @@ impl Engine {
         host: &Host,
         level: Level,
         message: String,
+        done: Done,
     ) -> Result<(), Refusal> {
-        let host = host.id;
+        let (host, name) = (host.id, format!("host {}", host.hostname));
         self.store()
             .write(move |tx| {
                 let subject = Subject { host: Some(host), ..Default::default() };
                 tx.emit(NewEvent { level, subject, kind: EventKind::PowerSwitched, message })?;
+                let text = |word: &str| word.to_owned();
+                let (before, after) = (done.before.map(text), done.after.map(text));
+                let fields = vec![FieldChange { field: done.field.to_owned(), before, after }];
+                tx.tell(Change { subject: name, fate: Fate::Done, fields });
                 Ok(())
             })
             .await
@@ -220,6 +242,18 @@ impl Engine {
     }
 }
 
+/// Whether a machine runs now; nobody can tell without a controller.
+async fn looked_at(
+    board: &Switchboard,
+    place: &Place,
+    target: &Target,
+) -> Result<PowerState, PowerError> {
+    if matches!(target.method, Method::None | Method::WakeOnLan(_)) {
+        return Ok(PowerState::Unknown);
+    }
+    Ok(board.order_at(place, target, Order::Look).await?.state)
+}
+
 fn refusal(error: &PowerError) -> Refusal {
     let kind = match error {
         PowerError::Unreachable { .. } | PowerError::Program(_) => RefusalKind::Unavailable,
@@ -248,10 +282,27 @@ pub(super) async fn boot(engine: &Engine, job: &Job, host: &Host) -> Result<Step
     let step = step::POWER.parse().ok();
     let text = format!("{} could not be booted: {failed} ({})", host.hostname, failed.hint());
     log(engine, job.id, step, Level::Warn, text).await?;
-    Ok(StepDone::Skipped(format!(
-        "It could not be booted by {}: {failed}.",
-        host.power.method.title()
-    )))
+    let why = format!("It could not be booted by {}: {failed}.", host.power.method.title());
+    needs_a_hand(engine, job.id, why).await?;
+    Ok(StepDone::Recorded)
+}
+
+/// Ends the step as skipped, and queues that somebody has to turn the machine on, in one write.
+async fn needs_a_hand(engine: &Engine, id: JobId, why: String) -> Result<(), Refusal> {
+    let config = engine.context().config.clone();
+    engine
+        .store()
+        .write(move |tx| {
+            let Some(mut job) = tx.job(id)?.filter(|job| !job.status.is_terminal()) else {
+                return Ok(());
+            };
+            tx.set_step(&mut job, step::POWER, StepStatus::Skipped, &why)?;
+            match job.host().map(|host| tx.host(host)).transpose()?.flatten() {
+                Some(host) => queue::host_waiting(tx, &config, &host, &job),
+                None => Ok(()),
+            }
+        })
+        .await
 }
 
 /// One try. The outer error is the database's.
@@ -283,7 +334,8 @@ async fn boot_once(engine: &Engine, id: HostId) -> Result<Result<StepDone, Power
     Ok(match board.order_at(&place, &target, Order::Switch(action)).await {
         Ok(outcome) => {
             let message = format!("{}: booted for its rebuild: {}", host.hostname, outcome.said);
-            engine.note_switched(&host, Level::Info, message).await?;
+            let done = Done { field: "power", before: Some(state.as_str()), after: Some("on") };
+            engine.note_switched(&host, Level::Info, message, done).await?;
             Ok(StepDone::Done(outcome.said))
         }
         Err(error) => Err(error),

@@ -17,7 +17,7 @@ use crate::domain::secret::InstallToken;
 use crate::domain::time::Timestamp;
 use crate::node::key::EphemeralKey;
 use crate::plan::rebuild::{self as plan, Extras, Next, step};
-use crate::report;
+use crate::report::queue;
 use crate::store::{HostReads as _, JobReads as _, SecretReads as _, of_job};
 
 /// Sealed secret of a job: the install token.
@@ -228,6 +228,7 @@ async fn arm(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure> {
         EphemeralKey::generate(&mut rand::rng(), &comment).map_err(|e| broken(e.to_string()))?;
     let private = key.private_pem().map_err(|e| broken(e.to_string()))?;
     let password_hash = check::root_password_hash(engine)?;
+    let config = engine.context().config.clone();
     engine
         .store()
         .write::<_, Refusal, _>(move |tx| {
@@ -260,7 +261,8 @@ async fn arm(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure> {
             for (waiting, status) in plan::steps_after(HostEvent::Armed) {
                 tx.set_step(&mut job, waiting, *status, "")?;
             }
-            Ok(())
+            // Without a step that boots it: somebody has to.
+            queue::host_waiting(tx, &config, &host, &job)
         })
         .await?;
     Ok(StepDone::Recorded)
@@ -306,12 +308,8 @@ async fn mark_ready(engine: &Engine, id: JobId) -> Result<StepDone, StepFailure>
             tx.move_host(&mut host, HostEvent::JoinVerified, &message)?.map_err(|denied| {
                 Refusal::new(RefusalKind::Conflict, denied.to_string(), "").because_of(Some(id))
             })?;
-            let told = report::queue_host_ready(tx, &config, &host, id)?;
-            let detail = if told.is_empty() {
-                "the host is ready; no reporter is configured".to_owned()
-            } else {
-                format!("the host is ready; being told: {}", told.join(", "))
-            };
+            let told = queue::host_ready(tx, &config, &host, id)?;
+            let detail = format!("the host is ready; being told: {told}");
             tx.set_step(&mut job, step::REPORT, StepStatus::Succeeded, &detail)?;
             if job.step(step::STACK).is_some() {
                 // The host is ready; the job goes on with what comes on it.

@@ -60,6 +60,8 @@ super::limits! {
     EVENT_BACKLOG: usize = 1024, "events";
     /// After this many tries (about three days) a report is given up, with a warning in the job's log.
     REPORT_TRIES: u32 = 300, "tries";
+    /// Between two notices of new machines: a flood of forged MACs is no flood of messages.
+    SIGHTING_NOTICE_EVERY: Duration = Duration::from_secs(60), "time";
     /// Reports that one round takes on.
     REPORTS_PER_ROUND: usize = 256, "reports";
 }

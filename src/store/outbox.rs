@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::error::StoreError;
-use super::read::{Order, Read, records};
+use super::read::{Order, Read, record, records};
 use super::schema::{Table, numbered};
 use super::tx::Tx;
 use crate::domain::id::JobId;
@@ -14,7 +14,8 @@ use crate::domain::time::Timestamp;
 pub struct Report {
     /// Position in the queue; used again once the queue was empty.
     pub seq: u64,
-    /// Which reporter of the configuration: `infrastructure`, or the name of a webhook.
+    /// Which reporter of the configuration: `infrastructure`, or the name of a notification target. [`EVERYBODY`]: each
+    /// target that wants it.
     pub reporter: String,
     /// What it tells, `host.ready` for example.
     pub event: String,
@@ -30,6 +31,41 @@ pub struct Report {
     pub next_try: Timestamp,
 }
 
+/// The reporter that is the registry.
+pub const INFRASTRUCTURE: &str = "infrastructure";
+/// The reporter of a notice that was not given to the targets yet. What they want is read when it is, not in the write
+/// that it tells of.
+pub const EVERYBODY: &str = "*";
+
+/// How a reporter's last delivery went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// When it ended.
+    pub at: Timestamp,
+    /// What was told.
+    pub event: String,
+    /// How it went.
+    pub outcome: Outcome,
+}
+
+/// How a delivery went.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Outcome {
+    /// The receiver took it.
+    Delivered,
+    /// It did not, and is tried again.
+    Retried {
+        /// Why; never contains a secret.
+        reason: String,
+    },
+    /// It did not, for the last time.
+    GivenUp {
+        /// Why; never contains a secret.
+        reason: String,
+    },
+}
+
 /// Typed reads of the outbox.
 pub trait OutboxReads: Read {
     /// At most `limit` reports, oldest first.
@@ -38,6 +74,14 @@ pub trait OutboxReads: Read {
     /// When the database or a record cannot be read.
     fn outbox(&self, limit: usize) -> Result<Vec<Report>, StoreError> {
         records(self, Table::Outbox, &[], Order::Ascending, limit)
+    }
+
+    /// How a reporter's last delivery went.
+    ///
+    /// # Errors
+    /// When the database or the record cannot be read.
+    fn last_delivery(&self, reporter: &str) -> Result<Option<Delivery>, StoreError> {
+        record(self, Table::Deliveries, reporter.as_bytes())
     }
 }
 
@@ -81,5 +125,27 @@ impl Tx<'_, '_> {
     /// Removes a report: delivered, or given up.
     pub fn delete_report(&mut self, report: &Report) {
         self.remove(Table::Outbox, numbered(&[], report.seq));
+    }
+
+    /// Gives a notice of [`EVERYBODY`] to these reporters.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn hand_out(&mut self, notice: &Report, to: &[String]) -> Result<(), StoreError> {
+        for reporter in to {
+            let seq = self.next_number(Table::Outbox, &[])?;
+            let report = Report { seq, reporter: reporter.clone(), ..notice.clone() };
+            self.save_report(&report)?;
+        }
+        self.delete_report(notice);
+        Ok(())
+    }
+
+    /// Writes down how a reporter's last delivery went.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub fn save_delivery(&mut self, reporter: &str, delivery: &Delivery) -> Result<(), StoreError> {
+        self.put_record(Table::Deliveries, reporter.as_bytes().to_vec(), delivery)
     }
 }

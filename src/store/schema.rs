@@ -70,11 +70,13 @@ pub enum Table {
     ApiTokens,
     /// Idempotency key hash → job that was begun.
     Begun,
+    /// Reporter → how its last delivery went.
+    Deliveries,
 }
 
 impl Table {
     /// All tables, in the order of the enum, so that `table as usize` is an index.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Meta,
         Self::Hosts,
         Self::HostByMac,
@@ -106,6 +108,7 @@ impl Table {
         Self::Audit,
         Self::ApiTokens,
         Self::Begun,
+        Self::Deliveries,
     ];
 
     /// The name in the file.
@@ -142,6 +145,7 @@ impl Table {
             Self::Audit => "audit",
             Self::ApiTokens => "api_tokens",
             Self::Begun => "begun",
+            Self::Deliveries => "deliveries",
         }
     }
 

@@ -24,6 +24,7 @@ mod guest;
 mod host;
 mod job;
 mod node;
+mod notify;
 mod power;
 mod roster;
 mod route;
@@ -421,6 +422,21 @@ fn appliance() -> Routes {
             "/api/doctor/simulate",
             doctor::simulate,
             about("Plays a machine that boots").body::<doctor::SimulateBody>(),
+        )
+        .get(
+            "/api/settings",
+            system::settings,
+            about("The configuration in effect, secrets as set, and what waits for a restart"),
+        )
+        .get(
+            "/api/notifications",
+            notify::list,
+            about("Who is told what happened, and how the last delivery to each went"),
+        )
+        .post(
+            "/api/notifications/{name}/test",
+            notify::test,
+            about("Sends a test to a notification target and tells whether it arrived"),
         )
         .get(
             "/api/debug-bundle",

@@ -40,6 +40,7 @@ mod rack;
 mod register;
 mod roster;
 mod server_type;
+mod settings;
 mod sighting;
 mod wizard;
 
@@ -123,6 +124,8 @@ pub(super) fn router() -> Router<WebState> {
         .route("/access/tokens", post(access::make_token))
         .route("/access/tokens/{id}/revoke", post(access::revoke_token))
         .route("/audit", get(audit::list))
+        .route("/settings", get(settings::show))
+        .route("/settings/notifications/{name}/test", post(settings::test))
 }
 
 /// What surrounds every page.

@@ -14,6 +14,7 @@ mod guest_page;
 pub(crate) mod guest_scene;
 pub(crate) mod guests;
 mod limits;
+pub(crate) mod notify;
 pub(crate) mod operations;
 pub(crate) mod sample;
 pub(crate) mod scene;

@@ -38,6 +38,7 @@ mod fleet;
 mod host_file;
 mod pages;
 mod power;
+mod settings;
 mod types;
 mod walk;
 mod world;
@@ -215,6 +216,8 @@ async fn dashboard_with(
         public_url: format!("http://{address}"),
         traffic: web::Traffic::new(ironhatch::limits::over::Overruns::new(Arc::new(|| 0))),
         doctor: Arc::new(OneFinding::default()),
+        config: settings::config(),
+        notifier: Arc::new(settings::Told),
         bundles: Arc::new(NoBundles),
         meters: Arc::new(NoMeters),
         proxy: None,
@@ -408,6 +411,7 @@ async fn on_a_phone_nothing_is_wider_than_the_screen() {
         "/health",
         "/access",
         "/audit",
+        "/settings",
         &host,
         "/nowhere",
     ] {

@@ -17,6 +17,7 @@ mod full_mode;
 mod iso;
 mod join;
 mod node;
+mod notify;
 mod power;
 mod pve;
 mod rebuild;

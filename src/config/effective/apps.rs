@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::apps::{Apps, CommitMode, GitRemote, SourceLocation};
-use super::{MASK, Page};
+use super::Page;
 use crate::domain::boundary::{Boundary, GpuPolicy, GpuRule};
 
 pub(super) fn apps(page: &mut Page, apps: Option<&Apps>) {
@@ -121,11 +121,10 @@ fn gpu(page: &mut Page, policy: &GpuPolicy) {
 }
 
 fn remote(page: &mut Page, remote: &GitRemote) {
-    let masked = |given: bool| if given { MASK } else { "" };
     page.text("repository", &remote.url);
     page.text("user", remote.user.as_deref().unwrap_or(""));
-    page.text("password", masked(remote.password.is_some()));
-    page.text("ssh_key", masked(remote.ssh_key.is_some()));
+    page.secret("password", remote.password.as_ref());
+    page.secret("ssh_key", remote.ssh_key.as_ref());
     page.text("ssh_host_key", remote.ssh_host_key.as_deref().unwrap_or(""));
 }
 

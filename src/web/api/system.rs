@@ -64,6 +64,11 @@ pub(in crate::web) async fn debug_bundle(
     Ok((headers, bytes).into_response())
 }
 
+/// The configuration in effect.
+pub(in crate::web) async fn settings(State(web): State<WebState>, _: Operator) -> Response {
+    ok(&crate::web::settings::body(&web.config()))
+}
+
 /// Every limit, and how often those were met that are counted.
 pub(in crate::web) async fn limits(State(web): State<WebState>, _: Operator) -> Answer {
     let parts: Vec<_> = crate::limits::parts()

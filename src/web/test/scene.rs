@@ -14,6 +14,7 @@ use tower::ServiceExt as _;
 
 use super::operations::Recorder;
 use super::sample::{NOW, ago, host};
+use crate::config::live::ConfigView;
 use crate::domain::account::{Account, AccountName};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{HostEvent, HostState};
@@ -90,6 +91,19 @@ impl Scene {
 
     /// The same with operations on guests, or without.
     pub(super) fn with(guests: Option<Arc<dyn GuestOperations>>) -> Self {
+        Self::built(guests, super::notify::CONFIGURED).0
+    }
+
+    /// The same with this configuration, and what changes it.
+    pub(super) fn configured(text: &str) -> (Self, watch::Sender<Arc<ConfigView>>) {
+        Self::built(None, text)
+    }
+
+    fn built(
+        guests: Option<Arc<dyn GuestOperations>>,
+        configuration: &str,
+    ) -> (Self, watch::Sender<Arc<ConfigView>>) {
+        let settings = super::notify::config(configuration);
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicI64::new(NOW.0));
         let read = Arc::clone(&clock);
@@ -111,6 +125,8 @@ impl Scene {
             public_url: "http://192.0.2.10:8080".into(),
             traffic: traffic.clone(),
             doctor: Arc::new(super::doctor::Canned::default()),
+            config: settings.subscribe(),
+            notifier: Arc::new(super::notify::Deaf),
             bundles: Arc::new(super::limits::NoBundle),
             meters: Arc::new(super::limits::Still),
             proxy: TrustedProxy::new(
@@ -143,7 +159,7 @@ impl Scene {
             let session = Session { id_hash, csrf, created: NOW, expires, account, address, agent };
             tx.save_session(&session).unwrap();
         });
-        scene
+        (scene, settings)
     }
 
     /// The fleet of the pages' golden files.

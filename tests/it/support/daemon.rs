@@ -269,7 +269,13 @@ pub(crate) fn server_type(boot_disk: &str) -> String {
 fn spawn(dir: &Path) -> Child {
     let log =
         fs::OpenOptions::new().create(true).append(true).open(dir.join("daemon.log")).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_ironhatch"))
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ironhatch"));
+    // The machine's CA store, for stories whose servers have certificates.
+    let store = dir.join("ca.pem");
+    if store.exists() {
+        command.env("SSL_CERT_FILE", store).env_remove("SSL_CERT_DIR");
+    }
+    command
         .arg("--config")
         .arg(dir.join("ironhatch.toml"))
         .arg("serve")

@@ -12,6 +12,7 @@ use axum::http::Request;
 use futures_util::future::BoxFuture;
 use ironhatch::assets::BootFiles;
 use ironhatch::boot::rehearsal::Rehearsals;
+use ironhatch::config::live::ConfigView;
 use ironhatch::config::reload::ServerTypesView;
 use ironhatch::config::{Config, ProcessSecrets};
 use ironhatch::domain::boot::{BootObservation, BootSink};
@@ -82,6 +83,12 @@ impl Appliance {
         })
     }
 
+    /// The configuration, which nobody changes: a receiver keeps the last value.
+    fn settings(&self) -> watch::Receiver<Arc<ConfigView>> {
+        let config = Arc::clone(&self.engine.context().config);
+        watch::channel(Arc::new(ConfigView::new(config, self.store.now()))).1
+    }
+
     /// The routes for operators.
     pub(crate) fn operator(&self) -> Router {
         // The list does not change: a receiver keeps the last one.
@@ -95,6 +102,8 @@ impl Appliance {
             public_url: URL.to_owned(),
             traffic: Traffic::new(overruns()),
             doctor: Arc::new(NoDoctor),
+            config: self.settings(),
+            notifier: Arc::new(NoNotifier),
             bundles: Arc::new(NoBundles),
             meters: Arc::new(NoMeters),
             proxy: None,
@@ -260,6 +269,14 @@ struct NoMeters;
 impl Meters for NoMeters {
     fn read(&self) -> Vec<Family> {
         Vec::new()
+    }
+}
+
+struct NoNotifier;
+
+impl web::Notifier for NoNotifier {
+    fn test(&self, name: String) -> BoxFuture<'_, Result<web::Tested, Refusal>> {
+        Box::pin(std::future::ready(Ok(web::Tested { name, failure: None })))
     }
 }
 

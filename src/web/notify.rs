@@ -1,0 +1,105 @@
+//! Notification targets as page and API show them, and what they want of the reporter.
+
+use futures_util::future::BoxFuture;
+use serde_json::{Value, json};
+
+use super::api::time;
+use crate::config::live::ConfigView;
+use crate::domain::refusal::Refusal;
+use crate::store::{Delivery, INFRASTRUCTURE, OutboxReads as _, Outcome, Snapshot, StoreError};
+
+/// Tries notification targets out.
+pub trait Notifier: Send + Sync + 'static {
+    /// Sends a test to a target of the configuration, once, and tells how that went.
+    ///
+    /// # Errors
+    /// There is no such target, or the database fails.
+    fn test(&self, name: String) -> BoxFuture<'_, Result<Tested, Refusal>>;
+}
+
+/// How a test went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tested {
+    /// The target.
+    pub name: String,
+    /// Why it did not arrive; `None`: the receiver took it.
+    pub failure: Option<String>,
+}
+
+/// A target, or the registry, with how its last delivery went.
+#[derive(Debug, Clone)]
+pub(super) struct TargetView {
+    pub(super) name: String,
+    /// Its kind, as in the configuration.
+    pub(super) kind: &'static str,
+    /// Where it is, without secrets.
+    pub(super) place: String,
+    /// What it gets.
+    pub(super) events: Vec<&'static str>,
+    /// It can be tried out.
+    pub(super) can_test: bool,
+    pub(super) last: Option<Delivery>,
+    /// Reports that wait for it.
+    pub(super) waiting: usize,
+}
+
+/// All of them, in the order of the file, the registry last.
+pub(super) fn targets(read: &Snapshot, config: &ConfigView) -> Result<Vec<TargetView>, StoreError> {
+    let waiting = read.outbox(usize::MAX)?;
+    let mut views = Vec::new();
+    for target in config.targets() {
+        views.push(TargetView {
+            name: target.name.clone(),
+            kind: target.receiver.kind(),
+            place: target.receiver.place(),
+            events: target.events.iter().map(|kind| kind.as_str()).collect(),
+            can_test: true,
+            last: None,
+            waiting: 0,
+        });
+    }
+    if let Some(registry) = &config.running.infrastructure {
+        views.push(TargetView {
+            name: INFRASTRUCTURE.to_owned(),
+            kind: "registry",
+            place: registry.base_url.clone(),
+            events: vec!["host.ready"],
+            // A test would register a host that does not exist.
+            can_test: false,
+            last: None,
+            waiting: 0,
+        });
+    }
+    for view in &mut views {
+        view.last = read.last_delivery(&view.name)?;
+        view.waiting = waiting.iter().filter(|report| report.reporter == view.name).count();
+    }
+    Ok(views)
+}
+
+impl TargetView {
+    /// Why the last delivery did not arrive.
+    pub(super) fn failure(&self) -> Option<&str> {
+        match &self.last.as_ref()?.outcome {
+            Outcome::Delivered => None,
+            Outcome::Retried { reason } | Outcome::GivenUp { reason } => Some(reason),
+        }
+    }
+
+    pub(super) fn body(&self) -> Value {
+        json!({
+            "name": self.name,
+            "kind": self.kind,
+            "place": self.place,
+            "events": self.events,
+            "can_test": self.can_test,
+            "waiting": self.waiting,
+            "last": self.last.as_ref().map(|last| json!({
+                "at": time(last.at),
+                "event": last.event,
+                "delivered": last.outcome == Outcome::Delivered,
+                "reason": self.failure(),
+            })),
+        })
+    }
+}
