@@ -9,10 +9,11 @@ mod mail;
 pub mod queue;
 mod send;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use hyper::Method;
 use rand::RngExt as _;
 use tokio::sync::watch;
@@ -57,7 +58,7 @@ impl Reporter {
         Arc::clone(&self.config.borrow())
     }
 
-    /// Delivers until the stop. A receiver that does not answer holds up the others for one timeout per round.
+    /// Delivers until the stop. A receiver that does not answer holds up nobody but the next round, for one timeout.
     pub async fn run(self, stop: CancellationToken) {
         while !stop.is_cancelled() {
             // A delivery that the stop cuts short is made again; its key tells the receiver.
@@ -89,16 +90,24 @@ impl Reporter {
                 Ok(due.take(REPORTS_PER_ROUND).collect::<Vec<_>>())
             })
             .await?;
-        let mut failing: Vec<String> = Vec::new();
+        let mut by_reporter: BTreeMap<String, Vec<Report>> = BTreeMap::new();
         for report in due {
-            if failing.contains(&report.reporter) {
+            by_reporter.entry(report.reporter.clone()).or_default().push(report);
+        }
+        let rounds = by_reporter.into_values().map(|reports| self.deliver_all(&config, reports));
+        join_all(rounds).await.into_iter().collect()
+    }
+
+    /// What waits for one reporter, in order. When it does not take one, the others wait too.
+    async fn deliver_all(&self, config: &ConfigView, reports: Vec<Report>) -> Result<(), Refusal> {
+        let mut is_failing = false;
+        for report in reports {
+            if is_failing {
                 self.postpone(report).await?;
                 continue;
             }
-            let outcome = deliver(&config, &report).await;
-            if outcome.is_err() {
-                failing.push(report.reporter.clone());
-            }
+            let outcome = deliver(config, &report).await;
+            is_failing = outcome.is_err();
             self.record(report, outcome).await?;
         }
         Ok(())
@@ -286,6 +295,7 @@ fn pause_after(attempts: u32) -> Duration {
 #[cfg(test)]
 mod test {
     use super::*;
+    use crate::domain::id::JobId;
 
     #[test]
     fn a_new_report_never_has_the_key_of_a_delivered_one() {

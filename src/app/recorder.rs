@@ -378,7 +378,7 @@ mod test {
     use crate::domain::boot::{
         BootDirectory as _, BootProfile, BootProgram, BootStage, OfferForm, OfferWay, Standing,
     };
-    use crate::store::{EventReads as _, MasterKey};
+    use crate::store::{EventReads as _, MasterKey, OutboxReads as _};
 
     fn store(dir: &tempfile::TempDir) -> Store {
         let clock = Arc::new(|| Timestamp(5));
@@ -419,6 +419,7 @@ mod test {
         stop.cancel();
         writer.run(stop).await;
         assert_eq!(store.snapshot().unwrap().sightings().unwrap().len(), STRANGERS_PER_FLUSH);
+        assert_eq!(store.snapshot().unwrap().outbox(100).unwrap().len(), 1, "one message");
         let rest = u64::try_from(OBSERVATIONS - STRANGERS_PER_FLUSH).unwrap();
         assert_eq!(over.of(Over::Strangers).times, rest);
         assert_eq!(

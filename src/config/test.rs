@@ -54,6 +54,7 @@ fn every_fixture_yields_its_golden_text() {
             "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n",
         ),
         ("HOOK", "s3cret"),
+        ("URL", "https://hooks.example.net/s3cret"),
         ("EMPTY", "\n"),
     ]));
     let mut seen = 0;

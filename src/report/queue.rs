@@ -156,3 +156,86 @@ pub fn health(tx: &mut Tx<'_, '_>, public_url: &str, checkup: &Checkup) -> Resul
     }
     queue(tx, &place(tx, public_url).health_error(&new))
 }
+
+#[cfg(test)]
+mod test {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+    use crate::domain::mac::Mac;
+    use crate::domain::time::Timestamp;
+    use crate::plan::doctor::{examine, facts};
+    use crate::store::{MasterKey, OutboxReads as _, Store};
+
+    const URL: &str = "http://192.0.2.10:8080";
+
+    fn store(dir: &tempfile::TempDir) -> (Store, Arc<AtomicI64>) {
+        let clock = Arc::new(AtomicI64::new(1_000_000));
+        let read = Arc::clone(&clock);
+        let now = Arc::new(move || Timestamp(read.load(Ordering::SeqCst)));
+        let path = dir.path().join("db.redb");
+        (Store::open(&path, MasterKey::from_bytes(&[1; 32]), now).unwrap(), clock)
+    }
+
+    fn titles(store: &Store) -> Vec<String> {
+        let waiting = store.snapshot().unwrap().outbox(100).unwrap();
+        assert!(waiting.iter().all(|report| report.reporter == EVERYBODY));
+        let title = |body: &serde_json::Value| body["title"].as_str().unwrap().to_owned();
+        waiting.iter().map(|report| title(&report.body)).collect()
+    }
+
+    fn checkup(taken: &[(&'static str, u16)]) -> Checkup {
+        let port = |(name, number): &(&'static str, u16)| facts::Port {
+            name,
+            number: *number,
+            holder: facts::Holder::Other(Some("dnsmasq".to_owned())),
+        };
+        examine(&facts::Facts { ports: taken.iter().map(port).collect(), ..Default::default() })
+    }
+
+    #[test]
+    fn a_problem_is_told_when_it_begins_and_again_when_it_comes_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = store(&dir);
+        let tell = |checkup: Checkup| {
+            store
+                .write_blocking(move |tx| -> Result<(), StoreError> { health(tx, URL, &checkup) })
+                .unwrap();
+            titles(&store).len()
+        };
+        // An appliance without server types and images has its own problems.
+        let before = tell(checkup(&[]));
+        let taken = [("UDP 67 (DHCP)", 67)];
+        assert_eq!(tell(checkup(&taken)), before + 1);
+        assert_eq!(tell(checkup(&taken)), before + 1, "told once");
+        assert_eq!(tell(checkup(&[])), before + 1);
+        assert_eq!(tell(checkup(&taken)), before + 2, "it is back");
+    }
+
+    #[test]
+    fn a_flood_of_new_machines_is_one_message_a_minute() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, clock) = store(&dir);
+        let hear = |n: u8| {
+            store
+                .write_blocking(move |tx| -> Result<(), StoreError> {
+                    let seen = Sighting::first_heard(Mac([0x52, 0x54, 0, 0, 0, n]), tx.now());
+                    tx.save_sighting(&seen)?;
+                    sighting(tx, URL, &seen)
+                })
+                .unwrap();
+        };
+        (1..=20).for_each(hear);
+        assert_eq!(titles(&store), ["New machine 52:54:00:00:00:01"]);
+        clock.fetch_add(60_000, Ordering::SeqCst);
+        hear(21);
+        let waiting = store.snapshot().unwrap().outbox(100).unwrap();
+        let text = waiting[1].body["text"].as_str().unwrap();
+        assert!(text.contains("21 machines are there"), "{text}");
+        // A clock that was put back does not silence it.
+        clock.store(0, Ordering::SeqCst);
+        hear(22);
+        assert_eq!(titles(&store).len(), 3);
+    }
+}

@@ -6,7 +6,7 @@ use crate::domain::host::Failure;
 use crate::domain::job::JobStatus;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::fakes::pve::POOL;
-use crate::store::GuestReads as _;
+use crate::store::{GuestReads as _, OutboxReads as _};
 
 #[tokio::test]
 async fn a_removal_that_touched_nothing_leaves_the_guest_as_it_was() {
@@ -17,6 +17,9 @@ async fn a_removal_that_touched_nothing_leaves_the_guest_as_it_was() {
     let name = guest.name.to_string();
     let job = site.engine.uninstall(guest.id, false, name.clone()).await.unwrap();
     site.wait(job, JobStatus::Failed).await;
+    let told = site.engine.store().snapshot().unwrap().outbox(10).unwrap();
+    assert_eq!((told.len(), told[0].event.as_str()), (1, "guest.failed"));
+    assert_eq!(told[0].body["guest"]["name"], serde_json::json!(guest.name));
     let now = site.guest(guest.id).await;
     assert_eq!((now.state, &now.failure, now.active_job), (GuestState::Ready, &None, None));
     assert!(site.conf("pve1", guest.vmid).exists() && site.pve.is_running(guest.vmid));
