@@ -4,16 +4,15 @@ use axum::extract::{Path, State};
 use serde_json::{Value, json};
 
 use super::{Answer, ok};
-use crate::store::StoreError;
 use crate::web::WebState;
 use crate::web::auth::Operator;
-use crate::web::notify::targets;
+use crate::web::notify::{TargetView, targets};
 
 /// All targets with their last delivery.
 pub(in crate::web) async fn list(State(web): State<WebState>, _: Operator) -> Answer {
     let config = web.config();
-    let views = web.store().read(move |read| targets(read, &config)).await;
-    let views: Vec<Value> = views.map_err(StoreError::from)?.iter().map(|v| v.body()).collect();
+    let views = web.store().read(move |read| targets(read, &config)).await?;
+    let views: Vec<Value> = views.iter().map(TargetView::body).collect();
     Ok(ok(&json!({ "targets": views })))
 }
 

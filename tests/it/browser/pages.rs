@@ -84,6 +84,7 @@ fn populated() -> Vec<Visit> {
         visit("/images", "/images", "#images .facts"),
         visit("/access", "/access", "form[action^='/access/sessions/']"),
         visit("/audit", "/audit", "main section.card .rows li"),
+        visit("/settings", "/settings", "section[aria-labelledby=notifications] li form"),
     ]
 }
 
