@@ -8,6 +8,7 @@
 //!  stop:  one token: listeners close, streams end, drivers reach a safe point, the store is flushed
 //! ```
 
+mod boot;
 mod bundle;
 mod database;
 mod health;
@@ -17,7 +18,7 @@ mod recorder;
 mod tally;
 mod types;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,19 +37,17 @@ use crate::boot::{dhcp, port_owner, tftp};
 use crate::config::apps::Apps;
 use crate::config::live::{ConfigReloader, ConfigView};
 use crate::config::reload::{self, Reloader, ServerTypesView};
-use crate::config::{Config, ProcessSecrets, PxeMode, UnknownPolicy};
+use crate::config::{Config, ProcessSecrets, UnknownPolicy};
 use crate::doctor::{Doctor, Inside};
-use crate::domain::boot::{BootDirectory, BootSink};
+use crate::domain::boot::BootSink;
 use crate::domain::time::Timestamp;
 use crate::image::{ImageStore, ImportLimits};
 use crate::jobs::{Appliance, CallbackBase, Context, Engine, Layer, PinnedCertificate};
 use crate::limits::{over::Overruns, work::GRACE};
 use crate::observe::logging::Recent;
-use crate::plan::lease::{Lease, PoolConfig};
-use crate::plan::offer::{BaseUrl, OfferPolicy, UnknownMachines};
 use crate::plan::script::{BootScript, ScriptUrl, Start};
 use crate::report::Reporter;
-use crate::store::{LeaseReads as _, MasterKey, Store, StoreError};
+use crate::store::{MasterKey, Store, StoreError};
 use crate::web::machine::MachineState;
 use crate::web::metrics::Meters;
 use crate::web::serve::Transport;
@@ -261,7 +260,7 @@ impl App {
             rehearsals: rehearsals.clone(),
             public_url: Arc::from(config.server.public_url.as_str()),
         };
-        let (dhcp, tftp) = bind_boot(&config, &store, &boot_files, &sink, &over).await?;
+        let (dhcp, tftp) = boot::bind(&config, &store, &boot_files, &sink, &over).await?;
         let traffic = Traffic::new(over);
         Ok(Self {
             traffic,
@@ -541,73 +540,6 @@ fn bind_control(path: &Path) -> Result<UnixListener, StartError> {
     let listener = UnixListener::bind(path).map_err(fail)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(fail)?;
     Ok(listener)
-}
-
-type BootServers = (Option<(dhcp::Server, dhcp::DhcpCounters)>, Option<tftp::Server>);
-
-async fn bind_boot(
-    config: &Config,
-    store: &Store,
-    files: &Arc<BootFiles>,
-    sink: &Arc<dyn BootSink>,
-    over: &Overruns,
-) -> Result<BootServers, StartError> {
-    let Some(pxe) = &config.pxe else { return Ok((None, None)) };
-    let base_url = BaseUrl::fixed(&config.server.public_url)
-        .map_err(|e| StartError::Config(format!("server.public_url: {e}")))?;
-    let policy = OfferPolicy {
-        unknown: match pxe.unknown {
-            UnknownPolicy::Enroll => UnknownMachines::Enroll,
-            UnknownPolicy::Ignore => UnknownMachines::Ignore,
-        },
-        base_url,
-    };
-    let settings = dhcp::DhcpConfig {
-        interfaces: dhcp::Interfaces::Named(pxe.interfaces.clone()),
-        policy,
-        ports: dhcp::Ports::default(),
-        advertised_address: None,
-    };
-    let mode = match &pxe.mode {
-        PxeMode::Proxy => dhcp::Mode::Beside,
-        PxeMode::Full(pool) => {
-            let leases: Vec<Lease> = store.snapshot()?.leases()?;
-            let own = addresses_of(&pxe.interfaces)
-                .into_iter()
-                .find(|a| pxe.subnet.contains(a))
-                .ok_or_else(|| {
-                    StartError::Config("pxe: no boot interface has an address in pxe.subnet".into())
-                })?;
-            let seconds = u32::try_from(pool.lease.as_secs()).unwrap_or(u32::MAX);
-            let pool = PoolConfig::new(pxe.subnet, (pool.first, pool.last), own, seconds)
-                .and_then(|p| p.with_routing(pool.gateway, pool.dns.clone()))
-                .map_err(|e| StartError::Config(format!("pxe: {e}")))?;
-            dhcp::Mode::Full {
-                pool,
-                leases,
-                store: Arc::new(leases::Leases(store.clone())),
-                rival: dhcp::RivalPolicy::Refuse,
-            }
-        }
-    };
-    let directory: Arc<dyn BootDirectory> = Arc::new(store.clone());
-    let counters = dhcp::DhcpCounters::telling(over.clone());
-    let dhcp =
-        dhcp::Server::bind(settings, mode, directory, Arc::clone(sink), counters.clone()).await?;
-    let addresses = addresses_of(&pxe.interfaces);
-    let tftp =
-        tftp::Server::bind(tftp::TftpConfig::on(addresses), Arc::clone(files), Arc::clone(sink))?
-            .telling(over.clone());
-    Ok((Some((dhcp, counters)), Some(tftp)))
-}
-
-fn addresses_of(interfaces: &[String]) -> Vec<Ipv4Addr> {
-    let found = nix::ifaddrs::getifaddrs().map(Iterator::collect::<Vec<_>>).unwrap_or_default();
-    found
-        .iter()
-        .filter(|i| interfaces.contains(&i.interface_name))
-        .filter_map(|i| i.address.as_ref()?.as_sockaddr_in().map(nix::sys::socket::SockaddrIn::ip))
-        .collect()
 }
 
 /// Cancels the token at SIGTERM or SIGINT.
