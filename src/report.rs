@@ -241,7 +241,10 @@ impl Notifier for Reporter {
                     "The page Settings lists those of the configuration; add one as [[notify]].";
                 return Err(Refusal::new(RefusalKind::NotFound, detail, hint));
             };
-            let _turn = self.testing.lock().await;
+            let Ok(_turn) = self.testing.try_lock() else {
+                let detail = "A test of a notification target is under way.";
+                return Err(Refusal::new(RefusalKind::Conflict, detail, "Wait for its result."));
+            };
             let place =
                 Place { at: self.store.now(), public_url: &config.running.server.public_url };
             let body = serde_json::to_value(place.test()).unwrap_or_default();

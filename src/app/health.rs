@@ -61,6 +61,10 @@ impl Watch {
 
     async fn tell(&mut self) {
         let Some(report) = self.found.borrow_and_update().clone() else { return };
+        // What nobody hears now is not told: a target that is added later hears it.
+        if !self.is_wanted() {
+            return;
+        }
         let url = self.config.borrow().running.server.public_url.clone();
         let told =
             self.store.write::<_, StoreError, _>(move |tx| queue::health(tx, &url, &report)).await;

@@ -192,10 +192,16 @@ fn collect(path: &str, value: &Value, shown: &[&str], found: &mut BTreeMap<Strin
     }
 }
 
-fn presentable(name: &str, value: &Value) -> String {
+/// Whether the value of a field with this name is a secret, in the audit log as in the debug bundle.
+#[must_use]
+pub fn names_a_secret(name: &str) -> bool {
     let plain = name.to_ascii_lowercase().replace('-', "_");
+    SECRET_WORDS.iter().any(|word| plain.contains(word))
+}
+
+fn presentable(name: &str, value: &Value) -> String {
     let is_time = TIMES.contains(&name);
-    let is_secret = SECRET_WORDS.iter().any(|word| plain.contains(word)) || has_secret_name(value);
+    let is_secret = names_a_secret(name) || has_secret_name(value);
     if is_secret && !is_time {
         return HIDDEN.to_owned();
     }
@@ -217,10 +223,9 @@ fn presentable(name: &str, value: &Value) -> String {
 fn has_secret_name(value: &Value) -> bool {
     match value {
         Value::Array(all) => all.iter().any(has_secret_name),
-        Value::Object(map) => map.iter().any(|(name, value)| {
-            let plain = name.to_ascii_lowercase().replace('-', "_");
-            SECRET_WORDS.iter().any(|word| plain.contains(word)) || has_secret_name(value)
-        }),
+        Value::Object(map) => {
+            map.iter().any(|(name, value)| names_a_secret(name) || has_secret_name(value))
+        }
         _ => false,
     }
 }

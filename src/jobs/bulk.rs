@@ -262,13 +262,7 @@ impl Engine {
                 let Some(mut job) = tx.job(id)?.filter(|job| !job.status.is_terminal()) else {
                     return Ok(());
                 };
-                match host {
-                    Some(host) => {
-                        let step = plan::step_of(host);
-                        tx.set_step(&mut job, step.as_str(), StepStatus::Skipped, &why)?;
-                    }
-                    None => close(tx, &mut job, &why)?,
-                }
+                close(tx, &mut job, host, &why)?;
                 tell_progress(tx, &job)
             })
             .await
@@ -329,7 +323,7 @@ async fn settle(engine: &Engine, id: JobId) -> Result<(), Refusal> {
                         running.push(job.id);
                         continue;
                     }
-                    Some(job) => plan::ended(job.status, job.failure.as_ref()),
+                    Some(job) => plan::ended(&job),
                     None => (StepStatus::Failed, "its rebuild is not recorded any more".to_owned()),
                 };
                 tx.set_step(&mut job, step.as_str(), status, &detail)?;
@@ -385,7 +379,7 @@ pub(super) fn note_end(tx: &mut Tx<'_, '_>, rebuild: &Rebuild, ended: &Job) -> R
     let Some(mut job) = tx.job(list)?.filter(|job| !job.status.is_terminal()) else {
         return Ok(());
     };
-    let (status, detail) = plan::ended(ended.status, ended.failure.as_ref());
+    let (status, detail) = plan::ended(ended);
     let step = plan::step_of(rebuild.host);
     // A host can be rebuilt alone later on; that is no concern of the list.
     if job.step(step.as_str()).is_some_and(|s| s.status == StepStatus::Running) {
@@ -405,20 +399,33 @@ pub(super) fn release(tx: &mut Tx<'_, '_>, job: &mut Job) -> Result<(), Refusal>
         (step.status, step.finished) = (StepStatus::Failed, Some(now));
         "the list has ended: see its own job".clone_into(&mut step.detail);
     }
-    close(tx, job, "the list ended before its turn: it was not touched")
+    close(tx, job, None, "the list ended before its turn: it was not touched")
 }
 
-/// Leaves out all that wait, in one record and one line: there can be a thousand of them.
-fn close(tx: &mut Tx<'_, '_>, job: &mut Job, why: &str) -> Result<(), Refusal> {
-    let (now, mut count) = (tx.now(), 0);
-    for step in job.steps.iter_mut().filter(|step| step.status == StepStatus::Pending) {
+/// Leaves out this host, or all that wait, in one record and one line: there can be a thousand of them.
+fn close(
+    tx: &mut Tx<'_, '_>,
+    job: &mut Job,
+    only: Option<HostId>,
+    why: &str,
+) -> Result<(), Refusal> {
+    let (now, only) = (tx.now(), only.map(plan::step_of));
+    let mut left_out = Vec::new();
+    for step in job.steps.iter_mut().filter(|step| {
+        step.status == StepStatus::Pending && only.as_ref().is_none_or(|id| *id == step.id)
+    }) {
         (step.status, step.finished) = (StepStatus::Skipped, Some(now));
         why.clone_into(&mut step.detail);
-        count += 1;
+        left_out.push(step.title.clone());
     }
     tx.save_job(job)?;
-    if count > 0 {
-        tx.log(job, None, Level::Warn, &format!("{count} hosts were left out: {why}"))?;
+    match left_out.as_slice() {
+        [] => {}
+        [one] => tx.log(job, None, Level::Warn, &format!("{one} was left out: {why}"))?,
+        all => {
+            let message = format!("{} hosts were left out: {why}", all.len());
+            tx.log(job, None, Level::Warn, &message)?;
+        }
     }
     Ok(())
 }

@@ -157,11 +157,15 @@ impl Engine {
         let message = format!("{}: power {} is ordered", host.hostname, action.as_str());
         let done = Done { field: "power order", before: None, after: Some(action.as_str()) };
         self.note_switched(&host, Level::Info, message, done).await?;
-        // For who reads later what was cut off. One that cannot be looked at cannot be switched either.
-        let (before, ordered) = match looked_at(board, &place, &target).await {
-            Ok(before) => (before, board.order_at(&place, &target, Order::Switch(action)).await),
-            Err(error) => (PowerState::Unknown, Err(error)),
+        // For who reads later what was cut off. A controller that cannot tell may still be able to switch.
+        let before = match looked_at(board, &place, &target).await {
+            Ok(before) => before,
+            Err(error) => {
+                tracing::debug!(host = %host.hostname, %error, "its power state cannot be read");
+                PowerState::Unknown
+            }
         };
+        let ordered = board.order_at(&place, &target, Order::Switch(action)).await;
         let (level, message) = match &ordered {
             Ok(outcome) => (
                 Level::Info,

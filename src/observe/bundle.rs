@@ -11,10 +11,9 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use super::logging::redact;
+use crate::domain::audit::names_a_secret;
 use crate::plan::guest::redaction::{BLANK, Redactor};
 
-/// Parts of names whose values are never shown.
-const SECRET_NAMES: [&str; 6] = ["password", "passwd", "secret", "token", "private", "credential"];
 /// The folder in the archive.
 const FOLDER: &str = "ironhatch-debug";
 
@@ -87,8 +86,7 @@ pub fn mask(value: &mut Value) {
     match value {
         Value::Object(map) => {
             for (name, value) in map {
-                let name = name.to_ascii_lowercase();
-                if SECRET_NAMES.iter().any(|part| name.contains(part)) {
+                if names_a_secret(name) {
                     blank(value);
                 } else {
                     mask(value);
@@ -120,7 +118,7 @@ mod test {
         let mut bundle = Bundle::new(["planted \"one\"", "two-lines\nof-a-secret"]);
         bundle.add_json(
             "a.json",
-            json!({ "root_password": "x1", "nested": [{ "apiToken": "x2", "name": "ok" }],
+            json!({ "root_password": "x1", "subscription-key": "x3", "nested": [{ "apiToken": "x2", "name": "ok" }],
                 "note": "the planted \"one\" and of-a-secret", "password": null }),
         );
         bundle.add(
@@ -133,7 +131,8 @@ mod test {
         for entry in tar.entries().unwrap() {
             entry.unwrap().read_to_string(&mut text).unwrap();
         }
-        for secret in ["x1", "x2", "planted", "of-a-secret", "abc", "0123456789abcdef", "hashhash"]
+        for secret in
+            ["x1", "x2", "x3", "planted", "of-a-secret", "abc", "0123456789abcdef", "hashhash"]
         {
             assert!(!text.contains(secret), "{secret} in {text}");
         }

@@ -255,12 +255,17 @@ pub fn seal(hosts: &[Reviewed], image: &Image, replace_node: bool) -> String {
     Sha256::digest(&bytes).iter().take(16).map(|b| format!("{b:02x}")).collect()
 }
 
-/// What the end of a host's rebuild is for the list.
+/// What the end of a host's rebuild is for the list. A host that became a node is ready, also when an app that comes with
+/// it failed: that is no reason to rebuild nothing more.
 #[must_use]
-pub fn ended(status: JobStatus, failure: Option<&Failure>) -> (StepStatus, String) {
-    let why = failure.map_or("", |failure| failure.reason.as_str());
-    match status {
+pub fn ended(rebuild: &Job) -> (StepStatus, String) {
+    let why = rebuild.failure.as_ref().map_or("", |failure| failure.reason.as_str());
+    let is_node = rebuild
+        .step(crate::plan::rebuild::step::REPORT)
+        .is_some_and(|step| step.status == StepStatus::Succeeded);
+    match rebuild.status {
         JobStatus::Succeeded => (StepStatus::Succeeded, "ready".to_owned()),
+        _ if is_node => (StepStatus::Succeeded, why.to_owned()),
         _ if why.is_empty() => (StepStatus::Failed, "its rebuild ended".to_owned()),
         _ => (StepStatus::Failed, why.to_owned()),
     }

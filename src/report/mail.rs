@@ -42,7 +42,8 @@ pub(super) async fn send(email: &Email, notice: &Notice, key: &str) -> Result<()
             let known = [Mechanism::Plain, Mechanism::Login];
             connection.auth(&known, &login).await.map_err(|e| words(&e, Stage::Login))?;
         }
-        connection.send(&envelope, &bytes).await.map_err(|e| words(&e, Stage::Message))
+        let stage = if email.login.is_some() { Stage::KnownMessage } else { Stage::Message };
+        connection.send(&envelope, &bytes).await.map_err(|e| words(&e, stage))
     };
     match tokio::time::timeout(TIMEOUT, conversation).await {
         Ok(Ok(_)) => {
@@ -128,6 +129,8 @@ enum Stage {
     Tls,
     Login,
     Message,
+    /// The message, to a server that was told a password.
+    KnownMessage,
 }
 
 /// An error for people: the server's code and words, or what became of the connection.
@@ -136,12 +139,14 @@ fn words(error: &lettre::transport::smtp::Error, stage: Stage) -> String {
         Stage::Greeting => "the mail server did not greet",
         Stage::Tls => "the connection could not be protected",
         Stage::Login => "the mail server did not accept the login",
-        Stage::Message => "the mail server did not take the message",
+        Stage::Message | Stage::KnownMessage => "the mail server did not take the message",
     };
     let said = innermost(error);
     match error.status() {
         // Not its words: a hostile one could repeat what it was told.
-        Some(code) if stage == Stage::Login => format!("{what}: {code}"),
+        Some(code) if matches!(stage, Stage::Login | Stage::KnownMessage) => {
+            format!("{what}: {code}")
+        }
         Some(code) => format!("{what}: {code} {said}"),
         None => format!("{what}: {said}"),
     }

@@ -76,7 +76,11 @@ pub fn host_failed(
     host: &Host,
     job: JobId,
 ) -> Result<(), Refusal> {
-    let verdict = verdict(tx, host)?;
+    // What its boots tell is a help. That it cannot be read must not keep a job from its end.
+    let verdict = verdict(tx, host).unwrap_or_else(|error| {
+        tracing::warn!(host = %host.hostname, %error, "the boot log cannot be read for the notice");
+        None
+    });
     let notice = place(tx, &config.server.public_url).host_failed(host, job, verdict.as_ref());
     Ok(queue(tx, &notice)?)
 }

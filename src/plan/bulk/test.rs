@@ -9,23 +9,14 @@ use crate::domain::time::Timestamp;
 
 fn host(n: u8) -> Host {
     Host {
-        id: HostId(uuid::Uuid::from_u128(u128::from(n))),
-        hostname: format!("pve{n}").parse().unwrap(),
-        macs: vec![Mac([0x52, 0x54, 0, 0, 0, n])],
-        uuid: None,
-        server_type: "lab".parse().unwrap(),
-        overrides: Default::default(),
-        state: HostState::Registered,
         state_since: Timestamp(1_000),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member: false,
-        ssh_host_keys: vec![],
-        inventory: Default::default(),
-        boot: Default::default(),
-        power: Default::default(),
-        created: Timestamp(0),
+        ..Host::new(
+            HostId(uuid::Uuid::from_u128(u128::from(n))),
+            format!("pve{n}").parse().unwrap(),
+            vec![Mac([0x52, 0x54, 0, 0, 0, n])],
+            "lab".parse().unwrap(),
+            Timestamp(0),
+        )
     }
 }
 
@@ -123,7 +114,8 @@ fn play(job: &mut Job, mut ends: impl FnMut(&mut Job) -> Option<JobStatus>) -> V
             Next::Wait => {
                 let Some(status) = ends(job) else { continue };
                 let first = *running(job).first().expect("it waits for nobody");
-                set(job, first, ended(status, None).0);
+                let rebuild = Job { status, steps: Vec::new(), ..job.clone() };
+                set(job, first, ended(&rebuild).0);
             }
             Next::Over(status, failure) => {
                 (job.status, job.failure) = (status, failure);
@@ -316,4 +308,20 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_node_whose_app_failed_is_ready_and_stops_nothing() {
+    let mut job = list(1, 1, 1);
+    job.status = JobStatus::Failed;
+    job.failure =
+        Some(Failure { from: None, reason: "its app failed".to_owned(), hint: String::new() });
+    job.steps = vec![Step::pending(
+        crate::plan::rebuild::step::REPORT.parse().unwrap(),
+        "Report".to_owned(),
+        StepClass::Wait,
+    )];
+    assert_eq!(ended(&job), (StepStatus::Failed, "its app failed".to_owned()));
+    job.steps[0].status = StepStatus::Succeeded;
+    assert_eq!(ended(&job), (StepStatus::Succeeded, "its app failed".to_owned()));
 }

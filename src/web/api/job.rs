@@ -163,7 +163,9 @@ pub(in crate::web) async fn list(
     let found: Result<_, StoreError> =
         web.store().read(move |read| filter.page(read, before, limit)).await;
     let (jobs, next) = found?;
-    let bodies: Vec<_> = jobs.iter().map(JobBody::new).collect();
+    // A list of hosts can be long: it is in the answer about that job alone.
+    let bodies: Vec<_> =
+        jobs.iter().map(|job| JobBody { bulk: None, ..JobBody::new(job) }).collect();
     // Where the next page begins; absent on the last one.
     let next = next.map(|id| id.to_string());
     Ok(ok(&serde_json::json!({ "jobs": bodies, "next": next })))
