@@ -323,7 +323,7 @@ async fn settle(engine: &Engine, id: JobId) -> Result<(), Refusal> {
                         running.push(job.id);
                         continue;
                     }
-                    Some(job) => plan::ended(&job),
+                    Some(job) => plan::ended(job),
                     None => (StepStatus::Failed, "its rebuild is not recorded any more".to_owned()),
                 };
                 tx.set_step(&mut job, step.as_str(), status, &detail)?;
