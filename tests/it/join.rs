@@ -382,7 +382,7 @@ fn a_node_that_hangs_for_quorum_is_stopped_and_made_stand_alone() {
         let node = lab.fresh_with("pve4", 14, "PVECM_DELAY=3");
         let log = Story::default();
         let mut times = limits();
-        times.join = std::time::Duration::from_secs(6);
+        times.join = std::time::Duration::from_secs(15);
         let mut join = Join::new(node.joining(&member), times);
         let steps = node.joining(&member).kind().steps();
         let (before, rest) = steps.split_at(5);
