@@ -207,7 +207,7 @@ async fn exchange(
 }
 
 /// The innermost reason of an error: "connection refused" says more than "client error".
-fn cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
     let mut last: &dyn std::error::Error = error;
     while let Some(source) = last.source() {
         last = source;

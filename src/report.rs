@@ -79,17 +79,14 @@ impl Reporter {
 
     async fn deliver_due(&self) -> Result<(), Refusal> {
         let config = self.config();
-        self.hand_out(&config).await?;
+        // All of them: what waits for a receiver that is down must not hide what others are waiting for.
+        let mut all = self.outbox().await?;
+        if all.iter().any(is_new) {
+            self.hand_out(&config, all).await?;
+            all = self.outbox().await?;
+        }
         let now = self.store.now();
-        let due = self
-            .store
-            .read::<_, Refusal, _>(move |r| {
-                // All of them: what waits for a receiver that is down must not hide what others are waiting for.
-                let all = r.outbox(usize::MAX)?;
-                let due = all.into_iter().filter(|report| report.next_try <= now);
-                Ok(due.take(REPORTS_PER_ROUND).collect::<Vec<_>>())
-            })
-            .await?;
+        let due = all.into_iter().filter(|report| report.next_try <= now).take(REPORTS_PER_ROUND);
         let mut by_reporter: BTreeMap<String, Vec<Report>> = BTreeMap::new();
         for report in due {
             by_reporter.entry(report.reporter.clone()).or_default().push(report);
@@ -113,21 +110,15 @@ impl Reporter {
         Ok(())
     }
 
+    async fn outbox(&self) -> Result<Vec<Report>, Refusal> {
+        self.store.read::<_, Refusal, _>(|read| Ok(read.outbox(usize::MAX)?)).await
+    }
+
     /// Gives new notices to the targets that want them; those that nobody wants are gone.
-    async fn hand_out(&self, config: &ConfigView) -> Result<(), Refusal> {
-        let new = self
-            .store
-            .read::<_, Refusal, _>(|r| {
-                let mut all = r.outbox(usize::MAX)?;
-                all.retain(|report| report.reporter == EVERYBODY);
-                Ok(all)
-            })
-            .await?;
-        if new.is_empty() {
-            return Ok(());
-        }
-        let handed: Vec<(Report, Vec<String>)> = new
+    async fn hand_out(&self, config: &ConfigView, all: Vec<Report>) -> Result<(), Refusal> {
+        let handed: Vec<(Report, Vec<String>)> = all
             .into_iter()
+            .filter(is_new)
             .map(|notice| {
                 let wants = |target: &&Target| {
                     target.events.iter().any(|kind| kind.as_str() == notice.event)
@@ -208,6 +199,11 @@ impl Reporter {
             })
             .await
     }
+}
+
+/// Not given to any target yet.
+fn is_new(report: &Report) -> bool {
+    report.reporter == EVERYBODY
 }
 
 /// One try of one report. A reporter that is not configured any more is told nothing.

@@ -1,7 +1,6 @@
 //! `ironhatch host rebuild-many`: a review first, and with what it tells the rebuild.
 
 use clap::Args;
-use hyper::Method;
 use serde_json::{Value, json};
 
 use super::Which;
@@ -58,7 +57,7 @@ impl RebuildMany {
             body["hosts"] = json!(self.hosts);
         }
         let (Some(reviewed), Some(confirm)) = (&self.reviewed, &self.confirm) else {
-            return Ok(post("/api/bulk-rebuilds/review", body));
+            return Ok(Call::post("/api/bulk-rebuilds/review", body));
         };
         body["reviewed"] = json!(reviewed);
         body["confirm"] = json!(confirm);
@@ -67,12 +66,8 @@ impl RebuildMany {
                 body[name] = json!(number);
             }
         }
-        Ok(post("/api/bulk-rebuilds", body))
+        Ok(Call::post("/api/bulk-rebuilds", body))
     }
-}
-
-fn post(path: &str, body: Value) -> Call {
-    Call { method: Method::POST, path: path.to_owned(), body: Some(body) }
 }
 
 impl Which {

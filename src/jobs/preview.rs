@@ -16,7 +16,7 @@ use crate::plan::answer::preview::{
     Check, Named, Outcome, PasswordOrigin, Preview, named, preview, unseen,
 };
 use crate::plan::answer::{AnswerInputs, Dialect, Layer, Layered, Template};
-use crate::store::{HostReads as _, ImageReads as _, JobReads as _};
+use crate::store::{HostReads as _, ImageReads as _, JobReads as _, Snapshot};
 
 /// An answer that would be sent, with the story of each of its values.
 #[derive(Debug, Clone, Serialize)]
@@ -85,30 +85,38 @@ impl Engine {
         host: HostId,
         wanted: Option<ImageId>,
     ) -> Result<Subject, Refusal> {
-        let missing = |what: &str| {
-            let hint = "List them to see what there is.";
-            Refusal::new(RefusalKind::NotFound, format!("There is no such {what}."), hint)
-        };
-        self.store()
-            .read(move |read| {
-                let host = read.host(host)?.ok_or_else(|| missing("host"))?;
-                let job = host.active_job.map(|id| read.job(id)).transpose()?.flatten();
-                let job = job.filter(|job| matches!(job.work, Work::Rebuild(_)));
-                let running = match job.as_ref().map(|job| &job.work) {
-                    Some(Work::Rebuild(work)) => Some(work.image.clone()),
-                    _ => None,
-                };
-                let image = match wanted.as_ref().or(running.as_ref()) {
-                    Some(id) => read.image(id)?,
-                    None => read.images()?.into_iter().next(),
-                };
-                if wanted.is_some() && image.is_none() {
-                    return Err(missing("image"));
-                }
-                Ok(Subject { host, image, job })
-            })
-            .await
+        self.store().read(move |read| subject_in(read, host, wanted.as_ref())).await
     }
+}
+
+/// What an answer of this host is previewed for, as a snapshot has it.
+///
+/// # Errors
+/// No such host or image, or a failing database.
+pub(super) fn subject_in(
+    read: &Snapshot,
+    host: HostId,
+    wanted: Option<&ImageId>,
+) -> Result<Subject, Refusal> {
+    let missing = |what: &str| {
+        let hint = "List them to see what there is.";
+        Refusal::new(RefusalKind::NotFound, format!("There is no such {what}."), hint)
+    };
+    let host = read.host(host)?.ok_or_else(|| missing("host"))?;
+    let job = host.active_job.map(|id| read.job(id)).transpose()?.flatten();
+    let job = job.filter(|job| matches!(job.work, Work::Rebuild(_)));
+    let running = match job.as_ref().map(|job| &job.work) {
+        Some(Work::Rebuild(work)) => Some(&work.image),
+        _ => None,
+    };
+    let image = match wanted.or(running) {
+        Some(id) => read.image(id)?,
+        None => read.images()?.into_iter().next(),
+    };
+    if wanted.is_some() && image.is_none() {
+        return Err(missing("image"));
+    }
+    Ok(Subject { host, image, job })
 }
 
 /// Looks at every rule, and composes the answer when all that it is made of is there.

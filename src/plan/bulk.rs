@@ -22,6 +22,11 @@ use crate::domain::job::{
 };
 use crate::domain::server_type::DiskSelection;
 
+/// Rebuilds of a list at a time, unless told: what a gigabit line carries without waiting.
+pub const AT_ONCE: u32 = 4;
+/// Failed rebuilds of a list after which no other one is begun, unless told.
+pub const STOP_AFTER: u32 = 2;
+
 /// The step of a host.
 #[must_use]
 pub fn step_of(host: HostId) -> StepId {

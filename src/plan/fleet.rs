@@ -126,6 +126,18 @@ impl Filter {
             && (self.words.is_empty() || finds(&self.words, host))
     }
 
+    /// Those of the hosts that are wanted.
+    #[must_use]
+    pub fn wanted<'a>(&self, hosts: &'a [Host], problems: &Problems) -> Vec<&'a Host> {
+        hosts.iter().filter(|host| self.admits(host, problems)).collect()
+    }
+
+    /// Those of the hosts that would be wanted in some state.
+    #[must_use]
+    pub fn wanted_in_any_state<'a>(&self, hosts: &'a [Host], problems: &Problems) -> Vec<&'a Host> {
+        hosts.iter().filter(|host| self.admits_in_any_state(host, problems)).collect()
+    }
+
     /// Whether every host is wanted.
     #[must_use]
     pub fn is_all(&self) -> bool {

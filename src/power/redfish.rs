@@ -32,7 +32,7 @@ use crate::domain::fingerprint::Fingerprint;
 use crate::domain::identity::DmiUuid;
 use crate::domain::power::{PowerState, Redfish};
 use crate::limits::power::{CONTROLLER_ANSWER, CONTROLLER_BYTES, CONTROLLER_CONNECT};
-use crate::outbound::pinned;
+use crate::outbound::{cause, pinned};
 use crate::proto::redfish::{self, Link, ROOT, System};
 
 /// The header of a session's token (DSP0266 section 13.3.4).
@@ -407,13 +407,4 @@ async fn connect(at: SocketAddr, trusted: Fingerprint) -> Result<TlsStream<TcpSt
             Err(unreachable(format!("no connection within {} s", CONTROLLER_CONNECT.as_secs())))
         }
     }
-}
-
-/// The innermost reason of an error: "connection reset" says more than "client error".
-fn cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::{Inner, Member};
-use crate::outbound::pinned;
+use crate::outbound::{cause, pinned};
 
 /// What a member answered.
 #[derive(Debug)]
@@ -117,13 +117,4 @@ async fn read(body: Incoming, most: usize) -> Result<Bytes, Failure> {
         Err(error) if error.is::<LengthLimitError>() => Err(Failure::TooLong),
         Err(error) => Err(Failure::Lost(cause(error.as_ref()))),
     }
-}
-
-/// The innermost reason of an error: "connection reset" says more than "client error".
-fn cause(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }

@@ -141,7 +141,7 @@ fn words(error: &lettre::transport::smtp::Error, stage: Stage) -> String {
         Stage::Login => "the mail server did not accept the login",
         Stage::Message | Stage::KnownMessage => "the mail server did not take the message",
     };
-    let said = innermost(error);
+    let said = outbound::cause(error);
     match error.status() {
         // Not its words: a hostile one could repeat what it was told.
         Some(code) if matches!(stage, Stage::Login | Stage::KnownMessage) => {
@@ -150,14 +150,6 @@ fn words(error: &lettre::transport::smtp::Error, stage: Stage) -> String {
         Some(code) => format!("{what}: {code} {said}"),
         None => format!("{what}: {said}"),
     }
-}
-
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    last.to_string()
 }
 
 /// A connection on which a server can say so much and no more.

@@ -201,7 +201,7 @@ pub(super) fn render_with(status: StatusCode, page: &impl Template) -> Response 
 }
 
 pub(super) use app::ListQuery as AppFilter;
-pub(super) use bulk::{AT_ONCE, STOP_AFTER, matching};
+pub(super) use bulk::matching;
 pub(super) use guest::{find as find_guest, named, power_action};
 pub(super) use guests::{parse_place, parse_vmid};
 pub(super) use host::find as find_host;

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::super::engine::Engine;
-use super::super::preview::{AnswerPreview, Subject, look};
+use super::super::preview::{AnswerPreview, Subject, look, subject_in};
 use super::{Finding, check_length};
 use crate::config::check::{self, TypeReport};
 use crate::config::reload::ServerTypesView;
@@ -155,9 +155,17 @@ impl Engine {
         candidate: &ServerTypesView,
         hosts: Vec<Host>,
     ) -> Result<(Vec<Lost>, Vec<String>), Refusal> {
+        let subjects = self
+            .store()
+            .read(move |read| {
+                let hosts = hosts.iter().take(TYPE_HOSTS);
+                hosts.map(|host| subject_in(read, host.id, None)).collect::<Result<Vec<_>, _>>()
+            })
+            .await?;
         let (mut refused, mut other_disk) = (Vec::new(), Vec::new());
-        for host in hosts.into_iter().take(TYPE_HOSTS) {
-            let subject = self.subject(host.id, None).await?;
+        for subject in subjects {
+            // Others get a turn on the thread.
+            tokio::task::yield_now().await;
             let (old, new) = (look(self, view, &subject), look(self, candidate, &subject));
             let hostname = subject.host.hostname.to_string();
             let waits = matches!(subject.host.state, HostState::PxeReady | HostState::PxeBooted);

@@ -6,14 +6,15 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::host::find;
+use super::host::{find, image_named};
 use super::{Answer, body, ok};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::jobs::{BulkChoice, BulkRequest, BulkReview};
+use crate::plan::bulk::{AT_ONCE, STOP_AFTER};
 use crate::plan::fleet::{Asked, Filter};
 use crate::web::WebState;
 use crate::web::auth::Operator;
-use crate::web::page::{AT_ONCE, STOP_AFTER, matching};
+use crate::web::page::matching;
 use crate::web::problem::Problem;
 
 /// Hosts as the list of hosts filters them.
@@ -81,12 +82,7 @@ pub(super) struct BeginBody {
 }
 
 async fn choice(web: &WebState, asked: ReviewBody) -> Result<BulkChoice, Problem> {
-    let image = asked.image.as_deref().map(str::parse).transpose().map_err(
-        |e: crate::domain::id::InvalidId| {
-            let hint = "List the images to see what there is.";
-            Refusal::new(RefusalKind::Malformed, e.to_string(), hint).about("image")
-        },
-    )?;
+    let image = image_named(asked.image.as_deref())?;
     let hosts = match (asked.matching, asked.hosts.is_empty()) {
         (Some(wanted), true) => {
             let filter = Filter::parse(&Asked {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::{Answer, ListQuery, body, created, missing, ok, time};
 use crate::domain::boot::BootProfile;
 use crate::domain::host::{Failure, Host, HostOverrides};
+use crate::domain::id::{ImageId, InvalidId};
 use crate::domain::inventory::Inventory;
 use crate::domain::power::Power;
 use crate::domain::refusal::{Refusal, RefusalKind};
@@ -224,6 +225,17 @@ pub(in crate::web) async fn delete(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// An image that was named.
+///
+/// # Errors
+/// No image can have such a name.
+pub(super) fn image_named(named: Option<&str>) -> Result<Option<ImageId>, Refusal> {
+    named.map(str::parse).transpose().map_err(|error: InvalidId| {
+        let hint = "List the images to see what there is.";
+        Refusal::new(RefusalKind::Malformed, error.to_string(), hint).about("image")
+    })
+}
+
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RebuildBody {
@@ -241,12 +253,7 @@ pub(in crate::web) async fn rebuild(
 ) -> Answer {
     let asked: RebuildBody = body(&bytes)?;
     let host = find(&web, &id).await?;
-    let image = asked.image.as_deref().map(str::parse).transpose().map_err(
-        |e: crate::domain::id::InvalidId| {
-            let hint = "List the images to see what there is.";
-            Refusal::new(RefusalKind::Malformed, e.to_string(), hint).about("image")
-        },
-    )?;
+    let image = image_named(asked.image.as_deref())?;
     let request =
         RebuildRequest { image, confirm: asked.confirm, replace_node: asked.replace_node };
     let job = web.operations().rebuild(host.id, request).await?;

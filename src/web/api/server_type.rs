@@ -8,10 +8,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::host::find;
+use super::host::{find, image_named};
 use super::{Answer, body, missing, ok};
-use crate::domain::id::{ImageId, InvalidId, ServerTypeName};
-use crate::domain::refusal::{Refusal, RefusalKind};
+use crate::domain::id::ServerTypeName;
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::problem::Problem;
@@ -22,17 +21,6 @@ pub(in crate::web) struct ImageQuery {
     image: Option<String>,
 }
 
-/// An image that was named.
-///
-/// # Errors
-/// No image has such a name.
-pub(super) fn image(named: Option<&str>) -> Result<Option<ImageId>, Refusal> {
-    named.filter(|id| !id.is_empty()).map(str::parse).transpose().map_err(|error: InvalidId| {
-        let hint = "List the images to see what there is.";
-        Refusal::new(RefusalKind::Malformed, error.to_string(), hint).about("image")
-    })
-}
-
 /// What a host would be sent.
 pub(in crate::web) async fn answer(
     State(web): State<WebState>,
@@ -41,7 +29,7 @@ pub(in crate::web) async fn answer(
     _: Operator,
 ) -> Answer {
     let host = find(&web, &id).await?;
-    let image = image(query.image.as_deref())?;
+    let image = image_named(query.image.as_deref().filter(|id| !id.is_empty()))?;
     Ok(ok(&web.operations().types().preview_answer(host.id, image).await?))
 }
 

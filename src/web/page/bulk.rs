@@ -13,6 +13,7 @@ use crate::domain::id::{HostId, ImageId};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::jobs::{BulkChoice, BulkRequest, BulkReview};
 use crate::limits::operator::{BULK_AT_ONCE, BULK_HOSTS};
+use crate::plan::bulk::{AT_ONCE, STOP_AFTER};
 use crate::plan::fleet::{Asked, Filter};
 use crate::store::{HostReads as _, ImageReads as _, Snapshot, StoreError};
 use crate::web::WebState;
@@ -20,11 +21,6 @@ use crate::web::auth::Operator;
 use crate::web::entry::field;
 use crate::web::problem::{PageProblem, status};
 use crate::web::view::{erased, state_label, state_tone};
-
-/// Rebuilds at a time, unless the operator says another number: what a gigabit line carries without waiting.
-pub(crate) const AT_ONCE: u32 = 4;
-/// Failures after which no other rebuild begins, unless the operator says another number.
-pub(crate) const STOP_AFTER: u32 = 2;
 
 /// What is decided beside the list of hosts, as it was entered.
 #[derive(Clone, Default)]
@@ -122,7 +118,7 @@ fn choose_page(
 ) -> Result<ChoosePage, StoreError> {
     let problems = problems(web, read)?;
     let hosts = read.hosts()?;
-    let matching: Vec<&Host> = hosts.iter().filter(|h| filter.admits(h, &problems)).collect();
+    let matching = filter.wanted(&hosts, &problems);
     let row = |host: &&Host| Row {
         id: host.id.to_string(),
         hostname: host.hostname.to_string(),
@@ -208,10 +204,8 @@ pub(crate) fn matching(
     read: &Snapshot,
     filter: &Filter,
 ) -> Result<Vec<HostId>, StoreError> {
-    let problems = problems(web, read)?;
-    let hosts = read.hosts()?;
-    let wanted = hosts.iter().filter(|host| filter.admits(host, &problems));
-    Ok(wanted.map(|host| host.id).collect())
+    let (hosts, problems) = (read.hosts()?, problems(web, read)?);
+    Ok(filter.wanted(&hosts, &problems).iter().map(|host| host.id).collect())
 }
 
 /// One host that is erased.

@@ -110,8 +110,7 @@ impl Fleet {
         problems: &Problems,
         query: &GridQuery,
     ) -> (Self, Vec<&'a Host>) {
-        let wanted: Vec<&Host> =
-            hosts.iter().filter(|h| filter.admits_in_any_state(h, problems)).collect();
+        let wanted = filter.wanted_in_any_state(hosts, problems);
         let chip = |states: States, label, tone| {
             let search = filter.with(states).query();
             Chip {

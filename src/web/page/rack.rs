@@ -122,8 +122,7 @@ pub(crate) async fn show(
     let state = web.clone();
     let page = web.store().read(move |read| {
         let (hosts, problems) = (read.hosts()?, problems(&state, read)?);
-        let wanted: Vec<&Host> =
-            hosts.iter().filter(|h| filter.admits_in_any_state(h, &problems)).collect();
+        let wanted = filter.wanted_in_any_state(&hosts, &problems);
         let shown: Vec<&Host> =
             wanted.iter().copied().filter(|h| filter.states.admit(h.state)).collect();
         let row = |row: rack::Row<'_>| Row {
@@ -160,8 +159,7 @@ pub(crate) async fn legend(
     let state = web.clone();
     let legend = web.store().read(move |read| {
         let (hosts, problems) = (read.hosts()?, problems(&state, read)?);
-        let wanted: Vec<&Host> =
-            hosts.iter().filter(|h| filter.admits_in_any_state(h, &problems)).collect();
+        let wanted = filter.wanted_in_any_state(&hosts, &problems);
         Ok::<_, StoreError>(Legend::new(&filter, &wanted))
     });
     render(&LegendFragment { legend: legend.await? })
