@@ -96,17 +96,10 @@ impl Appliance {
 mod test {
     use super::*;
 
-    use crate::domain::id::HostId;
-    use crate::domain::time::Timestamp;
-
     fn host() -> Host {
-        Host::new(
-            HostId(uuid::Uuid::from_u128(1)),
-            "pve1".parse().unwrap(),
-            vec!["52:54:00:00:00:01".parse().unwrap(), "52:54:00:00:00:02".parse().unwrap()],
-            "lab".parse().unwrap(),
-            Timestamp(0),
-        )
+        let macs = ["52:54:00:00:00:01", "52:54:00:00:00:02"];
+        let macs = macs.map(|mac| mac.parse().unwrap()).to_vec();
+        Host { macs, ..crate::fakes::sample::host(1) }
     }
 
     #[test]

@@ -11,10 +11,10 @@ use crate::domain::account::{Account, AccountName};
 use crate::domain::boot::{BootDirectory as _, Standing};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{Host, HostEvent, HostState};
-use crate::domain::id::HostId;
 use crate::domain::mac::Mac;
 use crate::domain::sighting::Sighting;
 use crate::domain::time::Timestamp;
+use crate::fakes::sample::host;
 
 fn clock() -> Clock {
     let now = AtomicI64::new(1_000);
@@ -24,16 +24,6 @@ fn clock() -> Clock {
 fn open(dir: &tempfile::TempDir) -> Store {
     Store::open(&dir.path().join("ironhatch.redb"), MasterKey::from_bytes(&[7; 32]), clock())
         .unwrap()
-}
-
-fn host(n: u8) -> Host {
-    Host::new(
-        HostId(uuid::Uuid::from_u128(u128::from(n))),
-        format!("pve{n}").parse().unwrap(),
-        vec![Mac([0x52, 0x54, 0, 0, 0, n])],
-        "lab".parse().unwrap(),
-        Timestamp(0),
-    )
 }
 
 fn save(store: &Store, host: Host) -> Result<(), HostWriteError> {

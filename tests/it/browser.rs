@@ -139,13 +139,7 @@ impl Operations for NoEngine {
 }
 
 fn host(n: u8) -> Host {
-    Host::new(
-        HostId(uuid::Uuid::from_u128(u128::from(n))),
-        format!("pve{n}").parse().unwrap(),
-        vec![Mac([0x52, 0x54, 0, 0, 0, n])],
-        "lab".parse().unwrap(),
-        now(),
-    )
+    Host { state_since: now(), created: now(), ..ironhatch::fakes::sample::host(n) }
 }
 
 fn now() -> Timestamp {

@@ -1,6 +1,6 @@
 //! Other services are told of a ready host: the Infrastructure registry and a webhook, again after they failed.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::join::lab::story as in_namespace;
 use crate::rebuild::story::World;
+use crate::support::heard::Heard;
 
 /// A request that a receiver got.
 #[derive(Debug, Clone)]
@@ -27,32 +28,14 @@ fn receiver() -> Arc<Mutex<Vec<Told>>> {
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            let mut reader = BufReader::new(stream.try_clone().unwrap());
-            let mut head = Vec::new();
-            loop {
-                let mut line = String::new();
-                reader.read_line(&mut line).unwrap();
-                if line.trim().is_empty() {
-                    break;
-                }
-                head.push(line.trim().to_owned());
-            }
-            let header = |name: &str| {
-                head.iter().find_map(|line| {
-                    let (found, value) = line.split_once(": ")?;
-                    found.eq_ignore_ascii_case(name).then(|| value.to_owned())
-                })
-            };
-            let mut body = vec![0; header("content-length").unwrap().parse().unwrap()];
-            reader.read_exact(&mut body).unwrap();
-            let path = head[0].split(' ').nth(1).unwrap().to_owned();
+            let heard = Heard::read(&stream);
             let mut notes = notes.lock().unwrap();
-            let is_first = !notes.iter().any(|t| t.path == path);
+            let is_first = !notes.iter().any(|t| t.path == heard.path);
             notes.push(Told {
-                path,
-                bearer: header("authorization"),
-                key: header("idempotency-key").unwrap(),
-                body: serde_json::from_slice(&body).unwrap(),
+                bearer: heard.header("authorization"),
+                key: heard.header("idempotency-key").unwrap(),
+                body: serde_json::from_slice(&heard.body).unwrap(),
+                path: heard.path,
             });
             let status = if is_first { "503 Service Unavailable" } else { "200 OK" };
             let _ = write!(

@@ -2,5 +2,6 @@
 
 pub(crate) mod daemon;
 pub(crate) mod dnsmasq;
+pub(crate) mod heard;
 pub(crate) mod machine;
 pub(crate) mod wire;

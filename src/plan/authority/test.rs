@@ -12,13 +12,7 @@ fn host() -> Host {
         uuid: Some(UUID.parse().unwrap()),
         state: HostState::PxeBooted,
         active_job: Some(JobId(uuid::Uuid::from_u128(2))),
-        ..Host::new(
-            HostId(uuid::Uuid::from_u128(1)),
-            "pve1".parse().unwrap(),
-            vec!["52:54:00:00:00:01".parse().unwrap()],
-            "lab".parse().unwrap(),
-            Timestamp(0),
-        )
+        ..crate::fakes::sample::host(1)
     }
 }
 

@@ -3,21 +3,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::host::HostState;
 use crate::domain::id::JobId;
-use crate::domain::image::Release;
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
+use crate::fakes::sample;
 
 fn host(n: u8) -> Host {
-    Host {
-        state_since: Timestamp(1_000),
-        ..Host::new(
-            HostId(uuid::Uuid::from_u128(u128::from(n))),
-            format!("pve{n}").parse().unwrap(),
-            vec![Mac([0x52, 0x54, 0, 0, 0, n])],
-            "lab".parse().unwrap(),
-            Timestamp(0),
-        )
-    }
+    Host { state_since: Timestamp(1_000), ..sample::host(n) }
 }
 
 fn disk(value: &str) -> DiskSelection {
@@ -29,22 +20,7 @@ fn seen(n: u8) -> Reviewed {
 }
 
 fn image(sha256: &str) -> Image {
-    Image {
-        id: "proxmox-ve-9.2-1".parse().unwrap(),
-        file_name: "a.iso".into(),
-        size: 1,
-        initrd_size: 1,
-        sha256: sha256.into(),
-        release: Release {
-            product: "pve".into(),
-            product_long: "Proxmox VE".into(),
-            release: "9.2".into(),
-            iso_release: "1".into(),
-        },
-        source: String::new(),
-        imported_at: Timestamp(0),
-        job: None,
-    }
+    Image { sha256: sha256.into(), ..sample::image() }
 }
 
 fn list(hosts: u8, at_once: u32, stop_after: u32) -> Job {

@@ -1,29 +1,10 @@
 use super::*;
 use crate::domain::gpu::GpuReport;
-use crate::domain::image::Release;
-use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
+use crate::fakes::sample;
 
 fn host(name: &str, state: HostState, is_member: bool) -> Host {
-    Host {
-        id: HostId(uuid::Uuid::from_u128(1)),
-        hostname: name.parse().unwrap(),
-        macs: vec![Mac([2; 6])],
-        uuid: None,
-        server_type: "lab".parse().unwrap(),
-        overrides: Default::default(),
-        state,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
-        address: None,
-        is_member,
-        ssh_host_keys: vec![],
-        inventory: Default::default(),
-        boot: Default::default(),
-        power: Default::default(),
-        created: Timestamp(0),
-    }
+    Host { hostname: name.parse().unwrap(), state, is_member, ..sample::host(1) }
 }
 
 fn member(name: &str, online: bool, version: &str) -> MemberLook {
@@ -61,22 +42,10 @@ fn node(name: &str, problem: &str) -> EnrolledNode {
 }
 
 fn image(release: &str) -> Image {
-    Image {
-        id: format!("proxmox-ve-{release}-1").parse().unwrap(),
-        file_name: String::new(),
-        size: 1,
-        initrd_size: 1,
-        sha256: String::new(),
-        release: Release {
-            product: "pve".into(),
-            product_long: "Proxmox VE".into(),
-            release: release.into(),
-            iso_release: "1".into(),
-        },
-        source: String::new(),
-        imported_at: Timestamp(0),
-        job: None,
-    }
+    let mut image = sample::image();
+    image.id = format!("proxmox-ve-{release}-1").parse().unwrap();
+    image.release.release = release.into();
+    image
 }
 
 #[test]

@@ -1,25 +1,14 @@
 use super::*;
 use crate::domain::host::{Failure, StaticNetwork};
-use crate::domain::id::HostId;
 use crate::domain::inventory::{Disk, Inventory};
 use crate::domain::mac::Mac;
-use crate::domain::time::Timestamp;
 
 fn host(name: &str, state: HostState) -> Host {
     Host {
-        id: HostId(uuid::Uuid::from_u128(1)),
         hostname: name.parse().unwrap(),
         macs: vec![Mac([0x52, 0x54, 0, 0xaa, 0xbb, 0x01])],
-        uuid: None,
-        server_type: "lab".parse().unwrap(),
-        overrides: Default::default(),
         state,
-        state_since: Timestamp(0),
-        failure: None,
-        active_job: None,
         address: Some([192, 0, 2, 21].into()),
-        is_member: false,
-        ssh_host_keys: vec![],
         inventory: Inventory {
             serial: Some("CZJ0000001".into()),
             product: Some("ProLiant DL360".into()),
@@ -32,9 +21,7 @@ fn host(name: &str, state: HostState) -> Host {
             }],
             ..Inventory::default()
         },
-        boot: Default::default(),
-        power: Default::default(),
-        created: Timestamp(0),
+        ..crate::fakes::sample::host(1)
     }
 }
 

@@ -25,17 +25,7 @@ fn ipmi() -> Method {
 }
 
 fn host(state: HostState, method: Method) -> Host {
-    Host {
-        state,
-        power: Power { method, boot_on_rebuild: None },
-        ..Host::new(
-            HostId(uuid::Uuid::from_u128(1)),
-            "pve1".parse().unwrap(),
-            vec!["52:54:00:00:00:01".parse().unwrap()],
-            "lab".parse().unwrap(),
-            Timestamp(0),
-        )
-    }
+    Host { state, power: Power { method, boot_on_rebuild: None }, ..crate::fakes::sample::host(1) }
 }
 
 #[test]

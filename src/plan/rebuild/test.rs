@@ -6,16 +6,7 @@ use crate::domain::id::{HostId, JobId};
 use crate::domain::job::{JobStatus, Rebuild, Work};
 
 fn host(state: HostState) -> Host {
-    Host {
-        state,
-        ..Host::new(
-            HostId(uuid::Uuid::from_u128(1)),
-            "pve1".parse().unwrap(),
-            vec!["52:54:00:00:00:01".parse().unwrap()],
-            "lab".parse().unwrap(),
-            Timestamp(0),
-        )
-    }
+    Host { state, ..crate::fakes::sample::host(1) }
 }
 
 fn job() -> Job {

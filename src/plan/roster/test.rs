@@ -4,16 +4,10 @@ use serde_json::json;
 use super::*;
 use crate::domain::id::JobId;
 use crate::domain::power::{Ipmi, Method, Power};
-use crate::domain::time::Timestamp;
 
 fn host(n: u8) -> Host {
-    Host::new(
-        HostId(uuid::Uuid::from_u128(u128::from(n))),
-        format!("pve{n}").parse().unwrap(),
-        vec![Mac([0x52, 0x54, 0, 0, 0, n]), Mac([0x52, 0x54, 0, 0, 1, n])],
-        "lab".parse().unwrap(),
-        Timestamp(0),
-    )
+    let macs = vec![Mac([0x52, 0x54, 0, 0, 0, n]), Mac([0x52, 0x54, 0, 0, 1, n])];
+    Host { macs, ..crate::fakes::sample::host(n) }
 }
 
 /// A host with everything, and with values that a spreadsheet would take for formulas.

@@ -19,7 +19,7 @@ use crate::domain::account::{Account, AccountName};
 use crate::domain::event::{EventKind, Level, Subject};
 use crate::domain::host::{HostEvent, HostState};
 use crate::domain::id::{Hostname, JobId};
-use crate::domain::image::{Image, Release};
+use crate::domain::image::Image;
 use crate::domain::inventory::{Disk, Firmware, Inventory};
 use crate::domain::job::{ImportImage, Job, JobStatus, Rebuild, Step, StepClass, StepStatus, Work};
 use crate::domain::mac::Mac;
@@ -358,22 +358,7 @@ fn inventory() -> Inventory {
 }
 
 pub(super) fn image() -> Image {
-    Image {
-        id: "proxmox-ve-9.2-1".parse().unwrap(),
-        file_name: "proxmox-ve-9.2-1.iso".into(),
-        size: 1_726_808_064,
-        initrd_size: 58_720_256,
-        sha256: "ab".repeat(32),
-        release: Release {
-            product: "pve".into(),
-            product_long: "Proxmox VE".into(),
-            release: "9.2".into(),
-            iso_release: "1".into(),
-        },
-        source: "/srv/iso/proxmox-ve_9.2-1.iso".into(),
-        imported_at: ago(90_000),
-        job: None,
-    }
+    Image { imported_at: ago(90_000), ..crate::fakes::sample::image() }
 }
 
 fn rebuild(n: u128, of: u8, secs: i64, statuses: [StepStatus; 4]) -> Job {

@@ -1,18 +1,11 @@
 //! Answers and server types, with an engine that composes and reads them as the daemon's does.
 
 use std::path::Path;
-use std::sync::Arc;
-
-use tokio_util::sync::CancellationToken;
 
 use super::golden::without_hashes;
 use super::scene::{Answer, CSRF, HOSTILE, PLANTED_HASH, Scene, json};
-use crate::config::reload::Reloader;
-use crate::config::{Config, ProcessSecrets};
 use crate::golden::assert_golden;
-use crate::image::{ImageStore, ImportLimits};
-use crate::jobs::{CallbackBase, Context, Engine};
-use crate::limits::over::Overruns;
+use crate::jobs::Engine;
 use crate::store::Store;
 
 /// A subscription key that no page may show.
@@ -30,43 +23,12 @@ country = \"de\"           # the rack stands in Hamburg
 timezone = \"Europe/Berlin\"
 ";
 
-/// An engine that is not run: answers are composed and server types read from files below `dir`.
+/// An engine with a server type, and a file that is none.
 pub(crate) fn engine(dir: &Path, store: &Store) -> Engine {
-    let text = format!(
-        "data_dir = \"{}\"\n[server]\nlisten = \"192.0.2.10:8080\"\npublic_url = \"http://192.0.2.10:8080\"\n\
-         [pxe]\nenabled = false\n[credentials]\nssh_keys = [\"ssh-ed25519 \
-         AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f you@desk\"]\n",
-        dir.display()
-    );
-    let (config, _) = Config::parse(&dir.join("ironhatch.toml"), &text, &ProcessSecrets).unwrap();
-    let types = dir.join("server-types");
-    std::fs::create_dir_all(&types).unwrap();
-    std::fs::write(types.join("lab.toml"), LAB).unwrap();
-    std::fs::write(types.join("gpu.toml"), "boot_dsik = \"per-host\"\n").unwrap();
-    // Reads them again when they change, as the daemon does.
-    let (source, templates) = (config.server_types.clone(), config.answer_templates_dir.clone());
-    let (reloader, view) =
-        Reloader::new(source, templates, std::time::Duration::from_millis(20)).unwrap();
-    tokio::spawn(reloader.run(CancellationToken::new()));
-    // In a thread of its own: the caller is inside a runtime.
-    let images = std::thread::scope(|scope| {
-        let open = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(ImageStore::open(dir.join("images"), ImportLimits::default()))
-        };
-        scope.spawn(open).join().unwrap()
-    });
-    let context = Context {
-        over: Overruns::new(Arc::new(|| 0)),
-        config: Arc::new(config),
-        types: view,
-        images: images.unwrap(),
-        appliance: Default::default(),
-        power: Default::default(),
-        callbacks: CallbackBase { url: "http://192.0.2.10:8080".to_owned(), certificate: None },
-        apps: None,
-    };
-    Engine::new(store.clone(), context, CancellationToken::new())
+    let keys = "[credentials]\nssh_keys = [\"ssh-ed25519 \
+         AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f you@desk\"]\n";
+    let types = [("lab", LAB), ("gpu", "boot_dsik = \"per-host\"\n")];
+    crate::fakes::sample::engine(dir, store, keys, &types)
 }
 
 fn host(n: u8) -> String {

@@ -6,7 +6,7 @@ use fantoccini::key::Key;
 use futures_util::future::BoxFuture;
 use ironhatch::domain::host::{Host, HostEvent, HostState};
 use ironhatch::domain::id::JobId;
-use ironhatch::domain::image::{Image, Release};
+use ironhatch::domain::image::Image;
 use ironhatch::domain::job::{BulkRebuild, Job, JobStatus, StepStatus, Work};
 use ironhatch::domain::refusal::{Refusal, RefusalKind};
 use ironhatch::domain::server_type::DiskSelection;
@@ -17,22 +17,7 @@ use ironhatch::store::{HostReads as _, HostWriteError, JobReads as _, Store, Sto
 use super::{Screen, browser, dashboard, host, log_in, move_host, now, picture, see};
 
 fn image() -> Image {
-    Image {
-        id: "proxmox-ve-9.2-1".parse().unwrap(),
-        file_name: "proxmox-ve-9.2-1.iso".into(),
-        size: 1_726_808_064,
-        initrd_size: 58_720_256,
-        sha256: "ab".repeat(32),
-        release: Release {
-            product: "pve".into(),
-            product_long: "Proxmox VE".into(),
-            release: "9.2".into(),
-            iso_release: "1".into(),
-        },
-        source: "/srv/iso/proxmox-ve_9.2-1.iso".into(),
-        imported_at: now(),
-        job: None,
-    }
+    Image { imported_at: now(), ..ironhatch::fakes::sample::image() }
 }
 
 fn list_id() -> JobId {

@@ -1,18 +1,13 @@
 //! Answers and server types in the browser, with an engine that composes and reads them as the daemon's does.
 
 use std::path::Path;
-use std::sync::Arc;
 
 use fantoccini::Locator;
-use ironhatch::config::reload::Reloader;
-use ironhatch::config::{Config, ProcessSecrets};
-use ironhatch::domain::image::{Image, Release};
+use ironhatch::domain::image::Image;
 use ironhatch::domain::server_type::DiskSelection;
-use ironhatch::image::{ImageStore, ImportLimits};
-use ironhatch::jobs::{CallbackBase, Context, Engine};
-use ironhatch::limits::over::Overruns;
+use ironhatch::fakes::sample;
+use ironhatch::jobs::Engine;
 use ironhatch::store::{HostWriteError, ImageReads as _, Store};
-use tokio_util::sync::CancellationToken;
 
 use super::{Screen, browser, dashboard, host, log_in, now, picture, see};
 
@@ -21,61 +16,14 @@ const LAB: &str = "# Machines of the test rack.\ndisplay_name = \"Lab machine\"\
 
 /// An engine that is not run.
 pub(super) fn engine(dir: &Path, store: &Store) -> Engine {
-    let text = format!(
-        "data_dir = \"{}\"\n[server]\nlisten = \"192.0.2.10:8080\"\npublic_url = \"http://192.0.2.10:8080\"\n\
-         [pxe]\nenabled = false\n",
-        dir.display()
-    );
-    let (config, _) = Config::parse(&dir.join("ironhatch.toml"), &text, &ProcessSecrets).unwrap();
-    std::fs::create_dir_all(dir.join("server-types")).unwrap();
-    std::fs::write(dir.join("server-types/lab.toml"), LAB).unwrap();
-    // Reads them again when they change, as the daemon does.
-    let (source, templates) = (config.server_types.clone(), config.answer_templates_dir.clone());
-    let (reloader, view) =
-        Reloader::new(source, templates, std::time::Duration::from_millis(20)).unwrap();
-    tokio::spawn(reloader.run(CancellationToken::new()));
-    // In a thread of its own: the caller is inside a runtime.
-    let images = std::thread::scope(|scope| {
-        let open = || {
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            runtime.block_on(ImageStore::open(dir.join("images"), ImportLimits::default()))
-        };
-        scope.spawn(open).join().unwrap()
-    });
-    let context = Context {
-        over: Overruns::new(Arc::new(|| 0)),
-        config: Arc::new(config),
-        types: view,
-        images: images.unwrap(),
-        appliance: Default::default(),
-        power: Default::default(),
-        callbacks: CallbackBase { url: "http://192.0.2.10:8080".to_owned(), certificate: None },
-        apps: None,
-    };
-    Engine::new(store.clone(), context, CancellationToken::new())
+    sample::engine(dir, store, "", &[("lab", LAB)])
 }
 
 /// An image and a host with a disk of its own.
 pub(super) async fn rack(store: &Store) {
     let saved: Result<(), HostWriteError> = store
         .write(|tx| {
-            let release = Release {
-                product: "pve".into(),
-                product_long: "Proxmox VE".into(),
-                release: "9.2".into(),
-                iso_release: "1".into(),
-            };
-            tx.save_image(&Image {
-                id: "proxmox-ve-9.2-1".parse().unwrap(),
-                file_name: "proxmox-ve-9.2-1.iso".into(),
-                size: 1_800_000_000,
-                initrd_size: 60_000_000,
-                sha256: "ab".repeat(32),
-                release,
-                source: "/srv/iso/proxmox-ve_9.2-1.iso".into(),
-                imported_at: now(),
-                job: None,
-            })?;
+            tx.save_image(&Image { imported_at: now(), ..sample::image() })?;
             let mut own = host(1);
             own.overrides.boot_disk = Some(DiskSelection::Property {
                 property: "ID_SERIAL_SHORT".into(),

@@ -1,12 +1,14 @@
 //! A receiver over HTTP that writes down each request as it came, and answers as it is told.
 
 use std::collections::VecDeque;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
+
+use crate::support::heard::Heard;
 
 /// A request.
 #[derive(Debug, Clone)]
@@ -86,33 +88,14 @@ fn serve(
     told: &Mutex<Vec<Told>>,
     answers: &Mutex<VecDeque<Answer>>,
 ) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut head = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        if line.trim().is_empty() {
-            break;
-        }
-        head.push(line.trim().to_owned());
-    }
-    let header = |name: &str| {
-        head.iter().find_map(|line| {
-            let (found, value) = line.split_once(": ")?;
-            found.eq_ignore_ascii_case(name).then(|| value.to_owned())
-        })
-    };
-    let mut words = head[0].split(' ').map(str::to_owned);
-    let (method, path) = (words.next().unwrap(), words.next().unwrap());
-    let mut body = vec![0; header("content-length").unwrap().parse().unwrap()];
-    reader.read_exact(&mut body).unwrap();
+    let heard = Heard::read(&stream);
     told.lock().unwrap().push(Told {
-        method,
-        path,
-        authorization: header("authorization"),
-        content_type: header("content-type").unwrap(),
-        key: header("idempotency-key").unwrap(),
-        body: serde_json::from_slice(&body).unwrap(),
+        authorization: heard.header("authorization"),
+        content_type: heard.header("content-type").unwrap(),
+        key: heard.header("idempotency-key").unwrap(),
+        body: serde_json::from_slice(&heard.body).unwrap(),
+        method: heard.method,
+        path: heard.path,
     });
     let answer = answers.lock().unwrap().pop_front().unwrap_or(Answer::Status(204));
     let head = match answer {

@@ -3,7 +3,7 @@
 use super::Site;
 use crate::domain::guest::{Guest, GuestState};
 use crate::domain::host::{Host, HostState};
-use crate::domain::id::{HostId, JobId};
+use crate::domain::id::JobId;
 use crate::domain::job::{CatalogWork, GuestTask, JobStatus, StepStatus, Work};
 use crate::domain::time::Timestamp;
 use crate::fakes::pve::{POOL, Storage};
@@ -14,17 +14,7 @@ const PARENT: JobId = JobId(uuid::Uuid::from_u128(999));
 const STACK: &str = "[[apps.stack]]\nserver_type = \"lab\"\napp = \"static-website\"\nfields = { name = \"web200\" }\n";
 
 fn host() -> Host {
-    Host {
-        state: HostState::Ready,
-        is_member: true,
-        ..Host::new(
-            HostId(uuid::Uuid::from_u128(1)),
-            "pve1".parse().unwrap(),
-            vec!["52:54:00:00:00:01".parse().unwrap()],
-            "lab".parse().unwrap(),
-            Timestamp(0),
-        )
-    }
+    Host { state: HostState::Ready, is_member: true, ..crate::fakes::sample::host(1) }
 }
 
 /// The stack's guest of the host's earlier life; its record says that it is ready.
