@@ -35,7 +35,7 @@ const MACHINES: u8 = 8;
 /// Runs of `make faults`.
 const RUNS: u64 = 1000;
 /// Lives at a time: joins wait for each other and for time to pass, so more than there are cores.
-const AT_ONCE: usize = 12;
+const AT_ONCE: usize = 24;
 
 fn number(name: &str) -> Option<u64> {
     let text = std::env::var(name).ok().filter(|t| !t.is_empty())?;

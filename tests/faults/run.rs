@@ -23,6 +23,8 @@ use crate::support::machine::Machine;
 const ARMINGS: usize = 6;
 /// How long one rebuild may take: retries of a join wait for minutes.
 const LONGEST: Duration = Duration::from_secs(400);
+/// Between looks at a host while its machine has nothing to do.
+const LOOK: Duration = Duration::from_millis(300);
 /// What the script of an installer names and no other.
 pub(crate) const INSTALLER: &str = "proxmox-start-auto-installer";
 
@@ -223,7 +225,11 @@ impl Run {
                         self.cancel_later(job, delay * 3);
                     }
                 }
-                _ => {}
+                // Nothing to do for the machine: a look now and then, so that the processors are left to the daemons.
+                _ => {
+                    tokio::time::sleep(LOOK).await;
+                    continue;
+                }
             }
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
