@@ -7,6 +7,7 @@
 pub mod apps;
 mod changes;
 pub mod check;
+pub mod cover;
 pub mod document;
 pub mod effective;
 mod file;

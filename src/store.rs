@@ -28,6 +28,7 @@ mod host;
 mod image;
 mod job;
 mod lease;
+mod memory;
 mod migrate;
 mod once;
 mod outbox;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::audit::{HIDDEN, names_a_secret};
 use super::id::ServerTypeName;
 
 /// A validated server type (`server-types/*.toml`).
@@ -39,6 +40,25 @@ pub struct ServerType {
     pub boot_on_rebuild: bool,
     /// Free labels, handed to reporters.
     pub labels: BTreeMap<String, String>,
+}
+
+impl ServerType {
+    /// As it is shown: answer keys that name a secret without their values.
+    #[must_use]
+    pub fn shown(mut self) -> Self {
+        cover(&mut self.answer);
+        self
+    }
+}
+
+fn cover(keys: &mut serde_json::Map<String, serde_json::Value>) {
+    for (key, value) in keys {
+        match value {
+            _ if names_a_secret(key) => *value = HIDDEN.into(),
+            serde_json::Value::Object(below) => cover(below),
+            _ => {}
+        }
+    }
 }
 
 /// `[match]`: what a machine says of itself when it is of this type. All that is named must fit.

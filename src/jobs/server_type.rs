@@ -4,6 +4,8 @@
 //! noted in the audit log by the same write. What happens then is what happens after any edit of the file: it is read
 //! again. Nothing here arms a host; an armed one is looked at once more before its answer leaves.
 
+#[cfg(test)]
+mod test;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,7 @@ use serde::Serialize;
 use super::engine::Engine;
 use super::type_file::{self, Opened};
 use crate::config::check::{self, TypeReport};
+use crate::config::cover::{cover, uncover};
 use crate::config::reload::ServerTypesView;
 use crate::config::{Problem, ServerTypesSource};
 use crate::domain::audit::{Change, Fate, FieldChange, difference};
@@ -75,9 +78,9 @@ pub struct TypeFile {
     pub name: ServerTypeName,
     /// Where it is.
     pub path: PathBuf,
-    /// What it holds.
+    /// What it holds; secrets in it are covered, see [`crate::config::cover`].
     pub text: String,
-    /// SHA-256 of the text; a change must name it.
+    /// SHA-256 of the file; a change must name it.
     pub hash: String,
     /// Why it cannot be changed here.
     pub read_only: Option<ReadOnly>,
@@ -148,15 +151,23 @@ impl Engine {
             None if hosts.is_empty() => return Err(no_such(&name)),
             None => return Err(gone(&name)),
         };
-        let TypeReport { errors, warnings, .. } = self.judge(&view, &path, &text);
+        let source = &self.context().config.server_types;
+        let (errors, warnings) = match source {
+            ServerTypesSource::Directory(_) => {
+                let TypeReport { errors, warnings, .. } = self.judge(&view, &path, &text);
+                (errors, warnings)
+            }
+            // Its text is that of all types; it was judged when it was read.
+            ServerTypesSource::File(_) => (problems_of(source, &view, &name), Vec::new()),
+        };
         Ok(TypeFile {
-            server_type: view.types.get(&name).cloned(),
+            server_type: view.types.get(&name).cloned().map(ServerType::shown),
             hosts: hosts.iter().map(host_of_type).collect(),
             errors: errors.into_iter().map(Finding::from).collect(),
             warnings: warnings.into_iter().map(Finding::from).collect(),
             name,
             path,
-            text,
+            text: cover(&text),
             hash,
             read_only,
         })
@@ -175,7 +186,7 @@ impl Engine {
     ) -> Result<TypeFile, Declined> {
         check_length(&text).map_err(Declined::Refused)?;
         // A browser's form ends lines with CR and LF.
-        let text = with_line_ends(&text);
+        let text = self.uncovered(&name, with_line_ends(&text)).await?;
         let view = self.context().types.borrow().clone();
         let path = self.writable_path(&name).map_err(Declined::Refused)?;
         let TypeReport { server_type, errors, .. } = self.judge(&view, &path, &text);
@@ -185,7 +196,7 @@ impl Engine {
         let before = view.types.get(&name).cloned();
         let place = path.clone();
         let new = text.clone();
-        let part = off_thread(move || type_file::prepare(&place, &new)).await??;
+        let mut edit = off_thread(move || type_file::prepare(&place, &new)).await??;
         let change =
             change_of(&name, before.as_ref(), Some(&edited), replaces.as_deref(), Some(&text));
         let word = if replaces.is_some() { "changed" } else { "made" };
@@ -194,7 +205,10 @@ impl Engine {
             .write::<_, Refusal, _>(move |tx| {
                 type_file::still(&path, replaces.as_deref())?;
                 note(tx, change, message)?;
-                part.put()
+                edit.make()?;
+                // Where the note does not come to the disk the file is the old one again.
+                tx.when_kept(|| edit.keep());
+                Ok(())
             })
             .await?;
         self.reread(|view| view.types.get(&name) == Some(&edited)).await;
@@ -232,11 +246,20 @@ impl Engine {
                 }
                 type_file::still(&path, Some(&hash))?;
                 note(tx, change, format!("The server type {wanted} was deleted."))?;
-                type_file::remove(&path)
+                let mut edit = type_file::prepare_removal(&path);
+                edit.make()?;
+                tx.when_kept(|| edit.keep());
+                Ok(())
             })
             .await?;
         self.reread(|view| !view.types.contains_key(&name)).await;
         Ok(())
+    }
+
+    /// The text with the secrets of the file that there is, where they are covered.
+    async fn uncovered(&self, name: &ServerTypeName, text: String) -> Result<String, Refusal> {
+        let before = self.open_type(name).await?;
+        Ok(before.map_or_else(|| text.clone(), |before| uncover(&text, &before.text)))
     }
 
     /// The same judgement as that of `ironhatch check`.
@@ -284,42 +307,65 @@ fn rows(source: &ServerTypesSource, view: &ServerTypesView, hosts: &[Host]) -> V
         *used.entry(host.server_type.clone()).or_default() += 1;
     }
     let mut rows: BTreeMap<(PathBuf, Option<ServerTypeName>), TypeRow> = BTreeMap::new();
-    let errors_of = |file: &Path| -> Vec<String> {
-        let all = view.errors.get(file).into_iter().flatten();
-        all.map(|problem| Finding::from(problem.clone()).to_string()).collect()
+    let words = |problems: Vec<Problem>| -> Vec<String> {
+        problems.into_iter().map(|problem| Finding::from(problem).to_string()).collect()
+    };
+    let whole = |file: &Path| TypeRow {
+        name: None,
+        file: file.to_owned(),
+        server_type: None,
+        hosts: 0,
+        errors: words(view.errors.get(file).cloned().unwrap_or_default()),
     };
     let row = |name: &ServerTypeName| TypeRow {
         name: Some(name.clone()),
         file: source.file_of(name),
         server_type: view.types.get(name).cloned(),
         hosts: used.get(name).copied().unwrap_or_default(),
-        errors: errors_of(&source.file_of(name)),
+        errors: words(problems_of(source, view, name)),
     };
     for name in view.types.keys() {
         rows.insert((source.file_of(name), Some(name.clone())), row(name));
     }
-    for file in view.errors.keys().filter(|file| file.parent() == Some(source.path())) {
+    for file in view.errors.keys() {
         let stem = file.file_stem().unwrap_or_default().to_string_lossy();
-        let name: Option<ServerTypeName> = stem.parse().ok();
-        let broken = || match &name {
-            Some(name) => row(name),
-            None => TypeRow {
-                name: None,
-                file: file.clone(),
-                server_type: None,
-                hosts: 0,
-                errors: errors_of(file),
-            },
+        let name: Option<ServerTypeName> = match source {
+            ServerTypesSource::File(all) if all == file => None,
+            ServerTypesSource::Directory(dir) if file.parent() == Some(dir) => stem.parse().ok(),
+            // A template's.
+            _ => continue,
         };
+        let broken = || name.as_ref().map_or_else(|| whole(file), row);
         rows.entry((file.clone(), name.clone())).or_insert_with(broken);
     }
     for name in used.keys() {
-        rows.entry((source.file_of(name), Some(name.clone()))).or_insert_with(|| TypeRow {
-            errors: vec!["its file is gone, and hosts have this type".to_owned()],
-            ..row(name)
+        rows.entry((source.file_of(name), Some(name.clone()))).or_insert_with(|| {
+            let mut row = row(name);
+            if row.errors.is_empty() {
+                row.errors.push("its file is gone, and hosts have this type".to_owned());
+            }
+            row
         });
     }
     rows.into_values().collect()
+}
+
+/// What is wrong with the file of a type, or with its part of the one file.
+fn problems_of(
+    source: &ServerTypesSource,
+    view: &ServerTypesView,
+    name: &ServerTypeName,
+) -> Vec<Problem> {
+    let all = view.errors.get(&source.file_of(name)).into_iter().flatten();
+    let is_meant = |problem: &&Problem| match source {
+        ServerTypesSource::Directory(_) => true,
+        ServerTypesSource::File(_) => {
+            let key = problem.key.strip_prefix("server_types.").unwrap_or(&problem.key);
+            let rest = key.strip_prefix(name.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        }
+    };
+    all.filter(is_meant).cloned().collect()
 }
 
 impl std::fmt::Display for Finding {

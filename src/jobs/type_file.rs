@@ -133,33 +133,45 @@ pub(super) fn still(path: &Path, hash: Option<&str>) -> Result<(), Refusal> {
     Err(Refusal::new(RefusalKind::Conflict, detail, hint).about("text"))
 }
 
-/// A text that is on the disk, under a name that nobody reads.
+/// A change of a file that is prepared beside it, made in one step, and taken back unless it is kept.
 #[derive(Debug)]
-pub(super) struct Part {
-    part: PathBuf,
+pub(super) struct Edit {
     path: PathBuf,
-    is_put: bool,
+    /// The new file, under a name that nobody reads; `None`: the file is removed.
+    new: Option<PathBuf>,
+    /// Where the old one waits while the change is not kept: a copy of a file that is replaced, since a service may not
+    /// link to what belongs to somebody else.
+    old: PathBuf,
+    /// There is an old one.
+    had_old: bool,
+    state: State,
+}
+
+/// How far a change is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Prepared,
+    Made,
+    Kept,
 }
 
 /// Writes a text beside its place, with the owner and the mode of the file that it will replace.
 ///
 /// # Errors
 /// Why the directory or the file cannot be written, with what to do.
-pub(super) fn prepare(path: &Path, text: &str) -> Result<Part, Refusal> {
+pub(super) fn prepare(path: &Path, text: &str) -> Result<Edit, Refusal> {
     let refuse = |ReadOnly { reason, hint }| Refusal::new(RefusalKind::Conflict, reason, hint);
     if let Some(link) = linked(path) {
         return Err(refuse(link));
     }
     let dir = path.parent().unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // Whatever begins with a dot is no server type for those who read the directory.
-    let random = rand::random::<u64>();
-    let part = Part {
-        part: dir.join(format!(".{name}.{random:016x}.new")),
-        path: path.to_owned(),
-        is_put: false,
-    };
-    let written = write(&part.part, path, text);
+    let before = read(path)?;
+    let edit = Edit::of(path, true, before.is_some());
+    let parts = [(edit.new.as_deref(), Some(text)), (Some(edit.old.as_path()), before.as_deref())];
+    let written = parts
+        .into_iter()
+        .filter_map(|(part, text)| part.zip(text))
+        .try_for_each(|(part, text)| write(part, path, text));
     written.map_err(|error| {
         let errno = nix::errno::Errno::from_raw(error.raw_os_error().unwrap_or_default());
         match errno {
@@ -171,7 +183,12 @@ pub(super) fn prepare(path: &Path, text: &str) -> Result<Part, Refusal> {
             _ => refuse(shut(dir, errno)),
         }
     })?;
-    Ok(part)
+    Ok(edit)
+}
+
+/// Prepares to remove a file.
+pub(super) fn prepare_removal(path: &Path) -> Edit {
+    Edit::of(path, false, true)
 }
 
 fn write(part: &Path, path: &Path, text: &str) -> std::io::Result<()> {
@@ -191,36 +208,65 @@ fn write(part: &Path, path: &Path, text: &str) -> std::io::Result<()> {
     file.sync_all()
 }
 
-impl Part {
-    /// Puts the text in place.
+impl Edit {
+    fn of(path: &Path, has_new: bool, had_old: bool) -> Self {
+        let dir = path.parent().unwrap_or(Path::new("."));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let random = rand::random::<u64>();
+        // Whatever begins with a dot is no server type for those who read the directory.
+        let beside = |word: &str| dir.join(format!(".{name}.{random:016x}.{word}"));
+        Self {
+            path: path.to_owned(),
+            new: has_new.then(|| beside("new")),
+            old: beside("old"),
+            had_old,
+            state: State::Prepared,
+        }
+    }
+
+    /// Makes the change.
     ///
     /// # Errors
-    /// The system refuses it.
-    pub(super) fn put(mut self) -> Result<(), Refusal> {
-        std::fs::rename(&self.part, &self.path).map_err(|error| failed(&self.path, &error))?;
-        self.is_put = true;
+    /// The system refuses it; nothing is different.
+    pub(super) fn make(&mut self) -> Result<(), Refusal> {
+        let made = match &self.new {
+            Some(new) => std::fs::rename(new, &self.path),
+            None => std::fs::rename(&self.path, &self.old),
+        };
+        made.map_err(|error| failed(&self.path, &error))?;
+        self.state = State::Made;
         settle(&self.path);
         Ok(())
     }
-}
 
-impl Drop for Part {
-    fn drop(&mut self) {
-        if !self.is_put {
-            // Nobody reads it; a rest is only untidy.
-            let _ = std::fs::remove_file(&self.part);
-        }
+    /// The change stays: what tells of it is written.
+    pub(super) fn keep(mut self) {
+        self.state = State::Kept;
     }
 }
 
-/// Removes a file.
-///
-/// # Errors
-/// The system refuses it.
-pub(super) fn remove(path: &Path) -> Result<(), Refusal> {
-    std::fs::remove_file(path).map_err(|error| failed(path, &error))?;
-    settle(path);
-    Ok(())
+impl Drop for Edit {
+    fn drop(&mut self) {
+        match self.state {
+            State::Made => {
+                let back = match self.had_old {
+                    true => std::fs::rename(&self.old, &self.path),
+                    false => std::fs::remove_file(&self.path),
+                };
+                if let Err(error) = back {
+                    let (path, old) = (self.path.display(), self.old.display());
+                    tracing::error!(%error, %path, %old, "a change that was not noted cannot be taken back");
+                }
+                settle(&self.path);
+            }
+            // Nobody reads them; a rest is only untidy.
+            State::Prepared | State::Kept => {
+                for rest in self.new.iter().chain([&self.old]) {
+                    let _ = std::fs::remove_file(rest);
+                }
+            }
+        }
+    }
 }
 
 /// Makes a new or removed name durable. The file itself is; a name that a power cut takes back leaves the old file.
@@ -261,11 +307,12 @@ mod test {
             std::os::unix::fs::chown(&path, Some(4711), Some(4712)).unwrap();
         }
         let before = path.metadata().unwrap();
-        let part = prepare(&path, "new\n").unwrap();
+        let mut edit = prepare(&path, "new\n").unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\n", "not before it is put");
-        assert_eq!(names(dir.path()).len(), 2);
+        assert_eq!(names(dir.path()).len(), 3);
         assert!(names(dir.path())[0].starts_with('.'), "readers of the directory pass it over");
-        part.put().unwrap();
+        edit.make().unwrap();
+        edit.keep();
         let after = path.metadata().unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\n");
         assert_eq!(
@@ -277,8 +324,33 @@ mod test {
         drop(prepare(&path, "never\n").unwrap());
         assert_eq!(names(dir.path()), ["lab.toml"]);
         let new = dir.path().join("new.toml");
-        prepare(&new, "x\n").unwrap().put().unwrap();
+        let mut edit = prepare(&new, "x\n").unwrap();
+        edit.make().unwrap();
+        edit.keep();
         assert_eq!(new.metadata().unwrap().mode() & 0o777, NEW_MODE);
+    }
+
+    #[test]
+    fn what_is_not_kept_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (there, new) = (dir.path().join("lab.toml"), dir.path().join("new.toml"));
+        std::fs::write(&there, "old\n").unwrap();
+        for mut edit in [prepare(&there, "new\n").unwrap(), prepare_removal(&there)] {
+            edit.make().unwrap();
+            assert_ne!(std::fs::read_to_string(&there).ok().as_deref(), Some("old\n"));
+            drop(edit);
+            assert_eq!(std::fs::read_to_string(&there).unwrap(), "old\n");
+        }
+        let mut edit = prepare(&new, "x\n").unwrap();
+        edit.make().unwrap();
+        assert!(new.exists());
+        drop(edit);
+        assert_eq!(names(dir.path()), ["lab.toml"]);
+        let mut edit = prepare_removal(&there);
+        edit.make().unwrap();
+        edit.keep();
+        assert_eq!(names(dir.path()), [""; 0]);
+        assert!(prepare_removal(&there).make().is_err(), "there is nothing to remove");
     }
 
     #[test]

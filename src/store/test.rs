@@ -46,6 +46,30 @@ fn a_failed_closure_leaves_nothing_behind() {
     assert_eq!(store.standing(host(1).macs[0]), Standing::Unknown);
 }
 
+#[tokio::test]
+async fn what_waits_for_a_write_to_be_kept_is_done_then_or_dropped() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(&dir);
+    let (kept, was_kept) = std::sync::mpsc::channel();
+    let denied = std::sync::mpsc::Sender::clone(&kept);
+    let result: Result<(), HostWriteError> = store
+        .write(move |tx| {
+            tx.when_kept(move || denied.send("denied").unwrap());
+            Err(HostWriteError::NameTaken("pve1".parse().unwrap()))
+        })
+        .await;
+    assert!(result.is_err());
+    // Nobody waits for this one: it is done all the same.
+    let write = store.write::<_, HostWriteError, _>(move |tx| {
+        tx.when_kept(move || kept.send("kept").unwrap());
+        tx.save_host(&host(1))
+    });
+    assert!(futures_util::FutureExt::now_or_never(write).is_none_or(|done| done.is_ok()));
+    assert_eq!(was_kept.recv(), Ok("kept"));
+    assert_eq!(store.snapshot().unwrap().hosts().unwrap().len(), 1, "it was done after the commit");
+    assert!(was_kept.recv().is_err(), "the other one is gone");
+}
+
 #[test]
 fn a_panicking_write_does_not_stop_the_writer() {
     let dir = tempfile::tempdir().unwrap();

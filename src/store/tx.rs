@@ -60,6 +60,9 @@ impl<'txn> OpenTables<'txn> {
 /// Changed keys with their new value; `None` removes.
 pub(super) type Changes = BTreeMap<(Table, Vec<u8>), Option<Vec<u8>>>;
 
+/// What is done when a write is kept.
+pub(super) type WhenKept = Box<dyn FnOnce() + Send>;
+
 /// A write in progress. Typed reads and writes of the aggregates are methods of this.
 pub struct Tx<'a, 'txn> {
     tables: &'a OpenTables<'txn>,
@@ -67,6 +70,7 @@ pub struct Tx<'a, 'txn> {
     pub(super) events: Vec<Event>,
     /// What is changed outside of the records, for the audit log.
     pub(super) told: Vec<Change>,
+    pub(super) kept: Vec<WhenKept>,
     pub(super) touched: Touched,
     pub(super) moved: Moved,
     pub(super) key: &'a MasterKey,
@@ -87,6 +91,7 @@ impl<'a, 'txn> Tx<'a, 'txn> {
             changes: BTreeMap::new(),
             events: Vec::new(),
             told: Vec::new(),
+            kept: Vec::new(),
             touched: Touched::default(),
             moved: Moved::default(),
             key,
@@ -105,6 +110,12 @@ impl<'a, 'txn> Tx<'a, 'txn> {
     /// when an operator asked for it.
     pub fn tell(&mut self, change: Change) {
         self.told.push(change);
+    }
+
+    /// Does something short as soon as this write is durable, whether or not anybody waits for it still. It is dropped
+    /// instead when nothing of the write is kept.
+    pub fn when_kept(&mut self, does: impl FnOnce() + Send + 'static) {
+        self.kept.push(Box::new(does));
     }
 
     pub(super) fn put(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {

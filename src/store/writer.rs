@@ -12,11 +12,9 @@ use tokio::sync::{broadcast, oneshot};
 
 use self::handle::{reopen, writable};
 use super::audit::{self, Errand};
-use super::directory::Directory;
 use super::error::StoreError;
-use super::host::HostReads as _;
+use super::memory::{Changes, Memory};
 use super::read::Snapshot;
-use super::roster::{self, Roster};
 use super::seal::MasterKey;
 use super::tx::{OpenTables, Tx};
 use super::{backup, backups, migrate};
@@ -274,13 +272,13 @@ impl Store {
     /// The hosts in the state `joining`.
     #[must_use]
     pub fn joining(&self) -> HashSet<HostId> {
-        self.shared.memory.roster.joining()
+        self.shared.memory.roster().joining()
     }
 
     /// The hosts that are members of the cluster, by name.
     #[must_use]
     pub fn members(&self) -> Vec<HostId> {
-        self.shared.memory.roster.members()
+        self.shared.memory.roster().members()
     }
 
     /// Events from now on. A reader that lags re-reads the log by sequence number.
@@ -354,7 +352,7 @@ impl Store {
 
 impl BootDirectory for Store {
     fn standing(&self, mac: Mac) -> Standing {
-        self.shared.memory.directory.standing(mac)
+        self.shared.memory.directory().standing(mac)
     }
 }
 
@@ -530,41 +528,6 @@ fn write_batch(shared: &Arc<Shared>, mut batch: Vec<Box<dyn Pending>>) {
     }
 }
 
-/// What is kept in memory beside the database; it follows the commits.
-#[derive(Debug, Default)]
-struct Memory {
-    directory: Directory,
-    roster: Roster,
-}
-
-/// What a commit changes in it.
-#[derive(Debug, Default)]
-struct Changes {
-    standings: Vec<(Mac, Standing)>,
-    places: Vec<roster::Change>,
-}
-
-impl Memory {
-    fn load(&self, from: &Snapshot) -> Result<(), StoreError> {
-        let hosts = from.hosts()?;
-        self.roster.load(&hosts);
-        self.directory.load(from, &hosts)
-    }
-
-    fn publish(&self, changes: Changes) {
-        self.roster.publish(&changes.places);
-        self.directory.publish(changes.standings);
-    }
-}
-
-impl Changes {
-    fn add(&mut self, tx: &Tx<'_, '_>) -> Result<(), StoreError> {
-        self.standings.extend(Directory::changes(tx, &tx.touched)?);
-        self.places.extend(Roster::changes(tx, &tx.moved)?);
-        Ok(())
-    }
-}
-
 type Committed = (Vec<Event>, Changes);
 
 fn commit(shared: &Shared, batch: &mut [Box<dyn Pending>]) -> Result<Committed, StoreError> {
@@ -583,7 +546,7 @@ fn commit(shared: &Shared, batch: &mut [Box<dyn Pending>]) -> Result<Committed, 
             // A panic in one write must not take the others down; the caller sees "not running".
             let keep = std::panic::catch_unwind(run).unwrap_or(false);
             if keep {
-                changed.add(&tx)?;
+                changed.add(&mut tx)?;
                 events.append(&mut tx.events);
                 let changes = std::mem::take(&mut tx.changes);
                 tables.apply(changes)?;

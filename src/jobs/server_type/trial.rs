@@ -63,6 +63,7 @@ impl Engine {
         host: Option<HostId>,
     ) -> Result<TypeTrial, Refusal> {
         check_length(&text)?;
+        let text = self.uncovered(&name, text).await?;
         let path = self.context().config.server_types.file_of(&name);
         let view = self.context().types.borrow().clone();
         let TypeReport { server_type, errors, warnings } = self.judge(&view, &path, &text);

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::host::{find, image_named};
 use super::{Answer, body, missing, ok};
 use crate::domain::id::ServerTypeName;
+use crate::domain::server_type::ServerType;
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::problem::Problem;
@@ -42,8 +43,9 @@ pub(in crate::web) async fn list(State(web): State<WebState>, _: Operator) -> An
         .iter()
         .filter_map(|row| Some((row.name.as_ref()?.to_string(), row.hosts.into())))
         .collect();
+    let shown: Vec<ServerType> = known.types.iter().cloned().map(ServerType::shown).collect();
     Ok(ok(&json!({
-        "server_types": known.types, "errors": known.errors, "uses": uses,
+        "server_types": shown, "errors": known.errors, "uses": uses,
         "place": overview.place, "read_only": overview.read_only,
     })))
 }
@@ -64,7 +66,7 @@ pub(in crate::web) async fn show(
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SaveBody {
-    /// The file's text, TOML.
+    /// The file's text, TOML. A secret that is not shown stays as it is in the file that is replaced.
     text: String,
     /// The `hash` of the text that was changed; without it a new type is made.
     replaces: Option<String>,

@@ -9,6 +9,7 @@ use serde::Deserialize;
 use super::answer::Rule;
 use super::host::Choice;
 use super::{Frame, Page, missing, render, render_with};
+use crate::domain::audit::HIDDEN;
 use crate::domain::form::{Declined, FieldError};
 use crate::domain::id::{HostId, ServerTypeName};
 use crate::domain::refusal::{Refusal, RefusalKind};
@@ -261,6 +262,8 @@ struct TypePage {
     lines: usize,
     typed_name: String,
     text: String,
+    /// A secret in it is covered.
+    has_cover: bool,
     hash: String,
     name_error: Option<Refusal>,
     refused: Option<Refusal>,
@@ -309,6 +312,7 @@ async fn page(
             action,
             choices,
             typed_name,
+            has_cover: text.contains(HIDDEN),
             text,
             hash,
             name_error: asked.name_error,

@@ -180,7 +180,32 @@ async fn a_server_type_is_saved_only_over_the_text_that_was_opened_and_arms_noth
     assert_eq!(std::fs::read_to_string(&path).unwrap(), edited, "comments and all");
     let told = scene.get("/api/hosts/pve2/answer").await.body;
     assert!(told.contains("\"key\":\"global.country\",\"value\":\"at\""), "in use at once: {told}");
-    assert!(scene.get("/server-types/lab?done=saved").await.body.contains("It was saved."));
+    // The key is on no page and in no answer, and an edit around its cover keeps it.
+    let page = scene.get("/server-types/lab?done=saved").await.body;
+    assert!(page.contains("It was saved.") && page.contains("subscription-key = &#34;(not shown)"));
+    for path in ["/server-types/lab", "/new-server-type?from=lab", "/server-types"] {
+        let page = scene.get(path).await.body;
+        assert!(!page.contains(SUBSCRIPTION), "{path}: {page}");
+    }
+    let list = scene.get("/api/server-types").await.body;
+    let told = scene.get("/api/server-types/lab").await.body;
+    assert!(!list.contains(SUBSCRIPTION) && !told.contains(SUBSCRIPTION), "{list} {told}");
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    let text = told["text"].as_str().unwrap().replace("Hamburg", "Kiel");
+    let looked = serde_json::json!({ "text": text });
+    let looked = scene.json("POST", "/api/server-types/lab/preview", &looked).await.body;
+    assert!(looked.contains("\"errors\":[]") && !looked.contains(SUBSCRIPTION), "{looked}");
+    let body = serde_json::json!({ "text": text, "replaces": told["hash"] });
+    let saved = scene.json("PUT", "/api/server-types/lab", &body).await;
+    assert_eq!(saved.status, 200, "{}", saved.body);
+    assert!(!saved.body.contains(SUBSCRIPTION), "{}", saved.body);
+    let kept = edited.replace("Hamburg", "Kiel");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), kept);
+    // A copy has no key to keep.
+    let copied = serde_json::json!({ "text": text });
+    let copied = scene.json("PUT", "/api/server-types/copy", &copied).await;
+    assert_eq!(copied.status, 422, "{}", copied.body);
+    assert!(copied.body.contains("subscription"), "{}", copied.body);
 
     // A new one, a name that is taken, and the end of one.
     let named = |name: &str| format!("{}&name={name}", form("save", "", LAB));
@@ -213,11 +238,12 @@ async fn a_server_type_is_saved_only_over_the_text_that_was_opened_and_arms_noth
         "removed\" \"server type other",
         "added\" \"server type other",
         "changed\" \"server type lab",
+        "changed\" \"server type lab",
     ];
     for (told, kind) in told.iter().zip(kinds) {
         assert!(told.contains(kind), "{told} is not {kind}");
     }
-    let changed = entries[2]["changes"][0]["fields"].to_string();
+    let changed = entries[3]["changes"][0]["fields"].to_string();
     assert!(
         changed.contains("answer.global.country") && changed.contains("\"after\":\"at\""),
         "{changed}"
