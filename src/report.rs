@@ -103,9 +103,9 @@ impl Reporter {
                 self.postpone(report).await?;
                 continue;
             }
-            let outcome = deliver(config, &report).await;
-            is_failing = outcome.is_err();
-            self.record(report, outcome).await?;
+            let tried = deliver(config, &report).await;
+            is_failing = matches!(tried, Tried::Failed(_));
+            self.record(report, tried).await?;
         }
         Ok(())
     }
@@ -147,35 +147,41 @@ impl Reporter {
             .await
     }
 
-    async fn record(&self, report: Report, outcome: Result<(), String>) -> Result<(), Refusal> {
+    async fn record(&self, report: Report, tried: Tried) -> Result<(), Refusal> {
         self.store
             .write(move |tx| {
                 let mut report = report;
+                let Report { reporter, event, .. } = report.clone();
                 report.attempts = report.attempts.saturating_add(1);
-                let told =
-                    |outcome| Delivery { at: tx.now(), event: report.event.clone(), outcome };
-                let delivery = match &outcome {
-                    Ok(()) => told(Outcome::Delivered),
-                    Err(reason) if report.attempts >= REPORT_TRIES => {
-                        told(Outcome::GivenUp { reason: reason.clone() })
+                let is_last = report.attempts >= REPORT_TRIES;
+                let outcome = match &tried {
+                    Tried::Told => Some(Outcome::Delivered),
+                    Tried::NoTarget => None,
+                    Tried::Failed(reason) if is_last => {
+                        Some(Outcome::GivenUp { reason: reason.clone() })
                     }
-                    Err(reason) => told(Outcome::Retried { reason: reason.clone() }),
+                    Tried::Failed(reason) => Some(Outcome::Retried { reason: reason.clone() }),
                 };
-                tx.save_delivery(&report.reporter, &delivery)?;
-                let (level, text) = match outcome {
-                    Ok(()) => {
+                if let Some(outcome) = outcome {
+                    let delivery = Delivery { at: tx.now(), event: event.clone(), outcome };
+                    tx.save_delivery(&reporter, &delivery)?;
+                }
+                let (level, text) = match tried {
+                    Tried::Told => {
                         tx.delete_report(&report);
-                        (Level::Info, format!("{} was told {}", report.reporter, report.event))
+                        (Level::Info, format!("{reporter} was told {event}"))
                     }
-                    Err(reason) if report.attempts >= REPORT_TRIES => {
+                    Tried::NoTarget => {
                         tx.delete_report(&report);
-                        let text = format!(
-                            "{} was not told {}: {reason}; given up",
-                            report.reporter, report.event
-                        );
+                        let why = "it is not in the configuration any more";
+                        (Level::Warn, format!("{reporter} was not told {event}: {why}"))
+                    }
+                    Tried::Failed(reason) if is_last => {
+                        tx.delete_report(&report);
+                        let text = format!("{reporter} was not told {event}: {reason}; given up");
                         (Level::Error, text)
                     }
-                    Err(reason) => {
+                    Tried::Failed(reason) => {
                         let pause = pause_after(report.attempts);
                         report.next_try = tx.now().after(pause);
                         tx.save_report(&report)?;
@@ -184,9 +190,7 @@ impl Reporter {
                             return Ok(());
                         }
                         let text = format!(
-                            "{} was not told {}: {reason}; trying again in {} s",
-                            report.reporter,
-                            report.event,
+                            "{reporter} was not told {event}: {reason}; trying again in {} s",
                             pause.as_secs()
                         );
                         (Level::Warn, text)
@@ -201,18 +205,39 @@ impl Reporter {
     }
 }
 
+/// How one try of one report ended.
+enum Tried {
+    /// The receiver took it.
+    Told,
+    /// Why it was not taken.
+    Failed(String),
+    /// Whom it is for is not configured any more.
+    NoTarget,
+}
+
+impl From<Result<(), String>> for Tried {
+    fn from(sent: Result<(), String>) -> Self {
+        match sent {
+            Ok(()) => Self::Told,
+            Err(reason) => Self::Failed(reason),
+        }
+    }
+}
+
 /// Not given to any target yet.
 fn is_new(report: &Report) -> bool {
     report.reporter == EVERYBODY
 }
 
-/// One try of one report. A reporter that is not configured any more is told nothing.
-async fn deliver(config: &ConfigView, report: &Report) -> Result<(), String> {
+/// One try of one report.
+async fn deliver(config: &ConfigView, report: &Report) -> Tried {
     let key = idempotency_key(report);
     if report.reporter == INFRASTRUCTURE {
-        let Some(infrastructure) = &config.running.infrastructure else { return Ok(()) };
+        let Some(infrastructure) = &config.running.infrastructure else {
+            return Tried::NoTarget;
+        };
         let url = format!("{}/api/hosts", infrastructure.base_url);
-        return send::document(Method::POST, &url, None, &report.body, &key).await;
+        return send::document(Method::POST, &url, None, &report.body, &key).await.into();
     }
     // An older version named webhooks by their address.
     let is_meant = |target: &&Target| {
@@ -220,8 +245,8 @@ async fn deliver(config: &ConfigView, report: &Report) -> Result<(), String> {
             || matches!(&target.receiver, Receiver::Webhook { url, .. } if *url.expose() == report.reporter)
     };
     match config.targets().iter().find(is_meant) {
-        Some(target) => send::notice(target, &report.body, &key).await,
-        None => Ok(()),
+        Some(target) => send::notice(target, &report.body, &key).await.into(),
+        None => Tried::NoTarget,
     }
 }
 

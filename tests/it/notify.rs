@@ -297,6 +297,13 @@ fn targets_of_a_changed_file_are_told_of_a_host_again_until_they_take_it() {
         std::thread::sleep(Duration::from_secs(2));
         assert_eq!(receiver.told().len(), 4);
         assert_eq!(targets(&world)[0]["last"]["delivered"], true);
+        // What waits for a target that is taken out of the file is told to nobody, and that is not called told.
+        receiver.answer(vec![Answer::Status(503); 50]);
+        let job = world.rebuild("pve1");
+        wait_for(&receiver, 5, &world.daemon);
+        std::fs::write(&file, &before).unwrap();
+        let said = "team was not told host.waiting: it is not in the configuration any more";
+        world.daemon.wait_for_page(&format!("/jobs/{job}"), said);
         assert_shown_nowhere(&world.daemon);
     });
 }
