@@ -1,4 +1,5 @@
-//! The log: structured lines on standard error (journald adds the time), with secrets taken out at the sink.
+//! The log: structured lines on standard error, with secrets taken out at the sink. journald adds the time and reads the
+//! level from the beginning of a line, so that `journalctl -p warning` works.
 //!
 //! Code does not log secrets; this is the second belt. A mistake somewhere must not put an install token or a private
 //! key into a journal that is kept for years.
@@ -7,6 +8,7 @@ use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use tracing::{Level, Metadata};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -48,11 +50,12 @@ pub fn init() -> Recent {
     let filter =
         EnvFilter::try_from_env("IRONHATCH_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let json = std::env::var("IRONHATCH_LOG_FORMAT").is_ok_and(|f| f == "json");
-    let untimed = !json && std::env::var_os("JOURNAL_STREAM").is_some();
+    let journal = is_journal();
+    let untimed = !json && journal;
     let recent = Recent::default();
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(Redacting { recent: recent.clone(), untimed })
+        .with_writer(Redacting { recent: recent.clone(), untimed, journal })
         .with_ansi(false)
         .with_target(false);
     // A second initialisation (tests) is not an error worth a panic.
@@ -66,17 +69,44 @@ pub fn init() -> Recent {
     recent
 }
 
+/// Standard error is journald's: `JOURNAL_STREAM` has its device and inode (systemd.exec(5)). What a service's child
+/// writes elsewhere has the same variable and is not journald's.
+fn is_journal() -> bool {
+    let Ok(journal) = std::env::var("JOURNAL_STREAM") else { return false };
+    nix::sys::stat::fstat(io::stderr())
+        .is_ok_and(|about| journal == format!("{}:{}", about.st_dev, about.st_ino))
+}
+
+/// The level as journald reads it at the beginning of a line (sd-daemon(3)).
+fn prefix(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Redacting {
     recent: Recent,
     /// Lines have no time of their own, because journald adds it.
     untimed: bool,
+    /// journald reads them.
+    journal: bool,
 }
 
 impl<'a> MakeWriter<'a> for Redacting {
     type Writer = Line;
     fn make_writer(&'a self) -> Line {
-        Line { bytes: Vec::new(), sink: self.clone() }
+        Line { bytes: Vec::new(), prefix: "", sink: self.clone() }
+    }
+    fn make_writer_for(&'a self, about: &Metadata<'_>) -> Line {
+        let mut line = self.make_writer();
+        if self.journal {
+            line.prefix = prefix(*about.level());
+        }
+        line
     }
 }
 
@@ -84,6 +114,8 @@ impl<'a> MakeWriter<'a> for Redacting {
 #[derive(Debug)]
 struct Line {
     bytes: Vec<u8>,
+    /// What journald reads before it.
+    prefix: &'static str,
     sink: Redacting,
 }
 
@@ -101,7 +133,7 @@ impl Drop for Line {
     fn drop(&mut self) {
         let text = redact(&String::from_utf8_lossy(&self.bytes));
         // Nobody is left to tell when standard error is gone.
-        let _ = io::stderr().lock().write_all(text.as_bytes());
+        let _ = io::stderr().lock().write_all(format!("{}{text}", self.prefix).as_bytes());
         let kept = match self.sink.untimed {
             true => format!("{:.3} {text}", jiff::Timestamp::now()),
             false => text,

@@ -102,6 +102,13 @@ ok "DHCP, TFTP and HTTP answer from inside the sandbox: a BIOS, a UEFI and an HT
 code=0
 ironhatch --json doctor >said || code=$?
 [ $code = 0 ] || [ $code = 8 ] || { cat said; wrong "the doctor in the sandbox ends with $code"; }
+logged() { journalctl --no-pager --output=cat --unit=ironhatch "$@"; }
+all=$(logged | grep -cE '^ *(WARN|ERROR) ') || true
+# A word of systemd's own about the unit is no line of the daemon.
+high=$(logged --priority=warning | grep -cE '^ *(WARN|ERROR) ') || true
+low=$(logged --priority=warning | grep -cE '^ *INFO ') || true
+[ "$all" = "$high" ] && [ "$low" = 0 ] && logged | grep -qE '^ *INFO ' || { logged; wrong "the journal does not know the levels: $all, $high, $low"; }
+ok "the journal knows the level of each line ($high warnings)"
 ok "the doctor looks from inside the sandbox and finds no error (exit code $code)"
 
 small=$configuration/server-types/small.toml
