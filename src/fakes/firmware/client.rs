@@ -126,16 +126,13 @@ impl Client {
     }
 
     fn take_ack(self, asked: &Asked, reply: &Reply) -> Result<Taken, Dropped> {
-        let wanted = asked
-            .option(50)
-            .filter(|v| v.len() == 4)
-            .map_or(asked.ciaddr(), |v| Ipv4Addr::new(v[0], v[1], v[2], v[3]));
+        let wanted = asked.named_address(50).unwrap_or(asked.ciaddr());
         if !reply.yiaddr().is_unspecified() {
             // EDK2 `Dhcp4Io.c`, `DhcpHandleRequest`: another address or another server's ACK is dropped.
             rule(reply.yiaddr() == wanted, "lends another address than the one asked for")?;
             rule(reply.option(51).is_some(), "an address without a lease time")?;
-            if let Some(server) = asked.option(54).filter(|v| v.len() == 4) {
-                rule(reply.option(54) == Some(&server[..]), "another server's ACK")?;
+            if let Some(server) = asked.named_address(54) {
+                rule(reply.option(54) == Some(&server.octets()[..]), "another server's ACK")?;
             }
             return Ok(self.boots(reply)?.unwrap_or(Taken::Address(reply.yiaddr())));
         }

@@ -40,6 +40,14 @@ impl Asked {
         Some(found.flat_map(|(_, value)| value.iter().copied()).collect())
     }
 
+    /// An option that holds one address: the first that can be read. A repeated one is no client's, so nothing says that
+    /// its parts belong together.
+    #[must_use]
+    pub fn named_address(&self, tag: u8) -> Option<Ipv4Addr> {
+        let mut found = self.pieces.iter().filter(|(t, _)| *t == tag);
+        found.find_map(|(_, value)| <[u8; 4]>::try_from(value.as_slice()).ok()).map(Ipv4Addr::from)
+    }
+
     /// Option 53; a second one means nothing.
     #[must_use]
     pub fn message(&self) -> Option<u8> {
