@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id::InvalidId;
@@ -19,8 +20,9 @@ pub const GUEST_NAMES: [&str; 6] = ["name", "hostname", "ip", "vmid", "node", "d
 pub const SITE_NAMES: [&str; 2] = ["domain", "url"];
 
 /// Names an app: 1 to 40 of `a-z`, `0-9` and single hyphens inside (kebab case), the name of its folder.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(inline)]
 pub struct AppId(String);
 
 impl AppId {
@@ -73,12 +75,15 @@ impl From<AppId> for String {
 
 /// SHA-256 (lower-case hex) over an app's folder: names, modes and contents in a fixed order. What was installed is
 /// pinned by it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
+#[schemars(inline)]
 pub struct ContentHash(pub String);
 
 /// A validated manifest.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
     /// Kebab-case id, equal to the folder's name.
     pub id: AppId,
@@ -125,7 +130,7 @@ pub struct Manifest {
 }
 
 /// The container an app wants.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LxcDefaults {
     /// Distribution and major release, `debian-12`: matches system templates `debian-12-…`.
     pub ostemplate: String,
@@ -154,7 +159,9 @@ pub struct LxcDefaults {
 }
 
 /// Container features that an app may ask for. Everything but `nesting` is set over the root channel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Feature {
     /// Nested containers; also what current systemd wants.
@@ -178,7 +185,7 @@ impl Feature {
 }
 
 /// One question of the form.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Input {
     /// Name in forms, environment and templates: `[a-z][a-z0-9_]*`, at most 40.
     pub key: String,
@@ -201,7 +208,7 @@ pub struct Input {
 }
 
 /// Types of inputs with their limits.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum InputKind {
     /// One line of text.
@@ -243,7 +250,7 @@ pub enum InputKind {
 }
 
 /// One entry of a select.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Choice {
     /// The value.
     pub value: String,
@@ -252,7 +259,7 @@ pub struct Choice {
 }
 
 /// Condition of an input.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShowWhen {
     /// The other input; stands before this one and is no secret.
     pub key: String,
@@ -261,7 +268,7 @@ pub struct ShowWhen {
 }
 
 /// A value of an input that is no secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum InputValue {
     /// Yes or no.
@@ -283,7 +290,7 @@ impl fmt::Display for InputValue {
 }
 
 /// How an app gets into its container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Provision {
     /// In which way.
     pub kind: ProvisionKind,
@@ -308,7 +315,7 @@ pub struct Provision {
 }
 
 /// Kinds of provisioning.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum ProvisionKind {
     /// Packages of the distribution, then an optional script.
@@ -328,7 +335,7 @@ pub enum ProvisionKind {
 }
 
 /// How success is verified.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthCheck {
     /// What is looked at.
     pub kind: HealthKind,
@@ -339,7 +346,7 @@ pub struct HealthCheck {
 }
 
 /// Kinds of health checks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum HealthKind {
     /// `GET http://<guest>:port/path` from the appliance.
@@ -364,7 +371,7 @@ pub enum HealthKind {
 }
 
 /// One result that is shown and kept.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Output {
     /// Name.
     pub key: String,
@@ -377,7 +384,7 @@ pub struct Output {
 }
 
 /// How an output is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum OutputKind {
     /// A link.
@@ -389,7 +396,7 @@ pub enum OutputKind {
 }
 
 /// What an app can do with a GPU.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GpuNeed {
     /// Vendors it works with.
     pub supported: Vec<super::gpu::GpuVendor>,
@@ -408,7 +415,7 @@ pub struct GpuNeed {
 }
 
 /// A volume beside the root disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
     /// Name in forms.
     pub key: String,
@@ -425,7 +432,7 @@ pub struct Mount {
 }
 
 /// Whether and how a reverse proxy may point at an app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Expose {
     /// Port the proxy talks to.
     pub port: u16,
@@ -436,7 +443,7 @@ pub struct Expose {
 }
 
 /// A Prometheus target.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MetricsPort {
     /// Port.
     pub port: u16,
@@ -445,7 +452,7 @@ pub struct MetricsPort {
 }
 
 /// Whether a node exporter is installed in the container.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum NodeExporter {
     /// Never.
@@ -457,7 +464,7 @@ pub enum NodeExporter {
 }
 
 /// Where a catalog entry comes from.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {
     /// The source's name in the configuration; `built-in` for those in the binary.
     pub source: String,
@@ -474,7 +481,7 @@ pub struct Provenance {
 }
 
 /// An app that can be installed.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CatalogApp {
     /// What it is.
     pub manifest: Manifest,
@@ -485,7 +492,7 @@ pub struct CatalogApp {
 }
 
 /// An app that cannot be installed because its folder is broken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BrokenApp {
     /// The folder's name.
     pub folder: String,

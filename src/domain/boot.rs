@@ -7,6 +7,7 @@ mod lesson;
 
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id::{HostId, Hostname};
@@ -45,7 +46,7 @@ pub enum Standing {
 }
 
 /// How a machine's firmware wants to be spoken to; `None` means "choose by architecture".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct BootProfile {
     /// Shape of the DHCP offer.
@@ -63,7 +64,7 @@ impl BootProfile {
 }
 
 /// The two shapes of a proxy offer; no single one boots every machine (`pxe-netboot` 4.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OfferForm {
     /// No option 43; the client asks UDP 4011 for the file (UEFI's default).
@@ -73,7 +74,7 @@ pub enum OfferForm {
 }
 
 /// The network boot programs that we hand out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BootProgram {
     /// `undionly.kpxe`: BIOS, keeps the ROM's UNDI driver.

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::gpu::GpuReport;
@@ -31,7 +32,7 @@ pub struct Discovery {
 }
 
 /// One enrolled node.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct NodeFacts {
     /// Its name.
     pub name: NodeName,
@@ -62,7 +63,7 @@ pub struct NodeFacts {
 }
 
 /// One storage as a node sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct StorageFacts {
     /// Its name.
     pub id: StorageId,
@@ -114,7 +115,7 @@ pub struct ClusterLook {
 }
 
 /// One member.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct MemberLook {
     /// Its name as the cluster spells it.
     pub name: String,
@@ -146,7 +147,7 @@ pub struct ClusterView {
 }
 
 /// One line of a review: something that will happen, in that order.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReviewLine {
     /// The step, in a few words.
     pub what: String,
@@ -155,7 +156,8 @@ pub struct ReviewLine {
 }
 
 /// Everything that an installation will do, before it does it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, JsonSchema)]
+#[schemars(rename = "InstallReview")]
 pub struct Review {
     /// In the order in which it happens.
     pub lines: Vec<ReviewLine>,

@@ -1,5 +1,6 @@
 //! The append-only story of everything: one sequence that the page, the event stream and the log view all read.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::host::HostState;
@@ -46,7 +47,9 @@ pub struct Subject {
 }
 
 /// How much attention an event or log line wants.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Something an operator would like to know tomorrow.

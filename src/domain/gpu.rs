@@ -4,13 +4,15 @@
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::id::InvalidId;
 
 /// A PCI address `0000:01:00.0` (domain, bus, device, function), lower case.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(inline)]
 pub struct PciAddress(String);
 
 impl PciAddress {
@@ -66,7 +68,9 @@ impl From<PciAddress> for String {
 }
 
 /// Who made a GPU, by PCI vendor id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum GpuVendor {
     /// 0x8086.
@@ -100,7 +104,9 @@ impl GpuVendor {
 }
 
 /// Which device nodes a container gets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum GpuProfile {
     /// The render node (and `/dev/kfd` on AMD), with the guest's own group `render`.
@@ -110,7 +116,7 @@ pub enum GpuProfile {
 }
 
 /// One GPU as a node reported it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Gpu {
     /// Where it is plugged in.
     pub address: PciAddress,
@@ -133,7 +139,7 @@ pub struct Gpu {
 }
 
 /// Device nodes that exist on a node besides those of one GPU.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct GpuReport {
     /// All GPUs.
     pub gpus: Vec<Gpu>,

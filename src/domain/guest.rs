@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::app::{AppId, ContentHash, Feature, InputValue, OutputKind};
@@ -67,7 +68,7 @@ pub struct Guest {
 }
 
 /// An app as it was installed: pinned by content.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct InstalledApp {
     /// Which.
     pub id: AppId,
@@ -82,7 +83,7 @@ pub struct InstalledApp {
 }
 
 /// Resources, placement and devices of a container.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct GuestSpec {
     /// Storage of its volumes.
     pub storage: StorageId,
@@ -117,7 +118,7 @@ pub struct GuestSpec {
 }
 
 /// The network interface `eth0` of a container.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GuestNetwork {
     /// Bridge or VNet.
     pub bridge: BridgeName,
@@ -128,7 +129,7 @@ pub struct GuestNetwork {
 }
 
 /// How a container gets its IPv4 address.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "mode", rename_all = "lowercase")]
 pub enum Ipv4Config {
     /// From a DHCP server.
@@ -145,7 +146,7 @@ pub enum Ipv4Config {
 }
 
 /// A volume beside the root disk.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Volume {
     /// The manifest's key of it.
     pub key: String,
@@ -162,7 +163,7 @@ pub struct Volume {
 }
 
 /// A GPU of a container, by its address on the node; resolved to device nodes before each start.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct GpuAttachment {
     /// Which GPU.
     pub address: PciAddress,
@@ -173,7 +174,7 @@ pub struct GpuAttachment {
 }
 
 /// A result that is shown.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct OutputValue {
     /// Name.
     pub key: String,
@@ -202,7 +203,7 @@ pub struct RestorePoint {
 }
 
 /// Kinds of restore points.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "lowercase")]
 pub enum RestoreKind {
     /// A snapshot of the container.
@@ -218,7 +219,7 @@ pub enum RestoreKind {
 }
 
 /// An entry in the reverse proxy's repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PublishedService {
     /// Domain that it answers to.
     pub domain: String,
@@ -244,7 +245,9 @@ pub struct Adoption {
 }
 
 /// Where a guest stands; the names are a contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum GuestState {
     /// Seen, not ours to change yet.

@@ -14,6 +14,7 @@
 use std::fmt;
 use std::net::Ipv4Addr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::boot::BootProfile;
@@ -109,7 +110,7 @@ impl Host {
 }
 
 /// Values of one host that go over its server type.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct HostOverrides {
     /// Which disk may be wiped on this host.
@@ -121,7 +122,7 @@ pub struct HostOverrides {
 }
 
 /// A fixed IPv4 configuration for the installed node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StaticNetwork {
     /// Address with prefix, `192.0.2.21/24`.
     pub cidr: String,
@@ -132,7 +133,7 @@ pub struct StaticNetwork {
 }
 
 /// Why something stopped, for the operator.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// The host's state before, when a host failed.
     pub from: Option<HostState>,
@@ -143,7 +144,9 @@ pub struct Failure {
 }
 
 /// Where a host stands; the names are a contract.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum HostState {
     /// Known, never rebuilt by us.

@@ -1,12 +1,13 @@
 //! What a machine said about itself. All of it is a claim: untrusted text, cut and cleaned at the edge.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::identity::DmiUuid;
 use super::mac::Mac;
 
 /// Hardware facts gathered from iPXE, the installer's request and the webhook; absent until somebody told us.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Inventory {
     /// System manufacturer (SMBIOS type 1).
@@ -34,7 +35,7 @@ pub struct Inventory {
 }
 
 /// The machine's firmware interface, as seen while it booted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Firmware {
     /// Legacy BIOS.
@@ -44,7 +45,7 @@ pub enum Firmware {
 }
 
 /// One disk of the installer's report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Disk {
     /// Kernel name at installation (`/dev/sda`); not stable across boots.
     pub device: String,
@@ -59,7 +60,7 @@ pub struct Disk {
 }
 
 /// One network interface of the installer's report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Nic {
     /// Interface name on the installed system, when it was told.
     pub name: Option<String>,

@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fingerprint::Fingerprint;
 use super::mac::Mac;
 
 /// A host's power settings.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Power {
     /// How it is switched.
@@ -19,8 +20,9 @@ pub struct Power {
 }
 
 /// What switches a machine.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "by", rename_all = "kebab-case")]
+#[schemars(rename = "PowerMethod")]
 pub enum Method {
     /// A hand.
     #[default]
@@ -34,7 +36,7 @@ pub enum Method {
 }
 
 /// Where magic packets go.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct WakeOnLan {
     /// The NIC that listens; `None`: all addresses of the host.
@@ -44,7 +46,7 @@ pub struct WakeOnLan {
 }
 
 /// A management controller that speaks Redfish.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Redfish {
     /// Address and port; always HTTPS.
@@ -63,7 +65,7 @@ pub struct Redfish {
 }
 
 /// A management controller that speaks IPMI over LAN.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Ipmi {
     /// Address.
@@ -85,7 +87,7 @@ pub fn ipmi_port() -> u16 {
 }
 
 /// The firmware's mode for the one boot from the network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum BootMode {
     /// Redfish: as it is. IPMI, which has to say one: UEFI, unless the machine was seen to boot by BIOS.
@@ -135,7 +137,7 @@ impl FromStr for Action {
 }
 
 /// Whether a machine has power.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PowerState {
     /// It runs.

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::audit::{HIDDEN, names_a_secret};
 use super::id::ServerTypeName;
 
 /// A validated server type (`server-types/*.toml`).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ServerType {
     /// File stem; the name hosts refer to.
     pub name: ServerTypeName,
@@ -62,7 +63,7 @@ fn cover(keys: &mut serde_json::Map<String, serde_json::Value>) {
 }
 
 /// `[match]`: what a machine says of itself when it is of this type. All that is named must fit.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Matching {
     /// Manufacturer; `*` stands for any text, capitals do not matter.
@@ -83,7 +84,7 @@ pub struct Matching {
 ///
 /// Rule 2 of the design: a selection that could match more than the named disks is refused, so there is no form for
 /// several properties or for globs here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "by", rename_all = "kebab-case")]
 pub enum DiskSelection {
     /// One disk by an exact udev property, normally `ID_SERIAL_SHORT` or `ID_WWN`.

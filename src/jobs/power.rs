@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::Serialize;
+
 use super::engine::Engine;
 use super::record::log;
 use super::request::{emit, no_such_host};
@@ -48,7 +51,7 @@ pub enum NewPassword {
 }
 
 /// What a machine or its controller said.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct PowerAnswer {
     /// Whether it runs, as far as anybody can tell.
     pub state: PowerState,

@@ -1,6 +1,7 @@
 //! What a host would be sent, for a look: the composition of the real answer with stand-ins for the secrets that only a
 //! rebuild has. Nothing is armed by it, and nothing is written.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::check;
@@ -19,7 +20,7 @@ use crate::plan::answer::{AnswerInputs, Dialect, Layer, Layered, Template};
 use crate::store::{HostReads as _, ImageReads as _, JobReads as _, Snapshot};
 
 /// An answer that would be sent, with the story of each of its values.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct AnswerPreview {
     /// The host's name.
     pub hostname: String,

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::engine::Engine;
@@ -48,7 +49,7 @@ pub struct TypeOverview {
 }
 
 /// Why a file cannot be changed from here.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct ReadOnly {
     /// What stands in the way.
     pub reason: String,
@@ -72,7 +73,7 @@ pub struct TypeRow {
 }
 
 /// One server type with its file.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TypeFile {
     /// Its name.
     pub name: ServerTypeName,
@@ -95,7 +96,7 @@ pub struct TypeFile {
 }
 
 /// A host that has a type.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct HostOfType {
     /// Its id.
     pub id: HostId,
@@ -106,7 +107,8 @@ pub struct HostOfType {
 }
 
 /// Something in a text.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "TypeFinding")]
 pub struct Finding {
     /// Line, from 1; 0 when it is about the whole.
     pub line: usize,

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::discovery::{ClusterLook, MemberLook};
@@ -13,7 +14,7 @@ use crate::domain::node::EnrolledNode;
 use crate::proto::pve::PveVersion;
 
 /// One node: a member of the cluster, or what should be one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct NodeRow {
     /// Its name.
     pub name: String,

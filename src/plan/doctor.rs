@@ -16,6 +16,7 @@ pub mod rehearsal;
 #[cfg(test)]
 mod test;
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 pub use facts::Facts;
@@ -24,7 +25,7 @@ pub use problem::Problem;
 use crate::domain::time::Timestamp;
 
 /// How bad a finding is. Ordered: the worst is the largest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// As it should be.
@@ -51,7 +52,7 @@ impl Severity {
 }
 
 /// What a finding is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Area {
     /// The daemon itself.
@@ -113,7 +114,8 @@ impl Area {
 }
 
 /// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "Told<'static>", rename = "DoctorFinding")]
 pub struct Finding {
     /// What it is about.
     pub area: Area,
@@ -143,16 +145,22 @@ impl Finding {
     }
 }
 
+/// A finding as it is told.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Told<'a> {
+    area: Area,
+    severity: Severity,
+    /// The problem's name; `ok`: there is none.
+    code: &'a str,
+    /// What was seen, in plain words.
+    finding: &'a str,
+    /// What to do; empty when nothing is to be done.
+    fix: &'a str,
+}
+
 impl Serialize for Finding {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Told<'a> {
-            area: Area,
-            severity: Severity,
-            code: &'a str,
-            finding: &'a str,
-            fix: &'a str,
-        }
         let told = Told {
             area: self.area,
             severity: self.severity(),

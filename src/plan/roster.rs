@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -23,7 +24,7 @@ const COLUMNS: [&str; 8] =
     ["hostname", "macs", "server_type", "disk", "address", "gateway", "dns", "answer"];
 
 /// The forms of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
     /// RFC 4180, with a line of column names.
@@ -376,7 +377,8 @@ fn keep<T, E: ToString>(parsed: Result<T, E>, wrong: &mut Vec<String>) -> Option
 }
 
 /// What a row of a file does.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
+#[schemars(rename = "RosterChange")]
 pub struct Change {
     /// Its row.
     pub row: usize,
@@ -389,7 +391,7 @@ pub struct Change {
 }
 
 /// What becomes of a host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Becomes {
     /// It is registered.

@@ -1,14 +1,15 @@
 //! What became of a machine's boots, read for pages and API.
 
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::api::time;
+use super::api::{Moment, time};
 use super::view::stage_label;
 use crate::domain::boot::{BootFact, BootLesson, BootProfile};
 use crate::domain::host::Host;
 use crate::domain::mac::Mac;
 use crate::domain::time::Timestamp;
-use crate::plan::diagnosis::{self, Case, Diagnosis, Verdict, Who};
+use crate::plan::diagnosis::{self, Case, Diagnosis, Mark, Verdict, Who};
 use crate::store::{BootLogReads as _, Snapshot, StoreError};
 
 /// Entries of the boot log that are looked at: several boots.
@@ -65,42 +66,100 @@ impl Boots {
         let learned = diagnosis::describe(&lesson, settings);
         Ok(Self { diagnosis, learned, lesson, settings })
     }
+}
 
-    /// As the API shows it.
-    pub(super) fn body(&self) -> Value {
-        let Self { diagnosis, lesson, settings, .. } = self;
-        let marks = diagnosis.marks.iter().map(|mark| {
-            json!({
-                "at": time(mark.at),
-                "at_ms": mark.at.0,
-                "until_ms": mark.until.0,
-                "times": mark.count,
-                "protocol": stage_label(mark.stage),
-                "result": mark.tone.in_words(),
-                "message": mark.text,
-            })
+/// A machine's boots as the API shows them.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Boots")]
+pub(super) struct BootsBody<'a> {
+    /// Of the newest boot, or of its absence.
+    verdict: Option<VerdictBody<'a>>,
+    /// The newest boot.
+    timeline: Vec<MarkBody<'a>>,
+    /// The boots before it, newest first.
+    earlier: Vec<EarlierBody<'a>>,
+    /// What is done differently for it, one sentence each.
+    learned: &'a [String],
+    /// How its firmware is spoken to.
+    profile: BootProfile,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BootMark")]
+struct MarkBody<'a> {
+    at: Moment,
+    at_ms: i64,
+    /// When it ended, or was seen last.
+    until_ms: i64,
+    /// How often in a row.
+    times: u64,
+    protocol: &'static str,
+    result: &'static str,
+    message: &'a str,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "EarlierBoot")]
+struct EarlierBody<'a> {
+    began: Moment,
+    verdict: VerdictBody<'a>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "BootVerdict")]
+struct VerdictBody<'a> {
+    name: &'static str,
+    /// `good`, `busy`, `idle`, `bad`.
+    tone: &'static str,
+    what: &'a str,
+    /// Why, probably.
+    why: &'static str,
+    /// What to do.
+    fix: &'static str,
+    /// What Ironhatch does by itself; empty when nothing.
+    next: &'a str,
+}
+
+impl<'a> BootsBody<'a> {
+    pub(super) fn new(boots: &'a Boots) -> Self {
+        let Boots { diagnosis, learned, lesson, settings } = boots;
+        let earlier = diagnosis.earlier.iter().map(|boot| EarlierBody {
+            began: time(boot.began),
+            verdict: VerdictBody::new(&boot.verdict),
         });
-        let earlier = diagnosis.earlier.iter().map(
-            |boot| json!({ "began": time(boot.began), "verdict": verdict_body(&boot.verdict) }),
-        );
-        let used = settings.or(lesson.profile());
-        json!({
-            "verdict": diagnosis.verdict.as_ref().map(verdict_body),
-            "timeline": marks.collect::<Vec<_>>(),
-            "earlier": earlier.collect::<Vec<_>>(),
-            "learned": self.learned,
-            "profile": { "form": used.form, "program": used.program },
-        })
+        Self {
+            verdict: diagnosis.verdict.as_ref().map(VerdictBody::new),
+            timeline: diagnosis.marks.iter().map(MarkBody::new).collect(),
+            earlier: earlier.collect(),
+            learned,
+            profile: settings.or(lesson.profile()),
+        }
     }
 }
 
-fn verdict_body(verdict: &Verdict) -> Value {
-    json!({
-        "name": verdict.kind.slug(),
-        "tone": verdict.kind.tone().as_str(),
-        "what": verdict.what,
-        "why": verdict.why(),
-        "fix": verdict.fix(),
-        "next": verdict.next,
-    })
+impl<'a> MarkBody<'a> {
+    fn new(mark: &'a Mark) -> Self {
+        Self {
+            at: time(mark.at),
+            at_ms: mark.at.0,
+            until_ms: mark.until.0,
+            times: mark.count,
+            protocol: stage_label(mark.stage),
+            result: mark.tone.in_words(),
+            message: &mark.text,
+        }
+    }
+}
+
+impl<'a> VerdictBody<'a> {
+    fn new(verdict: &'a Verdict) -> Self {
+        Self {
+            name: verdict.kind.slug(),
+            tone: verdict.kind.tone().as_str(),
+            what: &verdict.what,
+            why: verdict.why(),
+            fix: verdict.fix(),
+            next: &verdict.next,
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! Notification targets as page and API show them, and what they want of the reporter.
 
 use futures_util::future::BoxFuture;
-use serde_json::{Value, json};
+use schemars::JsonSchema;
+use serde::Serialize;
 
-use super::api::time;
+use super::api::{Moment, time};
 use crate::config::live::ConfigView;
 use crate::domain::refusal::Refusal;
 use crate::store::{Delivery, INFRASTRUCTURE, OutboxReads as _, Outcome, Snapshot, StoreError};
@@ -85,21 +86,53 @@ impl TargetView {
             Outcome::Retried { reason } | Outcome::GivenUp { reason } => Some(reason),
         }
     }
+}
 
-    pub(super) fn body(&self) -> Value {
-        json!({
-            "name": self.name,
-            "kind": self.kind,
-            "place": self.place,
-            "events": self.events,
-            "can_test": self.can_test,
-            "waiting": self.waiting,
-            "last": self.last.as_ref().map(|last| json!({
-                "at": time(last.at),
-                "event": last.event,
-                "delivered": last.outcome == Outcome::Delivered,
-                "reason": self.failure(),
-            })),
-        })
+/// A target as the API shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Target")]
+pub(super) struct TargetBody<'a> {
+    name: &'a str,
+    /// As in the configuration; `registry` for the registry of machines.
+    kind: &'static str,
+    /// Where it is, without secrets.
+    place: &'a str,
+    /// What it gets.
+    events: &'a [&'static str],
+    /// It can be tried out.
+    can_test: bool,
+    /// Reports that wait for it.
+    waiting: usize,
+    last: Option<DeliveryBody<'a>>,
+}
+
+/// How the last delivery to a target went.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Delivery")]
+struct DeliveryBody<'a> {
+    at: Moment,
+    event: &'a str,
+    /// The receiver took it.
+    delivered: bool,
+    /// Why it did not arrive.
+    reason: Option<&'a str>,
+}
+
+impl<'a> TargetBody<'a> {
+    pub(super) fn new(view: &'a TargetView) -> Self {
+        Self {
+            name: &view.name,
+            kind: view.kind,
+            place: &view.place,
+            events: &view.events,
+            can_test: view.can_test,
+            waiting: view.waiting,
+            last: view.last.as_ref().map(|last| DeliveryBody {
+                at: time(last.at),
+                event: &last.event,
+                delivered: last.outcome == Outcome::Delivered,
+                reason: view.failure(),
+            }),
+        }
     }
 }

@@ -6,6 +6,7 @@ use askama::Template as _;
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::page::ErrorPage;
@@ -25,15 +26,20 @@ pub(super) struct Problem(pub(super) Refusal, Vec<FieldError>);
 pub(super) struct PageProblem(pub(super) Refusal);
 
 /// The body of a problem.
-#[derive(Serialize)]
-struct Body<'a> {
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub(super) struct Body<'a> {
     title: &'a str,
     status: u16,
+    /// What happened.
     detail: &'a str,
+    /// What to do.
     #[serde(skip_serializing_if = "str::is_empty")]
     hint: &'a str,
+    /// The field that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'static str>,
+    /// The job that stands in the way.
     #[serde(skip_serializing_if = "Option::is_none")]
     job: Option<String>,
     /// Messages by field.

@@ -1,9 +1,12 @@
 //! The configuration as page and API show it: what is in effect, what the file says now, and what waits for a restart.
 //! Secrets are shown as set.
 
-use serde_json::{Value, json};
+use std::path::Path;
 
-use super::api::time;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use super::api::{Moment, time};
 use crate::config::effective::{MASK, listed};
 use crate::config::live::{ConfigView, is_live};
 
@@ -72,38 +75,80 @@ impl Shown {
     }
 }
 
-/// As the API shows it.
-pub(super) fn body(view: &ConfigView) -> Value {
-    let setting = |setting: &Setting| {
-        let (value, is_secret) = match &setting.value {
-            Shown::Text(text) => (Some(text.as_str()), false),
+/// The configuration as the API shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Settings")]
+pub(super) struct SettingsBody<'a> {
+    file: &'a Path,
+    /// When the daemon read it first.
+    since: Moment,
+    /// Why the file as it is now cannot be used.
+    errors: Vec<String>,
+    last_reload: Option<ReloadBody<'a>>,
+    /// Keys whose new values wait for a restart.
+    waiting_for_restart: Vec<String>,
+    groups: Vec<GroupBody>,
+}
+
+/// What a reload changed.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Reload")]
+struct ReloadBody<'a> {
+    at: Moment,
+    keys: &'a [String],
+}
+
+/// The values of one section of the file.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "SettingsGroup")]
+struct GroupBody {
+    name: String,
+    settings: Vec<SettingBody>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Setting")]
+struct SettingBody {
+    key: String,
+    /// As TOML; `null`: it is not set, or a secret.
+    value: Option<String>,
+    /// It is a secret, which is set.
+    secret_set: bool,
+    waits_for_restart: bool,
+}
+
+impl<'a> SettingsBody<'a> {
+    pub(super) fn new(view: &'a ConfigView) -> Self {
+        Self {
+            file: &view.running.path,
+            since: time(view.since),
+            errors: view.errors.iter().map(ToString::to_string).collect(),
+            last_reload: view
+                .last
+                .as_ref()
+                .map(|last| ReloadBody { at: time(last.at), keys: &last.keys }),
+            waiting_for_restart: view.waiting(),
+            groups: groups(view).into_iter().map(GroupBody::new).collect(),
+        }
+    }
+}
+
+impl GroupBody {
+    fn new(group: Group) -> Self {
+        let settings = group.settings.into_iter().map(SettingBody::new).collect();
+        Self { name: group.name, settings }
+    }
+}
+
+impl SettingBody {
+    fn new(setting: Setting) -> Self {
+        let (value, secret_set) = match setting.value {
+            Shown::Text(text) => (Some(text), false),
             Shown::Secret => (None, true),
             Shown::Unset => (None, false),
         };
-        json!({
-            "key": setting.key,
-            "value": value,
-            "secret_set": is_secret,
-            "waits_for_restart": setting.waits,
-        })
-    };
-    let group = |group: &Group| {
-        json!({
-            "name": group.name,
-            "settings": group.settings.iter().map(setting).collect::<Vec<_>>(),
-        })
-    };
-    json!({
-        "file": view.running.path,
-        "since": time(view.since),
-        "errors": view.errors.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "last_reload": view.last.as_ref().map(|last| json!({
-            "at": time(last.at),
-            "keys": last.keys,
-        })),
-        "waiting_for_restart": view.waiting(),
-        "groups": groups(view).iter().map(group).collect::<Vec<_>>(),
-    })
+        Self { key: setting.key, value, secret_set, waits_for_restart: setting.waits }
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! The router as a whole, against a real database: who may do what, what the pages show, what the stream replays.
 
 mod access;
+mod answer;
 mod auth;
 mod boot_scene;
 pub(crate) mod bulk;
 pub(crate) mod catalog;
+mod described;
 pub(crate) mod doctor;
 mod document;
 mod fleet;

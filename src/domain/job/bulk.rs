@@ -3,6 +3,7 @@
 
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::audit::Who;
@@ -14,7 +15,7 @@ use crate::domain::server_type::DiskSelection;
 use crate::domain::time::Timestamp;
 
 /// The rebuild of many hosts, some of them at a time.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BulkRebuild {
     /// Which image.
     pub image: ImageId,
@@ -33,7 +34,7 @@ pub struct BulkRebuild {
 }
 
 /// Who confirmed the list, and from where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConfirmedBy {
     /// Who.
     pub who: Who,
@@ -42,7 +43,8 @@ pub struct ConfirmedBy {
 }
 
 /// One host as the operator saw it when the list was confirmed. A host that is different when its turn comes is left out.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ReviewedHost")]
 pub struct Reviewed {
     /// Which host.
     pub host: HostId,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -118,7 +119,7 @@ pub struct Archives {
 }
 
 /// How a guest is just now, as its node reports it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Vitals {
     /// `running`, `stopped`, or `unknown` when the node does not answer.
     pub status: String,

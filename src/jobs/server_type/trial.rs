@@ -1,6 +1,7 @@
 //! What an edited text would do, before it is saved: what is wrong with it, how an answer would differ, whom it concerns.
 //! Nothing is written.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::super::engine::Engine;
@@ -19,7 +20,7 @@ use crate::plan::answer::preview::{Line, lines_between};
 use crate::store::ImageReads as _;
 
 /// What an edited text would do.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct TypeTrial {
     /// What is wrong with it.
     pub errors: Vec<Finding>,
@@ -42,7 +43,7 @@ pub struct TypeTrial {
 }
 
 /// A host that would have no answer any more.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Lost {
     /// Its name.
     pub hostname: String,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -10,7 +11,7 @@ use super::AnswerProblem;
 use super::keys::{self, Kind, PINNING_MAP};
 
 /// Where a value came from; later ones win.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Layer {
     /// `answer-templates/*.toml`.
@@ -38,7 +39,7 @@ impl fmt::Display for Layer {
 }
 
 /// A value that a higher layer replaced.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Lower {
     /// Who set it.
     pub layer: Layer,
@@ -47,7 +48,7 @@ pub struct Lower {
 }
 
 /// One value and the layer it came from.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Layered {
     /// Dotted path in the newest spelling.
     pub key: String,

@@ -3,6 +3,7 @@
 //!
 //! It is made by the same composition as the answer that is served. Only what is blanked differs.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::Value;
 use similar::{ChangeTag, TextDiff};
@@ -48,7 +49,8 @@ pub struct Preview {
 }
 
 /// One rule and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "AnswerCheck")]
 pub struct Check {
     /// What must be true.
     pub rule: String,
@@ -61,7 +63,7 @@ pub struct Check {
 }
 
 /// What became of a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
     /// It is kept.
@@ -303,7 +305,8 @@ fn shown(mut layered: Layered, password: PasswordOrigin) -> Layered {
 }
 
 /// Which disks an answer names, and why no others can be meant.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "NamedDisk")]
 pub struct Named {
     /// Which.
     pub disks: String,
@@ -368,7 +371,8 @@ fn words(disk: &Disk) -> String {
 }
 
 /// A line of two answers that are compared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "DifferenceLine")]
 pub struct Line {
     /// `+`: it comes; `-`: it goes; a blank: it stays, and is there to show where.
     pub sign: char,

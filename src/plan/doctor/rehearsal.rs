@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
 use super::Severity;
@@ -12,8 +13,9 @@ use crate::plan::firmware::Choice;
 use crate::proto::dhcp::probe::{Asker, HeardOffer};
 
 /// Which firmware is played.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "PlayedFirmware")]
 pub enum Firmware {
     /// A BIOS ROM.
     Bios,
@@ -68,7 +70,7 @@ impl std::str::FromStr for Firmware {
 }
 
 /// Who did something.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Speaker {
     /// The machine that is played.
@@ -80,7 +82,8 @@ pub enum Speaker {
 }
 
 /// One line of the timeline.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+#[schemars(with = "Told<'static>", rename = "PlayedLine")]
 pub struct Line {
     /// Time from the first packet.
     pub at: Duration,
@@ -90,14 +93,19 @@ pub struct Line {
     pub text: String,
 }
 
+/// A line as it is told.
+#[derive(Serialize, JsonSchema)]
+#[schemars(inline)]
+struct Told<'a> {
+    /// Milliseconds from the first packet.
+    at_ms: u64,
+    who: Speaker,
+    /// What happened, in plain words.
+    text: &'a str,
+}
+
 impl Serialize for Line {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        #[derive(Serialize)]
-        struct Told<'a> {
-            at_ms: u64,
-            who: Speaker,
-            text: &'a str,
-        }
         let at_ms = u64::try_from(self.at.as_millis()).unwrap_or(u64::MAX);
         Told { at_ms, who: self.who, text: &self.text }.serialize(serializer)
     }

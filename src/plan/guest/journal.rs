@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::id::Hostname;
@@ -89,7 +90,7 @@ fn is_unit(text: &str) -> bool {
 }
 
 /// Lines of a guest's journal, oldest first.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Journal {
     /// Each with its time, as the guest wrote it, secrets blanked.
     pub lines: Vec<String>,

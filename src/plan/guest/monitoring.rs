@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::domain::app::Manifest;
@@ -12,7 +13,7 @@ use crate::domain::guest::{Guest, GuestState, InstalledApp};
 pub const NODE_EXPORTER_PORT: u16 = 9100;
 
 /// Targets with the same labels, in the form that Prometheus reads.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct TargetGroup {
     /// `address:port`.
     pub targets: Vec<String>,

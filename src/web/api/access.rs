@@ -4,13 +4,14 @@ use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
-use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use std::net::IpAddr;
 
-use super::{Answer, ListQuery, PageQuery, body, created, missing, ok, time};
-use crate::domain::account::{Account, AccountName, ApiToken};
-use crate::domain::audit::AuditEntry;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, ListQuery, Moment, PageQuery, body, created, missing, ok, time};
+use crate::domain::account::{Account, AccountName, ApiToken, Scope};
+use crate::domain::audit::{AuditEntry, Change, Who};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::store::{
@@ -20,16 +21,39 @@ use crate::web::WebState;
 use crate::web::auth::{Operator, account, session, token};
 use crate::web::problem::Problem;
 
-fn account_body(web: &WebState, account: &Account) -> Value {
-    json!({
-        "name": account.name,
-        "disabled": account.disabled,
-        "has_password": account.password_hash.is_some(),
-        "password_set": account.password_set.map(time),
-        "locked_secs": web.gate.locked(&account.name).map(|rest| rest.as_secs()),
-        "created": time(account.created),
-        "last_login": account.last_login.map(time),
-    })
+/// An account as the API shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Account")]
+pub(super) struct AccountBody {
+    name: AccountName,
+    disabled: bool,
+    /// Without one it logs in through a trusted proxy only.
+    has_password: bool,
+    password_set: Option<Moment>,
+    /// For so many seconds strange networks cannot try its password.
+    locked_secs: Option<u64>,
+    created: Moment,
+    last_login: Option<Moment>,
+}
+
+impl AccountBody {
+    fn new(web: &WebState, account: &Account) -> Self {
+        Self {
+            name: account.name.clone(),
+            disabled: account.disabled,
+            has_password: account.password_hash.is_some(),
+            password_set: account.password_set.map(time),
+            locked_secs: web.gate.locked(&account.name).map(|rest| rest.as_secs()),
+            created: time(account.created),
+            last_login: account.last_login.map(time),
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AccountList {
+    accounts: Vec<AccountBody>,
+    next: Option<String>,
 }
 
 fn parse(name: &str) -> Result<AccountName, Problem> {
@@ -49,8 +73,8 @@ pub(in crate::web) async fn accounts(
 ) -> Answer {
     let all: Result<Vec<Account>, StoreError> = web.store().read(|read| read.accounts()).await;
     let (all, next) = page.cut(all?, |account| account.name.to_string())?;
-    let all: Vec<Value> = all.iter().map(|account| account_body(&web, account)).collect();
-    Ok(ok(&json!({ "accounts": all, "next": next })))
+    let accounts = all.iter().map(|account| AccountBody::new(&web, account)).collect();
+    Ok(ok(&AccountList { accounts, next }))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -69,7 +93,7 @@ pub(in crate::web) async fn add_account(
     let asked: NewBody = body(&bytes)?;
     let name = account::parse_name(&asked.name)?;
     let made = account::add(&web, name, asked.password.map(Secret::new)).await?;
-    Ok(created(StatusCode::CREATED, &account_body(&web, &made)))
+    Ok(created(StatusCode::CREATED, &AccountBody::new(&web, &made)))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -97,7 +121,7 @@ pub(in crate::web) async fn change_account(
     if let Some(disabled) = asked.disabled {
         account::set_disabled(&web, name.clone(), disabled).await?;
     }
-    Ok(ok(&account_body(&web, &find(&web, &name).await?)))
+    Ok(ok(&AccountBody::new(&web, &find(&web, &name).await?)))
 }
 
 pub(in crate::web) async fn remove_account(
@@ -118,16 +142,39 @@ pub(in crate::web) async fn unlock_account(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn session_body(found: &Session, own: Option<&str>) -> Value {
-    json!({
-        "id": session::shown_id(found),
-        "account": found.account,
-        "address": found.address,
-        "agent": found.agent,
-        "created": time(found.created),
-        "expires": time(found.expires),
-        "own": own == Some(found.id_hash.as_str()),
-    })
+/// A browser that is logged in.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Session")]
+struct SessionBody<'a> {
+    id: &'a str,
+    account: &'a AccountName,
+    address: Option<IpAddr>,
+    /// What the browser calls itself.
+    agent: &'a str,
+    created: Moment,
+    expires: Moment,
+    /// It is the one that asks.
+    own: bool,
+}
+
+impl<'a> SessionBody<'a> {
+    fn new(found: &'a Session, own: Option<&str>) -> Self {
+        Self {
+            id: session::shown_id(found),
+            account: &found.account,
+            address: found.address,
+            agent: &found.agent,
+            created: time(found.created),
+            expires: time(found.expires),
+            own: own == Some(found.id_hash.as_str()),
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SessionList<'a> {
+    sessions: Vec<SessionBody<'a>>,
+    next: Option<String>,
 }
 
 pub(in crate::web) async fn sessions(
@@ -141,8 +188,8 @@ pub(in crate::web) async fn sessions(
     all.retain(|s| s.expires > now);
     all.sort_by_key(|s| std::cmp::Reverse(s.created));
     let (all, next) = page.cut(all, |s| session::shown_id(s).to_owned())?;
-    let all: Vec<Value> = all.iter().map(|s| session_body(s, operator.session())).collect();
-    Ok(ok(&json!({ "sessions": all, "next": next })))
+    let sessions = all.iter().map(|s| SessionBody::new(s, operator.session())).collect();
+    Ok(ok(&SessionList { sessions, next }))
 }
 
 pub(in crate::web) async fn end_session(
@@ -154,16 +201,42 @@ pub(in crate::web) async fn end_session(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn token_body(token: &ApiToken) -> Value {
-    json!({
-        "id": token.id,
-        "name": token.name,
-        "scope": token.scope,
-        "owner": token.owner,
-        "created": time(token.created),
-        "expires": token.expires.map(time),
-        "last_used": token.last_used.map(time),
-    })
+/// An API token as the API shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Token")]
+pub(super) struct TokenShown<'a> {
+    id: &'a str,
+    name: &'a str,
+    scope: Scope,
+    /// `null`: it was made on the appliance itself.
+    owner: Option<&'a AccountName>,
+    created: Moment,
+    expires: Option<Moment>,
+    last_used: Option<Moment>,
+    /// The token itself: only in the answer that makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+}
+
+impl<'a> TokenShown<'a> {
+    fn new(token: &'a ApiToken) -> Self {
+        Self {
+            id: &token.id,
+            name: &token.name,
+            scope: token.scope,
+            owner: token.owner.as_ref(),
+            created: time(token.created),
+            expires: token.expires.map(time),
+            last_used: token.last_used.map(time),
+            token: None,
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct TokenList<'a> {
+    tokens: Vec<TokenShown<'a>>,
+    next: Option<String>,
 }
 
 pub(in crate::web) async fn tokens(
@@ -173,8 +246,7 @@ pub(in crate::web) async fn tokens(
 ) -> Answer {
     let all: Result<Vec<ApiToken>, StoreError> = web.store().read(|read| read.api_tokens()).await;
     let (all, next) = page.cut(all?, |token| token.id.clone())?;
-    let all: Vec<Value> = all.iter().map(token_body).collect();
-    Ok(ok(&json!({ "tokens": all, "next": next })))
+    Ok(ok(&TokenList { tokens: all.iter().map(TokenShown::new).collect(), next }))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -195,8 +267,7 @@ pub(in crate::web) async fn make_token(
     let asked: TokenBody = body(&bytes)?;
     let new = token::NewToken::parse(&asked.name, &asked.scope, asked.days, operator.account)?;
     let (made, plain) = token::make(&web, new).await?;
-    let mut shown = token_body(&made);
-    shown["token"] = plain.expose().as_str().into();
+    let shown = TokenShown { token: Some(plain.expose().as_str()), ..TokenShown::new(&made) };
     Ok(created(StatusCode::CREATED, &shown))
 }
 
@@ -209,16 +280,40 @@ pub(in crate::web) async fn revoke_token(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn entry_body(entry: &AuditEntry) -> Value {
-    json!({
-        "seq": entry.seq,
-        "at": time(entry.at),
-        "who": entry.who,
-        "address": entry.address,
-        "action": entry.action,
-        "changes": entry.changes,
-        "more": entry.more,
-    })
+/// One change of the audit log.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AuditEntry")]
+struct EntryBody<'a> {
+    seq: u64,
+    at: Moment,
+    who: &'a Who,
+    /// From which address; `null` on the control socket.
+    address: Option<IpAddr>,
+    /// By which request: method and path.
+    action: &'a str,
+    changes: &'a [Change],
+    /// So many further records were changed.
+    more: usize,
+}
+
+impl<'a> EntryBody<'a> {
+    fn new(entry: &'a AuditEntry) -> Self {
+        Self {
+            seq: entry.seq,
+            at: time(entry.at),
+            who: &entry.who,
+            address: entry.address,
+            action: &entry.action,
+            changes: &entry.changes,
+            more: entry.more,
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AuditList<'a> {
+    entries: Vec<EntryBody<'a>>,
+    next: Option<String>,
 }
 
 pub(in crate::web) async fn audit(
@@ -237,6 +332,5 @@ pub(in crate::web) async fn audit(
     // Where the next page begins; absent on the last one.
     let next =
         found.last().filter(|e| found.len() == limit && e.seq > 1).map(|e| e.seq.to_string());
-    let entries: Vec<Value> = found.iter().map(entry_body).collect();
-    Ok(ok(&json!({ "entries": entries, "next": next })))
+    Ok(ok(&AuditList { entries: found.iter().map(EntryBody::new).collect(), next }))
 }

@@ -6,11 +6,12 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{Answer, body, missing, ok, time};
-use crate::domain::app::{AppId, CatalogApp, SourceStatus};
+use super::{Answer, Moment, body, missing, ok, time};
+use crate::domain::app::{AppId, BrokenApp, CatalogApp, ContentHash, SourceStatus};
 use crate::domain::form::Submitted;
+use crate::domain::id::JobId;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::web::WebState;
 use crate::web::auth::Operator;
@@ -18,26 +19,29 @@ use crate::web::entry;
 use crate::web::problem::Problem;
 
 /// An app in a list.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "App")]
 struct AppBody<'a> {
-    id: &'a str,
+    id: &'a AppId,
     name: &'a str,
     version: &'a str,
     description: &'a str,
     categories: &'a [String],
     tags: &'a [String],
     featured: bool,
+    /// `none`, `supported`, `required`.
     gpu: &'static str,
+    /// It was provisioned by the tests of this version.
     exercised: bool,
     source: &'a str,
-    hash: &'a str,
+    hash: &'a ContentHash,
 }
 
 impl<'a> AppBody<'a> {
     fn new(app: &'a CatalogApp) -> Self {
         let manifest = &app.manifest;
         Self {
-            id: manifest.id.as_str(),
+            id: &manifest.id,
             name: &manifest.name,
             version: &manifest.version,
             description: &manifest.description,
@@ -51,19 +55,41 @@ impl<'a> AppBody<'a> {
             },
             exercised: app.provenance.exercised,
             source: &app.provenance.source,
-            hash: &app.provenance.hash.0,
+            hash: &app.provenance.hash,
         }
     }
 }
 
-fn source(source: &SourceStatus) -> Value {
-    json!({
-        "name": source.name,
-        "location": source.location,
-        "commit": source.commit,
-        "refreshed": source.refreshed.map(time),
-        "problem": source.problem,
-    })
+/// A source of apps, and how it stands.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Source")]
+struct SourceBody<'a> {
+    name: &'a str,
+    location: &'a str,
+    commit: Option<&'a str>,
+    /// When it was last read with success.
+    refreshed: Option<Moment>,
+    /// Why the last try failed; the copy before it stays in use.
+    problem: Option<&'a str>,
+}
+
+impl<'a> SourceBody<'a> {
+    fn new(source: &'a SourceStatus) -> Self {
+        Self {
+            name: &source.name,
+            location: &source.location,
+            commit: source.commit.as_deref(),
+            refreshed: source.refreshed.map(time),
+            problem: source.problem.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct AppList<'a> {
+    apps: Vec<AppBody<'a>>,
+    broken: &'a [BrokenApp],
+    sources: Vec<SourceBody<'a>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -81,12 +107,11 @@ pub(in crate::web) async fn list(
 ) -> Answer {
     let catalog = web.guests()?.catalog();
     let wanted = crate::web::page::AppFilter::new(query.q, query.category, query.tag);
-    let apps: Vec<_> = catalog.apps.iter().filter(|a| wanted.wants(a)).map(AppBody::new).collect();
-    Ok(ok(&json!({
-        "apps": apps,
-        "broken": catalog.broken,
-        "sources": catalog.sources.iter().map(source).collect::<Vec<_>>(),
-    })))
+    Ok(ok(&AppList {
+        apps: catalog.apps.iter().filter(|a| wanted.wants(a)).map(AppBody::new).collect(),
+        broken: &catalog.broken,
+        sources: catalog.sources.iter().map(SourceBody::new).collect(),
+    }))
 }
 
 fn parse(id: &str) -> Result<AppId, Problem> {
@@ -116,6 +141,19 @@ pub(super) struct RefreshBody {
     source: Option<String>,
 }
 
+/// The jobs that read sources again.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Refreshing {
+    /// Not told again when a request is repeated under its idempotency key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs: Option<Vec<JobId>>,
+    /// What waiting clients look for: the last one of a queue that works in order.
+    job: Option<JobId>,
+    /// The same id, only in the answer to a repeated request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operation_id: Option<JobId>,
+}
+
 pub(in crate::web) async fn refresh(
     State(web): State<WebState>,
     _: Operator,
@@ -123,10 +161,8 @@ pub(in crate::web) async fn refresh(
 ) -> Answer {
     let asked: RefreshBody = body(&bytes)?;
     let jobs = web.guests()?.refresh_catalog(asked.source).await?;
-    let ids: Vec<String> = jobs.iter().map(ToString::to_string).collect();
-    // `job` is what waiting clients look for: the last one of a queue that works in order.
-    let value = json!({ "jobs": ids, "job": ids.last() });
-    Ok((StatusCode::ACCEPTED, axum::Json(value)).into_response())
+    let started = Refreshing { job: jobs.last().copied(), jobs: Some(jobs), operation_id: None };
+    Ok((StatusCode::ACCEPTED, axum::Json(started)).into_response())
 }
 
 /// The app that a body names, and its other fields as a form.

@@ -3,13 +3,17 @@
 use axum::body::Bytes;
 use axum::extract::State;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::host::{find, image_named};
 use super::{Answer, body, ok};
+use crate::domain::host::HostState;
+use crate::domain::id::{HostId, Hostname, ImageId, ServerTypeName};
+use crate::domain::job::Reviewed;
+use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
-use crate::jobs::{BulkChoice, BulkRequest, BulkReview};
+use crate::domain::server_type::DiskSelection;
+use crate::jobs::{BulkChoice, BulkRequest, BulkReview, LeftOut};
 use crate::plan::bulk::{AT_ONCE, STOP_AFTER};
 use crate::plan::fleet::{Asked, Filter};
 use crate::web::WebState;
@@ -112,34 +116,73 @@ async fn choice(web: &WebState, asked: ReviewBody) -> Result<BulkChoice, Problem
     Ok(BulkChoice { hosts, image, replace_node: asked.replace_node })
 }
 
-fn shown(review: &BulkReview) -> Value {
-    let erased = review.hosts.iter().map(|host| {
-        json!({
-            "id": host.host,
-            "hostname": host.hostname,
-            "state": host.state,
-            "server_type": host.server_type,
-            "macs": host.macs,
-            "disk": host.disk,
-            "is_member": host.is_member,
-        })
-    });
-    let left_out = review.left_out.iter().map(|left| {
-        json!({
-            "id": left.host,
-            "hostname": left.hostname,
-            "reason": left.why.detail,
-            "hint": left.why.hint,
-        })
-    });
-    json!({
-        "image": review.image.id,
-        "replace_node": review.replace_node,
-        "hosts": erased.collect::<Vec<_>>(),
-        "left_out": left_out.collect::<Vec<_>>(),
-        "confirm": review.phrase,
-        "reviewed": review.seal,
-    })
+/// A host whose disk would be erased.
+#[derive(Serialize, JsonSchema)]
+struct ErasedHost<'a> {
+    id: HostId,
+    hostname: &'a Hostname,
+    state: HostState,
+    server_type: &'a ServerTypeName,
+    macs: &'a [Mac],
+    disk: &'a DiskSelection,
+    /// It is, or was, a node of the cluster.
+    is_member: bool,
+}
+
+impl<'a> ErasedHost<'a> {
+    fn new(host: &'a Reviewed) -> Self {
+        Self {
+            id: host.host,
+            hostname: &host.hostname,
+            state: host.state,
+            server_type: &host.server_type,
+            macs: &host.macs,
+            disk: &host.disk,
+            is_member: host.is_member,
+        }
+    }
+}
+
+/// A host that would be left as it is.
+#[derive(Serialize, JsonSchema)]
+struct LeftOutHost<'a> {
+    id: HostId,
+    hostname: &'a str,
+    reason: &'a str,
+    hint: &'a str,
+}
+
+impl<'a> LeftOutHost<'a> {
+    fn new(left: &'a LeftOut) -> Self {
+        let LeftOut { host, hostname, why } = left;
+        Self { id: *host, hostname, reason: &why.detail, hint: &why.hint }
+    }
+}
+
+/// What a rebuild of many hosts would do.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct RebuildReview<'a> {
+    image: &'a ImageId,
+    replace_node: bool,
+    hosts: Vec<ErasedHost<'a>>,
+    left_out: Vec<LeftOutHost<'a>>,
+    /// What to send as `confirm`.
+    confirm: &'a str,
+    /// The name of exactly this review.
+    reviewed: &'a str,
+}
+
+impl<'a> RebuildReview<'a> {
+    fn new(review: &'a BulkReview) -> Self {
+        Self {
+            image: &review.image.id,
+            replace_node: review.replace_node,
+            hosts: review.hosts.iter().map(ErasedHost::new).collect(),
+            left_out: review.left_out.iter().map(LeftOutHost::new).collect(),
+            confirm: &review.phrase,
+            reviewed: &review.seal,
+        }
+    }
 }
 
 pub(in crate::web) async fn review(
@@ -148,7 +191,7 @@ pub(in crate::web) async fn review(
     bytes: Bytes,
 ) -> Answer {
     let choice = choice(&web, body(&bytes)?).await?;
-    Ok(ok(&shown(&web.operations().review_rebuilds(choice).await?)))
+    Ok(ok(&RebuildReview::new(&web.operations().review_rebuilds(choice).await?)))
 }
 
 pub(in crate::web) async fn begin(

@@ -2,13 +2,19 @@
 
 use axum::http::Method;
 use axum::response::Response;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::job::Started;
 use super::route::{Described, Success};
+use super::table::all_routes;
 use crate::domain::account::Scope;
 use crate::web::auth::Operator;
 use crate::web::auth::token::needed;
 use crate::web::once;
+use crate::web::problem::Body;
 
 /// What machines and guests call. Their routes are another router with another secret, the install token; none of them
 /// is of use to an operator.
@@ -31,8 +37,9 @@ pub(in crate::web) async fn show(_: Operator) -> Response {
 /// The document.
 pub(in crate::web) fn document() -> Value {
     let mut paths: Map<String, Value> = Map::new();
-    for route in super::all_routes() {
-        let operation = operation(&route);
+    let mut schemas = generator();
+    for route in all_routes() {
+        let operation = operation(&route, &mut schemas);
         add(&mut paths, route.path, &route.method.as_str().to_lowercase(), operation);
     }
     for (method, path, summary) in OF_MACHINES {
@@ -59,7 +66,7 @@ pub(in crate::web) fn document() -> Value {
                 "formToken": { "type": "apiKey", "in": "header", "name": "x-csrf-token", "description": "Of GET /api/session; for changes by a session" },
                 "installToken": { "type": "http", "scheme": "bearer", "description": "The secret of one rebuild" },
             },
-            "schemas": { "Problem": problem(), "Started": started() },
+            "schemas": schemas.take_definitions(true),
         },
     })
 }
@@ -85,7 +92,7 @@ fn path_parameters(path: &str) -> Vec<Value> {
         .collect()
 }
 
-fn operation(route: &Described) -> Value {
+fn operation(route: &Described, schemas: &mut SchemaGenerator) -> Value {
     let method = route.method.as_str().to_lowercase();
     let mut parameters = path_parameters(route.path);
     for (name, meaning) in &route.query {
@@ -102,7 +109,7 @@ fn operation(route: &Described) -> Value {
     let tag = route.path.trim_start_matches("/api/").split('/').next().unwrap_or_default();
     let mut told = json!({
         "operationId": id(&method, route.path), "summary": route.summary, "tags": [tag.trim_start_matches('/')],
-        "parameters": parameters, "responses": responses(route),
+        "parameters": parameters, "responses": responses(route, schemas),
     });
     if route.open {
         told["security"] = json!([]);
@@ -116,54 +123,67 @@ fn operation(route: &Described) -> Value {
     told
 }
 
-fn responses(route: &Described) -> Value {
-    let object = json!({ "application/json": { "schema": { "type": "object" } } });
+/// Describes what is sent: whole types once, among the document's components.
+fn generator() -> SchemaGenerator {
+    let settings = SchemaSettings::draft2020_12().with(|s| {
+        s.definitions_path = "/components/schemas".into();
+        s.meta_schema = None;
+    });
+    settings.for_serialize().with_transform(RecursiveTransform(simplify)).into_generator()
+}
+
+/// Makes a schema what programs that generate clients can use: one list of words, whose meanings move into the
+/// description; nothing about values that are left out when one *sends* such an object; room for properties to come.
+fn simplify(schema: &mut Schema) {
+    let Some(object) = schema.as_object_mut() else { return };
+    object.remove("default");
+    if object.get("additionalProperties") == Some(&Value::Bool(false)) {
+        object.remove("additionalProperties");
+    }
+    let Some(Value::Array(variants)) = object.get("oneOf") else { return };
+    let mut words = Vec::new();
+    let mut description =
+        object.get("description").and_then(Value::as_str).unwrap_or_default().to_owned();
+    for variant in variants {
+        match (variant.get("const"), variant.get("enum")) {
+            (Some(Value::String(word)), None) => {
+                let meaning =
+                    variant.get("description").and_then(Value::as_str).unwrap_or_default();
+                description.push_str(&format!("\n\n* `{word}`: {meaning}"));
+                words.push(Value::from(word.as_str()));
+            }
+            (None, Some(Value::Array(some))) => words.extend(some.iter().cloned()),
+            _ => return,
+        }
+    }
+    object.remove("oneOf");
+    object.insert("type".to_owned(), "string".into());
+    object.insert("enum".to_owned(), Value::Array(words));
+    object.insert("description".to_owned(), description.into());
+}
+
+fn responses(route: &Described, schemas: &mut SchemaGenerator) -> Value {
+    let mut answer = |fallback: fn(&mut SchemaGenerator) -> Schema| {
+        let schema = route.answer.unwrap_or(fallback)(schemas);
+        json!({ "application/json": { "schema": schema } })
+    };
+    let object = |_: &mut SchemaGenerator| json_schema!({ "type": "object" });
     let (status, answer) = match route.success {
-        Success::Object => ("200", json!({ "description": "Done", "content": object })),
-        Success::Made => ("201", json!({ "description": "Made", "content": object })),
+        Success::Object => ("200", json!({ "description": "Done", "content": answer(object) })),
+        Success::Made => ("201", json!({ "description": "Made", "content": answer(object) })),
         Success::Nothing => ("204", json!({ "description": "Done" })),
         Success::Job => {
-            let started = json!({ "$ref": "#/components/schemas/Started" });
-            (
-                "202",
-                json!({ "description": "A job does it", "content": { "application/json": { "schema": started } } }),
-            )
+            let content = answer(|schemas| schemas.subschema_for::<Started>());
+            ("202", json!({ "description": "A job does it", "content": content }))
         }
         Success::Other(kind) => ("200", json!({ "description": "Done", "content": { kind: {} } })),
     };
-    let refused = json!({ "$ref": "#/components/schemas/Problem" });
+    let refused = schemas.subschema_for::<Body<'_>>();
     json!({
         status: answer,
         "default": {
             "description": "Refused or failed",
             "content": { "application/problem+json": { "schema": refused } },
-        },
-    })
-}
-
-fn problem() -> Value {
-    json!({
-        "type": "object",
-        "required": ["title", "status", "detail"],
-        "properties": {
-            "title": { "type": "string" },
-            "status": { "type": "integer" },
-            "detail": { "type": "string", "description": "What happened" },
-            "hint": { "type": "string", "description": "What to do" },
-            "field": { "type": "string", "description": "The field that it is about" },
-            "job": { "type": "string", "description": "The job that stands in the way" },
-            "errors": { "type": "object", "additionalProperties": { "type": "string" }, "description": "Messages by field" },
-        },
-    })
-}
-
-fn started() -> Value {
-    json!({
-        "type": "object",
-        "required": ["job"],
-        "properties": {
-            "job": { "type": "string", "description": "Its id: GET /api/jobs/{id}" },
-            "operation_id": { "type": "string", "description": "The same id" },
         },
     })
 }

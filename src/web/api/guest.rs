@@ -1,55 +1,119 @@
 //! `/api/guests`, `/api/uninstall`, `/api/system/discovery` and the list of targets for Prometheus.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::{Answer, ListQuery, body, created, missing, ok, time};
-use crate::domain::guest::{Guest, InstalledApp};
-use crate::domain::id::{NodeName, StorageId};
-use crate::domain::refusal::{Refusal, RefusalKind};
+use super::{Answer, ListQuery, Moment, body, created, missing, ok, time};
+use crate::domain::discovery::{Discovery, NodeFacts};
+use crate::domain::guest::{
+    Adoption, Guest, GuestSpec, GuestState, InstalledApp, OutputValue, PublishedService,
+    RestoreKind, RestorePoint,
+};
+use crate::domain::host::Failure;
+use crate::domain::id::{GuestId, HostId, Hostname, JobId, NodeName, StorageId};
+use crate::domain::vmid::Vmid;
 use crate::plan::guest::journal::JournalAsk;
 use crate::plan::guest::monitoring::targets as targets_of;
 use crate::store::{GuestReads as _, HeldVmid, StoreError};
-use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::entry;
 use crate::web::page::{find_guest, named, parse_place, parse_vmid, power_action};
 use crate::web::problem::Problem;
+use crate::web::{Archive, Archives, WebState};
 
 /// A guest as the API shows it. Secrets are not part of its record.
-fn shown(guest: &Guest) -> Value {
-    let point = guest
-        .restore_point
-        .as_ref()
-        .map(|p| json!({ "kind": p.kind, "made": time(p.made), "before": p.before }));
-    let adopted = guest
-        .adopted
-        .as_ref()
-        .map(|a| json!({ "pool": a.pool, "confirmed": a.confirmed.map(time) }));
-    json!({
-        "id": guest.id,
-        "name": guest.name,
-        "vmid": guest.vmid,
-        "node": guest.node,
-        "state": guest.state,
-        "state_since": time(guest.state_since),
-        "app": guest.app,
-        "spec": guest.spec,
-        "address": guest.address,
-        "job": guest.active_job,
-        "failure": guest.failure,
-        "outputs": guest.outputs,
-        "restore_point": point,
-        "service": guest.service,
-        "adopted": adopted,
-        "stack_of": guest.stack_of,
-        "created": time(guest.created),
-    })
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Guest")]
+pub(super) struct GuestBody<'a> {
+    id: GuestId,
+    name: &'a Hostname,
+    vmid: Vmid,
+    node: &'a NodeName,
+    state: GuestState,
+    state_since: Moment,
+    /// What runs in it; `null`: it was adopted without an app.
+    app: Option<&'a InstalledApp>,
+    spec: &'a GuestSpec,
+    address: Option<IpAddr>,
+    /// The job that holds its lock.
+    job: Option<JobId>,
+    failure: Option<&'a Failure>,
+    outputs: &'a [OutputValue],
+    restore_point: Option<PointBody<'a>>,
+    service: Option<&'a PublishedService>,
+    adopted: Option<AdoptedBody<'a>>,
+    /// The host whose rebuild asked for it.
+    stack_of: Option<HostId>,
+    created: Moment,
+}
+
+/// What a change can be taken back to.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "RestorePoint")]
+struct PointBody<'a> {
+    kind: &'a RestoreKind,
+    made: Moment,
+    /// Before what, in a few words.
+    before: &'a str,
+}
+
+impl<'a> PointBody<'a> {
+    fn new(point: &'a RestorePoint) -> Self {
+        Self { kind: &point.kind, made: time(point.made), before: &point.before }
+    }
+}
+
+/// It existed before.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Adoption")]
+struct AdoptedBody<'a> {
+    /// The pool it was in.
+    pool: Option<&'a str>,
+    /// When it became ours; `null`: it is only looked at.
+    confirmed: Option<Moment>,
+}
+
+impl<'a> AdoptedBody<'a> {
+    fn new(adopted: &'a Adoption) -> Self {
+        Self { pool: adopted.pool.as_deref(), confirmed: adopted.confirmed.map(time) }
+    }
+}
+
+impl<'a> GuestBody<'a> {
+    fn new(guest: &'a Guest) -> Self {
+        Self {
+            id: guest.id,
+            name: &guest.name,
+            vmid: guest.vmid,
+            node: &guest.node,
+            state: guest.state,
+            state_since: time(guest.state_since),
+            app: guest.app.as_ref(),
+            spec: &guest.spec,
+            address: guest.address,
+            job: guest.active_job,
+            failure: guest.failure.as_ref(),
+            outputs: &guest.outputs,
+            restore_point: guest.restore_point.as_ref().map(PointBody::new),
+            service: guest.service.as_ref(),
+            adopted: guest.adopted.as_ref().map(AdoptedBody::new),
+            stack_of: guest.stack_of,
+            created: time(guest.created),
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct GuestList<'a> {
+    guests: Vec<GuestBody<'a>>,
+    next: Option<String>,
 }
 
 async fn find(web: &WebState, id: &str) -> Result<Guest, Problem> {
@@ -83,8 +147,7 @@ pub(in crate::web) async fn list(
     let mut guests = guests?;
     guests.retain(wanted);
     let (guests, next) = page.cut(guests, |guest| guest.id.to_string())?;
-    let guests: Vec<Value> = guests.iter().map(shown).collect();
-    Ok(ok(&json!({ "guests": guests, "next": next })))
+    Ok(ok(&GuestList { guests: guests.iter().map(GuestBody::new).collect(), next }))
 }
 
 pub(in crate::web) async fn show(
@@ -93,7 +156,7 @@ pub(in crate::web) async fn show(
     _: Operator,
 ) -> Answer {
     web.guests()?;
-    Ok(ok(&shown(&find(&web, &id).await?)))
+    Ok(ok(&GuestBody::new(&find(&web, &id).await?)))
 }
 
 pub(in crate::web) async fn vitals(
@@ -123,6 +186,41 @@ pub(in crate::web) async fn logs(
     Ok(ok(&guests.journal(find(&web, &id).await?.id, ask).await?))
 }
 
+/// A backup as the API shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Backup")]
+struct ArchiveBody<'a> {
+    /// Volume id: what a restore names.
+    volid: &'a str,
+    storage: &'a StorageId,
+    /// The node that reported it.
+    node: &'a NodeName,
+    /// Bytes.
+    size: u64,
+    made: Moment,
+}
+
+impl<'a> ArchiveBody<'a> {
+    fn new(archive: &'a Archive) -> Self {
+        let Archive { volid, storage, node, size, made } = archive;
+        Self { volid, storage, node, size: *size, made: time(*made) }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct BackupList<'a> {
+    /// Newest first.
+    backups: Vec<ArchiveBody<'a>>,
+    /// Storages that could not be looked at, one sentence each.
+    problems: &'a [String],
+}
+
+impl<'a> BackupList<'a> {
+    fn new(all: &'a Archives) -> Self {
+        Self { backups: all.found.iter().map(ArchiveBody::new).collect(), problems: &all.problems }
+    }
+}
+
 pub(in crate::web) async fn backups(
     State(web): State<WebState>,
     Path(id): Path<String>,
@@ -130,15 +228,7 @@ pub(in crate::web) async fn backups(
 ) -> Answer {
     let guests = web.guests()?;
     let all = guests.backups(find(&web, &id).await?.id).await?;
-    let shown = |a: &crate::web::Archive| {
-        json!({
-            "volid": a.volid, "storage": a.storage, "node": a.node, "size": a.size,
-            "made": time(a.made),
-        })
-    };
-    Ok(ok(
-        &json!({ "backups": all.found.iter().map(shown).collect::<Vec<_>>(), "problems": all.problems }),
-    ))
+    Ok(ok(&BackupList::new(&all)))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -273,6 +363,12 @@ pub(super) struct RevealBody {
     key: String,
 }
 
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Revealed<'a> {
+    key: &'a str,
+    value: &'a str,
+}
+
 /// A secret, once. The answer is the only place of the API that holds one.
 pub(in crate::web) async fn reveal(
     State(web): State<WebState>,
@@ -283,7 +379,7 @@ pub(in crate::web) async fn reveal(
     let guests = web.guests()?;
     let asked: RevealBody = body(&bytes)?;
     let secret = guests.reveal(find(&web, &id).await?.id, asked.key.clone()).await?;
-    Ok(ok(&json!({ "key": asked.key, "value": secret.expose() })))
+    Ok(ok(&Revealed { key: &asked.key, value: secret.expose() }))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -303,7 +399,7 @@ pub(in crate::web) async fn observe(
     let vmid = asked.vmid.as_str().map_or_else(|| asked.vmid.to_string(), str::to_owned);
     let (node, vmid) = parse_place(&asked.node, &vmid)?;
     let guest = guests.observe(node, vmid).await?;
-    Ok(created(StatusCode::CREATED, &shown(&guest)))
+    Ok(created(StatusCode::CREATED, &GuestBody::new(&guest)))
 }
 
 /// Forgets an observed container.
@@ -317,6 +413,38 @@ pub(in crate::web) async fn forget(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// A number that is held because a guest left volumes.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "KeptVolumes")]
+struct KeptBody<'a> {
+    vmid: Vmid,
+    since: Moment,
+    /// The name of the guest that had them, when it is known.
+    guest: Option<&'a Hostname>,
+    node: Option<&'a NodeName>,
+    /// Their ids, or where they were mounted.
+    volumes: &'a [String],
+}
+
+impl<'a> KeptBody<'a> {
+    fn new(held: &'a HeldVmid) -> Self {
+        let left = held.kept.as_ref();
+        Self {
+            vmid: held.vmid,
+            since: time(held.since),
+            guest: left.map(|k| &k.name),
+            node: left.map(|k| &k.node),
+            volumes: left.map_or(&[][..], |k| &k.volumes),
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct KeptList<'a> {
+    kept: Vec<KeptBody<'a>>,
+    next: Option<String>,
+}
+
 /// Volumes that guests left, by the numbers that they hold.
 pub(in crate::web) async fn kept_volumes(
     State(web): State<WebState>,
@@ -325,15 +453,8 @@ pub(in crate::web) async fn kept_volumes(
 ) -> Answer {
     web.guests()?;
     let kept: Result<Vec<HeldVmid>, StoreError> = web.store().read(|read| read.kept_vmids()).await;
-    let shown = |held: HeldVmid| {
-        let left = held.kept.as_ref();
-        json!({
-            "vmid": held.vmid, "since": time(held.since), "guest": left.map(|k| &k.name),
-            "node": left.map(|k| &k.node), "volumes": left.map_or(&[][..], |k| &k.volumes),
-        })
-    };
     let (kept, next) = page.cut(kept?, |held| held.vmid.to_string())?;
-    Ok(ok(&json!({ "kept": kept.into_iter().map(shown).collect::<Vec<_>>(), "next": next })))
+    Ok(ok(&KeptList { kept: kept.iter().map(KeptBody::new).collect(), next }))
 }
 
 /// Frees the number that kept volumes hold.
@@ -379,12 +500,39 @@ pub(in crate::web) async fn targets(State(web): State<WebState>) -> Answer {
     Ok(ok(&targets_of(&guests, &manifest)))
 }
 
+/// What was found in the cluster.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Discovery")]
+pub(super) struct DiscoveryBody<'a> {
+    seen: Moment,
+    nodes: &'a [NodeFacts],
+    /// Numbers in use anywhere in the cluster.
+    taken_vmids: &'a [Vmid],
+    /// Addresses known to be in use, with by whom.
+    taken_addresses: &'a [(Ipv4Addr, String)],
+    /// Names of our guests.
+    taken_names: &'a [String],
+    /// Domains in the reverse proxy's repository, with the file that defines each.
+    taken_domains: &'a [(String, String)],
+    /// What could not be looked at, one sentence each.
+    problems: &'a [String],
+}
+
+impl<'a> DiscoveryBody<'a> {
+    fn new(found: &'a Discovery) -> Self {
+        Self {
+            seen: time(found.seen),
+            nodes: &found.nodes,
+            taken_vmids: &found.taken_vmids,
+            taken_addresses: &found.taken_addresses,
+            taken_names: &found.taken_names,
+            taken_domains: &found.taken_domains,
+            problems: &found.problems,
+        }
+    }
+}
+
 pub(in crate::web) async fn discovery(State(web): State<WebState>, _: Operator) -> Answer {
     let found = web.guests()?.discovery().await?;
-    let mut value = serde_json::to_value(&*found)
-        .map_err(|e| Refusal::new(RefusalKind::Internal, e.to_string(), "This is a bug."))?;
-    if let Some(map) = value.as_object_mut() {
-        map.insert("seen".into(), time(found.seen).into());
-    }
-    Ok(ok(&value))
+    Ok(ok(&DiscoveryBody::new(&found)))
 }

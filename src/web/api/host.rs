@@ -1,5 +1,7 @@
 //! `/api/hosts`.
 
+use std::net::Ipv4Addr;
+
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -7,11 +9,13 @@ use axum::response::IntoResponse as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{Answer, ListQuery, body, created, missing, ok, time};
+use super::{Answer, ListQuery, Moment, body, created, missing, ok, time};
 use crate::domain::boot::BootProfile;
-use crate::domain::host::{Failure, Host, HostOverrides};
-use crate::domain::id::{ImageId, InvalidId};
+use crate::domain::host::{Failure, Host, HostOverrides, HostState};
+use crate::domain::id::{HostId, Hostname, ImageId, InvalidId, JobId, ServerTypeName};
+use crate::domain::identity::DmiUuid;
 use crate::domain::inventory::Inventory;
+use crate::domain::mac::Mac;
 use crate::domain::power::Power;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::server_type::DiskSelection;
@@ -20,44 +24,49 @@ use crate::plan::fleet::{Asked, Filter};
 use crate::store::{HostReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
-use crate::web::boot::Boots;
+use crate::web::boot::{Boots, BootsBody};
 use crate::web::form;
 use crate::web::page::{find_host, problems};
 use crate::web::problem::Problem;
 
 /// A host as the API shows it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Host")]
 pub(super) struct HostBody<'a> {
-    id: String,
-    hostname: &'a str,
-    state: &'static str,
-    state_since: String,
-    macs: Vec<String>,
-    uuid: Option<String>,
-    server_type: &'a str,
-    address: Option<String>,
-    job: Option<String>,
+    id: HostId,
+    hostname: &'a Hostname,
+    state: HostState,
+    state_since: Moment,
+    /// The first is the one it boots from.
+    macs: &'a [Mac],
+    /// System UUID, when it is known.
+    uuid: Option<DmiUuid>,
+    server_type: &'a ServerTypeName,
+    /// Last address it called back from or was told to use.
+    address: Option<Ipv4Addr>,
+    /// The job that holds its lock.
+    job: Option<JobId>,
     failure: Option<&'a Failure>,
     overrides: &'a HostOverrides,
     boot: &'a BootProfile,
     power: &'a Power,
     inventory: &'a Inventory,
     ssh_host_keys: &'a [String],
-    created: String,
+    created: Moment,
 }
 
 impl<'a> HostBody<'a> {
     pub(super) fn new(host: &'a Host) -> Self {
         Self {
-            id: host.id.to_string(),
-            hostname: host.hostname.as_str(),
-            state: host.state.as_str(),
+            id: host.id,
+            hostname: &host.hostname,
+            state: host.state,
             state_since: time(host.state_since),
-            macs: host.macs.iter().map(ToString::to_string).collect(),
-            uuid: host.uuid.map(|u| u.to_string()),
-            server_type: host.server_type.as_str(),
-            address: host.address.map(|a| a.to_string()),
-            job: host.active_job.map(|j| j.to_string()),
+            macs: &host.macs,
+            uuid: host.uuid,
+            server_type: &host.server_type,
+            address: host.address,
+            job: host.active_job,
             failure: host.failure.as_ref(),
             overrides: &host.overrides,
             boot: &host.boot,
@@ -67,6 +76,12 @@ impl<'a> HostBody<'a> {
             created: time(host.created),
         }
     }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HostList<'a> {
+    hosts: Vec<HostBody<'a>>,
+    next: Option<String>,
 }
 
 pub(super) async fn find(web: &WebState, id: &str) -> Result<Host, Problem> {
@@ -88,8 +103,7 @@ pub(in crate::web) async fn list(
     let (hosts, problems) = found.await?;
     let wanted = |host: &Host| filter.admits(host, &problems);
     let (hosts, next) = page.cut_wanted(hosts, |host| host.id.to_string(), wanted)?;
-    let hosts: Vec<_> = hosts.iter().map(HostBody::new).collect();
-    Ok(ok(&serde_json::json!({ "hosts": hosts, "next": next })))
+    Ok(ok(&HostList { hosts: hosts.iter().map(HostBody::new).collect(), next }))
 }
 
 pub(in crate::web) async fn show(
@@ -111,7 +125,7 @@ pub(in crate::web) async fn boot(
         let host = find_host(read, &wanted)?;
         host.map(|host| Boots::of_host(read, &host, state.store().now())).transpose()
     });
-    Ok(ok(&boots.await?.ok_or_else(|| missing("host", &id))?.body()))
+    Ok(ok(&BootsBody::new(&boots.await?.ok_or_else(|| missing("host", &id))?)))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -135,7 +149,6 @@ pub(super) struct NewBody {
     macs: Vec<String>,
     server_type: String,
     #[serde(default)]
-    #[schemars(with = "Option<serde_json::Value>")]
     boot_disk: Option<DiskSelection>,
     #[serde(default)]
     network: Option<NetworkBody>,
@@ -173,13 +186,12 @@ pub(super) struct ChangeBody {
     macs: Option<Vec<String>>,
     server_type: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    #[schemars(with = "Option<serde_json::Value>")]
+    #[schemars(with = "Option<DiskSelection>")]
     boot_disk: Option<Option<DiskSelection>>,
     #[serde(default, deserialize_with = "given")]
     #[schemars(with = "Option<NetworkBody>")]
     network: Option<Option<NetworkBody>>,
     answer: Option<serde_json::Map<String, serde_json::Value>>,
-    #[schemars(with = "Option<serde_json::Value>")]
     boot: Option<BootProfile>,
     #[serde(default)]
     forget_uuid: bool,

@@ -7,9 +7,10 @@ use axum::response::{IntoResponse as _, Response};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, PageQuery, body, missing, ok, time};
+use super::{Answer, Moment, PageQuery, body, missing, ok, time};
+use crate::domain::event::Level;
 use crate::domain::host::Failure;
-use crate::domain::id::JobId;
+use crate::domain::id::{GuestId, HostId, Hostname, ImageId, JobId, StepId};
 use crate::domain::job::{BulkRebuild, Job, JobStatus, LogLine, Step, StepStatus, Work};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::store::{JobReads as _, StoreError};
@@ -19,21 +20,22 @@ use crate::web::page::{JobFilter, progress};
 use crate::web::problem::Problem;
 use crate::web::view::job_title;
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Step")]
 struct StepBody<'a> {
-    id: &'a str,
+    id: &'a StepId,
     title: &'a str,
     status: StepStatus,
     attempts: u32,
-    started: Option<String>,
-    finished: Option<String>,
+    started: Option<Moment>,
+    finished: Option<Moment>,
     detail: &'a str,
 }
 
 impl<'a> StepBody<'a> {
     fn new(step: &'a Step) -> Self {
         Self {
-            id: step.id.as_str(),
+            id: &step.id,
             title: &step.title,
             status: step.status,
             attempts: step.attempts,
@@ -45,24 +47,25 @@ impl<'a> StepBody<'a> {
 }
 
 /// A job as the API shows it: no token, not even its hash.
-#[derive(Serialize)]
-struct JobBody<'a> {
-    id: String,
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Job")]
+pub(super) struct JobBody<'a> {
+    id: JobId,
     kind: &'static str,
     title: String,
     status: JobStatus,
-    host: Option<String>,
-    hostname: Option<&'a str>,
-    guest: Option<String>,
-    guest_name: Option<&'a str>,
-    node: Option<&'a str>,
+    host: Option<HostId>,
+    hostname: Option<&'a Hostname>,
+    guest: Option<GuestId>,
+    guest_name: Option<&'a Hostname>,
+    node: Option<&'a Hostname>,
     /// The job that asked for this one.
-    parent: Option<String>,
-    image: Option<&'a str>,
+    parent: Option<JobId>,
+    image: Option<&'a ImageId>,
     source: Option<&'a str>,
-    created: String,
-    started: Option<String>,
-    finished: Option<String>,
+    created: Moment,
+    started: Option<Moment>,
+    finished: Option<Moment>,
     cancel_requested: bool,
     /// The ephemeral public key of a rebuild, so that anybody can check that it is gone.
     public_key: Option<&'a str>,
@@ -76,7 +79,8 @@ struct JobBody<'a> {
     progress: Option<ProgressBody>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Progress")]
 struct ProgressBody {
     done: u64,
     /// 0: not known.
@@ -87,34 +91,32 @@ struct ProgressBody {
 impl<'a> JobBody<'a> {
     fn new(job: &'a Job) -> Self {
         let (hostname, image, source) = match &job.work {
-            Work::Rebuild(work) => (Some(work.hostname.as_str()), Some(work.image.as_str()), None),
-            Work::ImportImage(work) => {
-                (None, work.image.as_ref().map(|i| i.as_str()), Some(work.source.as_str()))
-            }
+            Work::Rebuild(work) => (Some(&work.hostname), Some(&work.image), None),
+            Work::ImportImage(work) => (None, work.image.as_ref(), Some(work.source.as_str())),
             Work::Catalog(work) => (None, None, Some(work.source.as_str())),
-            Work::BulkRebuild(work) => (None, Some(work.image.as_str()), None),
+            Work::BulkRebuild(work) => (None, Some(&work.image), None),
             Work::Guest(_) | Work::Node(_) => (None, None, None),
         };
         let (guest_name, parent) = match &job.work {
-            Work::Guest(work) => (Some(work.name.as_str()), work.parent),
+            Work::Guest(work) => (Some(&work.name), work.parent),
             Work::Rebuild(work) => (None, work.part_of),
             _ => (None, None),
         };
         let node = match &job.work {
-            Work::Node(work) => work.name.as_ref().map(|n| n.as_str()),
+            Work::Node(work) => work.name.as_ref(),
             _ => None,
         };
         Self {
-            id: job.id.to_string(),
+            id: job.id,
             kind: job.kind(),
             title: job_title(job),
             status: job.status,
-            host: job.host().map(|h| h.to_string()),
+            host: job.host(),
             hostname,
-            guest: job.guest().map(|g| g.to_string()),
+            guest: job.guest(),
             guest_name,
             node,
-            parent: parent.map(|j| j.to_string()),
+            parent,
             image,
             source,
             created: time(job.created),
@@ -136,12 +138,25 @@ impl<'a> JobBody<'a> {
     }
 }
 
+#[derive(Serialize, JsonSchema)]
+pub(super) struct JobList<'a> {
+    jobs: Vec<JobBody<'a>>,
+    next: Option<String>,
+}
+
+/// The job that does what was asked for.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Started {
+    /// Its id: `GET /api/jobs/{id}`.
+    job: JobId,
+    /// The same id.
+    operation_id: JobId,
+}
+
 /// 202 with the job's id and address.
 pub(in crate::web) fn accepted(job: JobId) -> Response {
-    let id = job.to_string();
-    let place = [(header::LOCATION, format!("/api/jobs/{id}"))];
-    let value = serde_json::json!({ "job": id, "operation_id": id });
-    (StatusCode::ACCEPTED, place, axum::Json(value)).into_response()
+    let place = [(header::LOCATION, format!("/api/jobs/{job}"))];
+    (StatusCode::ACCEPTED, place, axum::Json(Started { job, operation_id: job })).into_response()
 }
 
 fn parse(id: &str) -> Result<JobId, Problem> {
@@ -164,11 +179,10 @@ pub(in crate::web) async fn list(
         web.store().read(move |read| filter.page(read, before, limit)).await;
     let (jobs, next) = found?;
     // A list of hosts can be long: it is in the answer about that job alone.
-    let bodies: Vec<_> =
-        jobs.iter().map(|job| JobBody { bulk: None, ..JobBody::new(job) }).collect();
+    let jobs = jobs.iter().map(|job| JobBody { bulk: None, ..JobBody::new(job) }).collect();
     // Where the next page begins; absent on the last one.
     let next = next.map(|id| id.to_string());
-    Ok(ok(&serde_json::json!({ "jobs": bodies, "next": next })))
+    Ok(ok(&JobList { jobs, next }))
 }
 
 pub(in crate::web) async fn show(
@@ -190,13 +204,19 @@ pub(in crate::web) async fn show(
     Ok(ok(&JobBody { progress: told, ..JobBody::new(&job) }))
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "LogLine")]
 struct LineBody<'a> {
     seq: u64,
-    at: String,
-    level: crate::domain::event::Level,
-    step: Option<&'a str>,
+    at: Moment,
+    level: Level,
+    step: Option<&'a StepId>,
     message: &'a str,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct JobLog<'a> {
+    lines: Vec<LineBody<'a>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -229,17 +249,17 @@ pub(in crate::web) async fn logs(
         })
         .await;
     let lines = found?.ok_or_else(|| missing("job", &id))?;
-    let lines: Vec<_> = lines
+    let lines = lines
         .iter()
         .map(|line| LineBody {
             seq: line.seq,
             at: time(line.at),
             level: line.level,
-            step: line.step.as_ref().map(|s| s.as_str()),
+            step: line.step.as_ref(),
             message: &line.message,
         })
         .collect();
-    Ok(ok(&serde_json::json!({ "lines": lines })))
+    Ok(ok(&JobLog { lines }))
 }
 
 pub(in crate::web) async fn cancel(

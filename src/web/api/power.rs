@@ -3,18 +3,27 @@
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::host::{HostBody, find};
 use super::{Answer, body, ok};
+use crate::domain::power::Power;
 use crate::domain::refusal::{Refusal, RefusalKind};
-use crate::jobs::{POWER_SECRET, PowerAnswer};
+use crate::jobs::POWER_SECRET;
 use crate::store::{SecretReads as _, StoreError, of_host};
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::power::PowerForm;
 use crate::web::problem::Problem;
+
+/// How a host is switched.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "PowerSettings")]
+pub(super) struct PowerShown<'a> {
+    power: &'a Power,
+    has_password: bool,
+}
 
 /// The settings; whether there is a password, never the password.
 pub(in crate::web) async fn show(
@@ -27,7 +36,7 @@ pub(in crate::web) async fn show(
     let has = web
         .store()
         .read(move |read| Ok::<_, StoreError>(read.secret_names(&name)?.contains(&name)));
-    Ok(ok(&json!({ "power": host.power, "has_password": has.await? })))
+    Ok(ok(&PowerShown { power: &host.power, has_password: has.await? }))
 }
 
 /// New settings, all of them, with the fields of the page's form. A password that is left out stays.
@@ -71,7 +80,7 @@ pub(in crate::web) async fn switch(
 ) -> Answer {
     let asked: SwitchBody = body(&bytes)?;
     let host = find(&web, &id).await?;
-    let PowerAnswer { state, said, untrusted } = match asked.action.as_str() {
+    let answer = match asked.action.as_str() {
         "look" => web.operations().power_state(host.id).await?,
         action => {
             let action = action.parse().map_err(|()| {
@@ -82,5 +91,5 @@ pub(in crate::web) async fn switch(
             web.operations().switch_power(host.id, action, asked.confirm).await?
         }
     };
-    Ok(ok(&json!({ "state": state, "said": said, "untrusted": untrusted })))
+    Ok(ok(&answer))
 }

@@ -3,12 +3,11 @@
 use axum::body::Bytes;
 use axum::extract::{Query, State};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
 use super::{Answer, body, ok};
 use crate::jobs::ImportMode;
-use crate::plan::roster::Format;
+use crate::plan::roster::{Change, Format};
 use crate::web::WebState;
 use crate::web::auth::Operator;
 
@@ -18,6 +17,12 @@ pub(in crate::web) struct FormatQuery {
     format: Format,
 }
 
+#[derive(Serialize, JsonSchema)]
+pub(super) struct HostFile {
+    format: Format,
+    text: String,
+}
+
 /// All hosts, as the text of a file.
 pub(in crate::web) async fn export(
     State(web): State<WebState>,
@@ -25,19 +30,25 @@ pub(in crate::web) async fn export(
     _: Operator,
 ) -> Answer {
     let text = web.operations().export_hosts(query.format).await?;
-    Ok(ok(&json!({ "format": query.format, "text": text })))
+    Ok(ok(&HostFile { format: query.format, text }))
 }
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ImportBody {
-    /// `csv` or `toml`.
-    #[schemars(with = "String")]
     format: Format,
     text: String,
     /// Only tell what would change.
     #[serde(default)]
     dry_run: bool,
+}
+
+/// What becomes of the hosts of a file.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ImportedHosts")]
+pub(super) struct Imported {
+    dry_run: bool,
+    hosts: Vec<Change>,
 }
 
 /// Takes a file, all of it or nothing; tells what becomes of each of its hosts.
@@ -49,5 +60,5 @@ pub(in crate::web) async fn import(
     let ImportBody { format, text, dry_run } = body(&bytes)?;
     let mode = if dry_run { ImportMode::DryRun } else { ImportMode::Apply };
     let hosts = web.operations().import_hosts(text, format, mode).await?;
-    Ok(ok(&json!({ "dry_run": dry_run, "hosts": hosts })))
+    Ok(ok(&Imported { dry_run, hosts }))
 }

@@ -5,8 +5,8 @@ use axum::Router;
 use axum::handler::Handler;
 use axum::http::Method;
 use axum::routing::{MethodFilter, MethodRouter, on};
-use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::Value;
 
 use crate::web::WebState;
@@ -32,13 +32,24 @@ pub(super) struct About {
     summary: &'static str,
     success: Success,
     body: Option<Value>,
+    answer: Option<Answered>,
     query: Vec<(&'static str, &'static str)>,
     open: bool,
 }
 
+/// Describes the type of an answer; what it is made of is kept by the generator.
+pub(super) type Answered = fn(&mut SchemaGenerator) -> Schema;
+
 /// In one sentence.
 pub(super) fn about(summary: &'static str) -> About {
-    About { summary, success: Success::Object, body: None, query: Vec::new(), open: false }
+    About {
+        summary,
+        success: Success::Object,
+        body: None,
+        answer: None,
+        query: Vec::new(),
+        open: false,
+    }
 }
 
 impl About {
@@ -49,6 +60,12 @@ impl About {
             s.meta_schema = None;
         });
         self.body = Some(settings.into_generator().into_root_schema_for::<T>().to_value());
+        self
+    }
+
+    /// The type that is serialised when it succeeds.
+    pub(super) fn answer<T: JsonSchema>(mut self) -> Self {
+        self.answer = Some(|schemas| schemas.subschema_for::<T>());
         self
     }
 
@@ -90,6 +107,7 @@ pub(super) struct Described {
     pub(super) summary: &'static str,
     pub(super) success: Success,
     pub(super) body: Option<Value>,
+    pub(super) answer: Option<Answered>,
     pub(super) query: Vec<(&'static str, &'static str)>,
     pub(super) open: bool,
 }
@@ -110,8 +128,9 @@ impl Routes {
         it: About,
     ) -> Self {
         self.router = self.router.route(path, to);
-        let About { summary, success, body, query, open } = it;
-        self.described.push(Described { method, path, summary, success, body, query, open });
+        let About { summary, success, body, answer, query, open } = it;
+        let it = Described { method, path, summary, success, body, answer, query, open };
+        self.described.push(it);
         self
     }
 

@@ -1,17 +1,20 @@
 //! Answers, and `/api/server-types`.
 
+use std::collections::BTreeMap;
+use std::path::Path as FilePath;
+
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::IntoResponse as _;
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
 
 use super::host::{find, image_named};
 use super::{Answer, body, missing, ok};
 use crate::domain::id::ServerTypeName;
 use crate::domain::server_type::ServerType;
+use crate::jobs::ReadOnly;
 use crate::web::WebState;
 use crate::web::auth::Operator;
 use crate::web::problem::Problem;
@@ -34,20 +37,37 @@ pub(in crate::web) async fn answer(
     Ok(ok(&web.operations().types().preview_answer(host.id, image).await?))
 }
 
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ServerTypeList")]
+pub(super) struct TypeList<'a> {
+    /// Secrets of their answers are blanked.
+    server_types: Vec<ServerType>,
+    /// What is wrong with files that could not be used, one sentence each.
+    errors: &'a [String],
+    /// Hosts by type.
+    uses: BTreeMap<&'a ServerTypeName, usize>,
+    /// The directory, or the one file.
+    place: &'a FilePath,
+    /// Why nothing can be changed here.
+    read_only: Option<&'a ReadOnly>,
+}
+
 /// Server types, what is wrong with files, how many hosts use each, and whether they can be changed here.
 pub(in crate::web) async fn list(State(web): State<WebState>, _: Operator) -> Answer {
     let known = web.types();
     let overview = web.operations().types().list_types().await?;
-    let uses: Map<String, Value> = overview
-        .rows
-        .iter()
-        .filter_map(|row| Some((row.name.as_ref()?.to_string(), row.hosts.into())))
-        .collect();
-    let shown: Vec<ServerType> = known.types.iter().cloned().map(ServerType::shown).collect();
-    Ok(ok(&json!({
-        "server_types": shown, "errors": known.errors, "uses": uses,
-        "place": overview.place, "read_only": overview.read_only,
-    })))
+    let shown = known.types.iter().cloned().map(ServerType::shown).collect();
+    Ok(ok(&TypeList {
+        server_types: shown,
+        errors: &known.errors,
+        uses: overview
+            .rows
+            .iter()
+            .filter_map(|row| Some((row.name.as_ref()?, row.hosts)))
+            .collect(),
+        place: &overview.place,
+        read_only: overview.read_only.as_ref(),
+    }))
 }
 
 fn name_of(name: &str) -> Result<ServerTypeName, Problem> {

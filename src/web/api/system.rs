@@ -1,33 +1,48 @@
 //! `/api/images`, `/api/sightings`, `/api/health` and the backup.
 
-use std::path::PathBuf;
+use std::net::Ipv4Addr;
+use std::path::{Path as FilePath, PathBuf};
 
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use schemars::JsonSchema;
-use serde::Deserialize;
-use serde_json::json;
+use serde::{Deserialize, Serialize};
 
-use super::{Answer, ListQuery, body, missing, ok, time};
-use crate::domain::id::{Hostname, ImageId};
+use super::{Answer, ListQuery, Moment, body, missing, ok, time};
+use crate::domain::id::{Hostname, ImageId, JobId, ServerTypeName};
 use crate::domain::image::Image;
+use crate::domain::inventory::Inventory;
 use crate::domain::mac::Mac;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::sighting::Sighting;
 use crate::domain::time::Timestamp;
 use crate::jobs::ImportRequest;
+use crate::limits;
 use crate::limits::over::Over;
 use crate::plan::matching::{next_name, proposed};
 use crate::store::{HostReads as _, ImageReads as _, SightingReads as _, StoreError};
 use crate::web::WebState;
 use crate::web::auth::Operator;
-use crate::web::boot::Boots;
+use crate::web::boot::{Boots, BootsBody};
 use crate::web::problem::Problem;
+use crate::web::settings::SettingsBody;
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Health {
+    /// `ok`.
+    status: &'static str,
+    version: &'static str,
+}
 
 pub(in crate::web) async fn health(State(web): State<WebState>) -> Response {
-    ok(&json!({ "status": "ok", "version": web.parts.version }))
+    ok(&Health { status: "ok", version: web.parts.version })
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SetupLink {
+    link: Option<String>,
 }
 
 /// The link that sets the first password; `null` when one is set. Only for the control socket: whoever has the link becomes
@@ -39,7 +54,7 @@ pub(in crate::web) async fn setup_link(State(web): State<WebState>, operator: Op
         return Err(Refusal::new(RefusalKind::Forbidden, detail, hint).into());
     }
     let link = crate::web::setup_link(web.store(), &web.parts.public_url).await?;
-    Ok(ok(&json!({ "link": link })))
+    Ok(ok(&SetupLink { link }))
 }
 
 #[derive(Deserialize)]
@@ -66,48 +81,136 @@ pub(in crate::web) async fn debug_bundle(
 
 /// The configuration in effect.
 pub(in crate::web) async fn settings(State(web): State<WebState>, _: Operator) -> Response {
-    ok(&crate::web::settings::body(&web.config()))
+    ok(&SettingsBody::new(&web.config()))
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct LimitList {
+    /// Those that are counted.
+    met: Vec<MetLimit>,
+    /// All of them.
+    parts: Vec<LimitPart>,
+}
+
+/// A limit, and how often it was met since the start.
+#[derive(Serialize, JsonSchema)]
+struct MetLimit {
+    name: &'static str,
+    /// Its name in `parts`.
+    limit: &'static str,
+    times: u64,
+    last: Option<Moment>,
+    /// What happens then.
+    what: &'static str,
+    hint: &'static str,
+}
+
+/// Limits that belong together.
+#[derive(Serialize, JsonSchema)]
+struct LimitPart {
+    title: &'static str,
+    limits: Vec<LimitBody>,
+}
+
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Limit")]
+struct LimitBody {
+    limit: String,
+    /// The number with its unit.
+    value: String,
+    reason: String,
 }
 
 /// Every limit, and how often those were met that are counted.
 pub(in crate::web) async fn limits(State(web): State<WebState>, _: Operator) -> Answer {
-    let parts: Vec<_> = crate::limits::parts()
-        .into_iter()
-        .map(|part| {
-            let row = |r: crate::limits::Row| json!({ "limit": format!("{}.{}", part.name, r.name), "value": r.value, "reason": r.reason });
-            json!({ "title": part.title, "limits": part.rows.into_iter().map(row).collect::<Vec<_>>() })
-        })
-        .collect();
-    let met: Vec<_> = Over::ALL
-        .iter()
-        .map(|over| {
-            let met = web.parts.traffic.over().of(*over);
-            json!({
-                "name": over.label(),
-                "limit": over.limit(),
-                "times": met.times,
-                "last": met.last.map(|ms| time(Timestamp(ms))),
-                "what": over.what(),
-                "hint": over.advice(),
-            })
-        })
-        .collect();
-    Ok(ok(&json!({ "met": met, "parts": parts })))
+    let part = |part: limits::Part| {
+        let row = |row: limits::Row| LimitBody {
+            limit: format!("{}.{}", part.name, row.name),
+            value: row.value,
+            reason: row.reason,
+        };
+        LimitPart { title: part.title, limits: part.rows.into_iter().map(row).collect() }
+    };
+    let met = |over: &Over| {
+        let met = web.parts.traffic.over().of(*over);
+        MetLimit {
+            name: over.label(),
+            limit: over.limit(),
+            times: met.times,
+            last: met.last.map(|ms| time(Timestamp(ms))),
+            what: over.what(),
+            hint: over.advice(),
+        }
+    };
+    let parts = limits::parts().into_iter().map(part).collect();
+    Ok(ok(&LimitList { met: Over::ALL.iter().map(met).collect(), parts }))
+}
+
+/// The one who asks.
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Asker<'a> {
+    /// For `x-csrf-token`; empty when none is needed.
+    csrf: &'a str,
+    control_socket: bool,
+    public_url: &'a str,
 }
 
 /// Who is asking, and the token that changing requests of a session must carry in `x-csrf-token`.
 pub(in crate::web) async fn session(State(web): State<WebState>, operator: Operator) -> Response {
-    ok(&json!({
-        "csrf": operator.csrf,
-        "control_socket": operator.local,
-        "public_url": web.parts.public_url,
-    }))
+    ok(&Asker {
+        csrf: &operator.csrf,
+        control_socket: operator.local,
+        public_url: &web.parts.public_url,
+    })
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ClusterKey {
+    public_key: String,
 }
 
 /// The public key that opens the cluster's members for Ironhatch.
 pub(in crate::web) async fn cluster_key(State(web): State<WebState>, _: Operator) -> Answer {
     let key = web.operations().member_public_key().await?;
-    Ok(ok(&json!({ "public_key": key })))
+    Ok(ok(&ClusterKey { public_key: key }))
+}
+
+/// An image as the API shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Image")]
+struct ImageBody<'a> {
+    id: &'a ImageId,
+    product: &'a str,
+    release: &'a str,
+    iso_release: &'a str,
+    /// Bytes.
+    size: u64,
+    sha256: &'a str,
+    source: &'a str,
+    imported_at: Moment,
+    job: Option<JobId>,
+}
+
+impl<'a> ImageBody<'a> {
+    fn new(image: &'a Image) -> Self {
+        Self {
+            id: &image.id,
+            product: &image.release.product_long,
+            release: &image.release.release,
+            iso_release: &image.release.iso_release,
+            size: image.size,
+            sha256: &image.sha256,
+            source: &image.source,
+            imported_at: time(image.imported_at),
+            job: image.job,
+        }
+    }
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct ImageList<'a> {
+    images: Vec<ImageBody<'a>>,
+    next: Option<String>,
 }
 
 pub(in crate::web) async fn images(
@@ -117,23 +220,7 @@ pub(in crate::web) async fn images(
 ) -> Answer {
     let images: Result<Vec<Image>, StoreError> = web.store().read(|read| read.images()).await;
     let (images, next) = page.cut(images?, |image| image.id.to_string())?;
-    let bodies: Vec<_> = images
-        .iter()
-        .map(|image| {
-            json!({
-                "id": image.id,
-                "product": image.release.product_long,
-                "release": image.release.release,
-                "iso_release": image.release.iso_release,
-                "size": image.size,
-                "sha256": image.sha256,
-                "source": image.source,
-                "imported_at": time(image.imported_at),
-                "job": image.job,
-            })
-        })
-        .collect();
-    Ok(ok(&json!({ "images": bodies, "next": next })))
+    Ok(ok(&ImageList { images: images.iter().map(ImageBody::new).collect(), next }))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -164,6 +251,38 @@ pub(in crate::web) async fn delete_image(
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
+/// A machine that was heard, as the API shows it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Sighting")]
+struct SightingBody<'a> {
+    /// What it could be registered as.
+    proposed: Option<ProposedBody<'a>>,
+    mac: Mac,
+    inventory: &'a Inventory,
+    architecture: Option<&'a str>,
+    address: Option<Ipv4Addr>,
+    first_seen: Moment,
+    last_seen: Moment,
+    /// How often it was heard, retries included.
+    times_seen: u64,
+    /// It is met with silence.
+    ignored: bool,
+}
+
+/// Type and name of a machine that is not registered yet.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Proposed")]
+struct ProposedBody<'a> {
+    server_type: &'a ServerTypeName,
+    hostname: String,
+}
+
+#[derive(Serialize, JsonSchema)]
+pub(super) struct SightingList<'a> {
+    sightings: Vec<SightingBody<'a>>,
+    next: Option<String>,
+}
+
 pub(in crate::web) async fn sightings(
     State(web): State<WebState>,
     Query(page): Query<ListQuery>,
@@ -180,27 +299,24 @@ pub(in crate::web) async fn sightings(
     let (all, taken) = all?;
     let (all, next) = page.cut(all, |sighting| sighting.mac.to_string())?;
     let types = web.types();
-    let bodies: Vec<_> = all
-        .iter()
-        .map(|s| {
-            let proposed = proposed(&types.types, s.mac, &s.inventory).map(|t| {
-                let hostname = next_name(&t.hostname_prefix, &taken);
-                json!({ "server_type": t.name, "hostname": hostname })
-            });
-            json!({
-                "proposed": proposed,
-                "mac": s.mac,
-                "inventory": s.inventory,
-                "architecture": s.architecture,
-                "address": s.address,
-                "first_seen": time(s.first_seen),
-                "last_seen": time(s.last_seen),
-                "times_seen": s.times_seen,
-                "ignored": s.ignored,
-            })
-        })
-        .collect();
-    Ok(ok(&json!({ "sightings": bodies, "next": next })))
+    let bodies = all.iter().map(|s| {
+        let proposed = proposed(&types.types, s.mac, &s.inventory).map(|t| ProposedBody {
+            server_type: &t.name,
+            hostname: next_name(&t.hostname_prefix, &taken),
+        });
+        SightingBody {
+            proposed,
+            mac: s.mac,
+            inventory: &s.inventory,
+            architecture: s.architecture.as_deref(),
+            address: s.address,
+            first_seen: time(s.first_seen),
+            last_seen: time(s.last_seen),
+            times_seen: s.times_seen,
+            ignored: s.ignored,
+        }
+    });
+    Ok(ok(&SightingList { sightings: bodies.collect(), next }))
 }
 
 /// As for hosts.
@@ -215,7 +331,7 @@ pub(in crate::web) async fn boot(
         let known = read.sighting(wanted)?;
         known.map(|_| Boots::of_sighting(read, wanted, state.store().now())).transpose()
     });
-    Ok(ok(&boots.await?.ok_or_else(|| missing("sighting", &mac))?.body()))
+    Ok(ok(&BootsBody::new(&boots.await?.ok_or_else(|| missing("sighting", &mac))?)))
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -247,6 +363,18 @@ pub(super) struct BackupBody {
     path: PathBuf,
 }
 
+/// A copy of the database.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "DatabaseBackup")]
+pub(super) struct BackedUp<'a> {
+    path: &'a FilePath,
+    records: u64,
+    /// Version of the database's schema.
+    schema: u32,
+    /// SHA-256 over all records.
+    digest: &'a str,
+}
+
 /// Copies the database to a path on the appliance. Only over the control socket: the path is written with our rights.
 pub(in crate::web) async fn backup(
     State(web): State<WebState>,
@@ -272,10 +400,10 @@ pub(in crate::web) async fn backup(
     let verified = tokio::task::spawn_blocking(move || store.backup(&path))
         .await
         .unwrap_or(Err(StoreError::Closed))?;
-    Ok(ok(&json!({
-        "path": asked.path,
-        "records": verified.records,
-        "schema": verified.schema,
-        "digest": verified.digest,
-    })))
+    Ok(ok(&BackedUp {
+        path: &asked.path,
+        records: verified.records,
+        schema: verified.schema,
+        digest: &verified.digest,
+    }))
 }

@@ -53,6 +53,8 @@ async fn the_document_and_the_router_have_the_same_routes() {
         include_str!("../asset.rs"),
         include_str!("../page.rs"),
         include_str!("../api.rs"),
+        include_str!("../api/table.rs"),
+        include_str!("../api/table/guest.rs"),
     ];
     for text in others {
         let text = text.split("#[cfg(test)]\nmod test {").next().unwrap();

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
+use super::described::Seen;
 use super::operations::Recorder;
 use super::sample::{NOW, ago, host};
 use crate::config::live::ConfigView;
@@ -299,13 +300,22 @@ impl Scene {
         });
     }
 
-    /// Sends a request as it is.
+    /// Sends a request as it is. What comes back must be what the API's document says.
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        let (method, path) = (request.method().clone(), request.uri().path().to_owned());
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let body = String::from_utf8_lossy(&bytes).into_owned();
-        Answer { status: parts.status, headers: parts.headers, body }
+        let answer = Answer { status: parts.status, headers: parts.headers, body };
+        super::answer::DESCRIBED.check(&Seen {
+            method: method.as_str(),
+            path: &path,
+            status: answer.status.as_u16(),
+            content_type: answer.header("content-type"),
+            body: &answer.body,
+        });
+        answer
     }
 
     /// Gets a page as the logged-in browser.

@@ -5,9 +5,19 @@ use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use self::described::{Described, Seen};
+
+#[path = "../../../src/web/test/described.rs"]
+#[allow(dead_code)] // the router's own tests ask it for more
+mod described;
+
+/// What the API's document says of answers: the same for every daemon.
+static DESCRIBED: OnceLock<Described> = OnceLock::new();
 
 /// How long anything may take before the story fails.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -136,13 +146,38 @@ impl Daemon {
         })
     }
 
-    /// The same; `None` when no answer comes, because the daemon is gone.
+    /// The same; `None` when no answer comes, because the daemon is gone. What comes must be what the API's document says.
     pub(crate) fn try_request(
         &self,
         method: &str,
         path: &str,
         body: Option<&Value>,
     ) -> Option<Answer> {
+        if DESCRIBED.get().is_none() {
+            let (_, document) = self.exchange("GET", "/api/openapi.json", None)?;
+            // Cut off when the daemon is killed meanwhile.
+            let document: Value = serde_json::from_str(&document).ok()?;
+            DESCRIBED.get_or_init(|| Described::new(&document));
+        }
+        let (head, text) = self.exchange(method, path, body)?;
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        let body = match serde_json::from_str(&text) {
+            Ok(body) => {
+                let headers = head.lines().filter_map(|line| line.split_once(": "));
+                let mut kinds = headers.filter(|(n, _)| n.eq_ignore_ascii_case("content-type"));
+                let content_type = kinds.next().map_or("", |(_, kind)| kind);
+                let path = path.split('?').next().unwrap();
+                let seen = Seen { method, path, status, content_type, body: &text };
+                DESCRIBED.get().unwrap().check(&seen);
+                body
+            }
+            Err(_) => Value::String(text),
+        };
+        Some(Answer { status, body })
+    }
+
+    /// Head and body of what comes back.
+    fn exchange(&self, method: &str, path: &str, body: Option<&Value>) -> Option<(String, String)> {
         let mut stream = UnixStream::connect(self.socket()).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let body = body.map(Value::to_string).unwrap_or_default();
@@ -158,9 +193,7 @@ impl Daemon {
         let _ = stream.read_to_end(&mut bytes);
         let text = String::from_utf8_lossy(&bytes);
         let (head, body) = text.split_once("\r\n\r\n")?;
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = serde_json::from_str(body).unwrap_or(Value::String(body.into()));
-        Some(Answer { status, body })
+        Some((head.to_owned(), body.to_owned()))
     }
 
     /// A page's HTML.
