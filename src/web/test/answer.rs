@@ -166,7 +166,7 @@ async fn every_described_answer_is_sent_by_a_populated_appliance() {
                 "text": "hostname,macs,server_type\npve7,52:54:00:00:00:77,lab\n" }),
         ),
         ("POST", "/api/accounts", json!({ "name": "ann", "password": password })),
-        ("PATCH", "/api/accounts/ann", json!({ "disabled": true })),
+        ("PATCH", "/api/accounts/ann", json!({ "password": "a horse of another colour 9" })),
         ("POST", "/api/tokens", json!({ "name": "ci", "scope": "read", "days": 7 })),
         ("POST", "/api/doctor", json!({})),
         ("POST", "/api/doctor/simulate", json!({ "firmware": "uefi" })),
