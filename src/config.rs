@@ -188,6 +188,14 @@ pub struct Credentials {
     pub ssh_keys: Vec<String>,
 }
 
+impl Credentials {
+    /// Neither a key nor a password: an installed node is open to this appliance only.
+    #[must_use]
+    pub fn lets_nobody_in(&self) -> bool {
+        self.root_password_hash.is_none() && self.ssh_keys.is_empty()
+    }
+}
+
 /// The external registry of hosts.
 #[derive(Debug, Clone)]
 pub struct Infrastructure {

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientError};
 use super::{exit, print};
+use crate::config::check::NOBODY_GETS_IN;
 use crate::config::{Config, ProcessSecrets};
 use crate::domain::secret::Secret;
 use crate::plan::answer::access::sha512_crypt;
@@ -69,6 +70,8 @@ struct Plan {
     answers: Answers,
     /// Path, old text if there is one, new text.
     files: Vec<(PathBuf, Option<String>, String)>,
+    /// What the operator should know of it.
+    note: Option<&'static str>,
 }
 
 /// Carries the command out.
@@ -99,6 +102,9 @@ async fn whole(config: &Path, command: &Setup) -> Result<u8, Stop> {
     }
     if !changed {
         print::line("the files are as they should be already");
+    }
+    if let Some(note) = plan.note {
+        print::line(&format!("note: {note}"));
     }
     if command.dry_run {
         return Ok(exit::OK);
@@ -197,9 +203,12 @@ fn plan(config: &Path, found: &Found, answers: Answers) -> Result<Plan, Stop> {
     let text = setup::configuration(base, &answers, nic, hash.as_deref())
         .map_err(|e| format!("{} is not valid TOML: {e}", config.display()))?;
     // The rules of the start, so that nothing is written that would not start.
-    if let Err(errors) = Config::parse(config, &text, &ProcessSecrets) {
-        return Err(format!("with these answers the configuration is not valid:\n{errors}"));
-    }
+    let credentials = match Config::parse(config, &text, &ProcessSecrets) {
+        Ok((parsed, _)) => parsed.credentials,
+        Err(errors) => {
+            return Err(format!("with these answers the configuration is not valid:\n{errors}"));
+        }
+    };
     let mut files = vec![(config.to_owned(), old, text)];
     if let Some(first) = &answers.server_type {
         if first.name.parse::<crate::domain::id::ServerTypeName>().is_err() {
@@ -211,7 +220,8 @@ fn plan(config: &Path, found: &Found, answers: Answers) -> Result<Plan, Stop> {
             files.push((path, None, setup::server_type(first)));
         }
     }
-    Ok(Plan { answers, files })
+    let note = credentials.lets_nobody_in().then_some(NOBODY_GETS_IN);
+    Ok(Plan { answers, files, note })
 }
 
 /// Starts the service, and does what only a running appliance can.

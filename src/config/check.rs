@@ -33,6 +33,10 @@ pub struct Report {
     pub effective: Option<String>,
 }
 
+/// Of an installed node without a key and a password.
+pub const NOBODY_GETS_IN: &str = "neither ssh_keys nor root_password_hash is set: nobody but this appliance can log in on a fresh node; \
+     name your public key before the first rebuild";
+
 /// Checks a configuration file and all that lies beside it.
 #[must_use]
 pub fn check(path: &Path, secrets: &dyn SecretSource) -> Report {
@@ -50,6 +54,15 @@ pub fn check(path: &Path, secrets: &dyn SecretSource) -> Report {
             column: 0,
             key: String::new(),
             message: "no server type is there yet; hosts need one".to_owned(),
+        });
+    }
+    if config.pxe.is_some() && config.credentials.lets_nobody_in() {
+        report.warnings.push(Problem {
+            file: path.to_owned(),
+            line: 0,
+            column: 0,
+            key: "credentials".to_owned(),
+            message: NOBODY_GETS_IN.to_owned(),
         });
     }
     if needs_git(&config) && !crate::git::is_installed() {

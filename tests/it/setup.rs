@@ -191,6 +191,20 @@ fn somebody_at_a_terminal_leaves_it_takes_it_up_again_and_changes_nothing_the_th
         terminal.until("as they should be already");
         assert_eq!(terminal.end(), 0);
         assert_eq!(fs::read_to_string(&config).unwrap(), text);
+
+        // Without the key and without a password nobody could log in on a node: is that meant?
+        let mut terminal = Terminal::start(dir.path());
+        terminal.until("On which interface").press(ENTER);
+        terminal.until("How are they answered?").press(ENTER);
+        terminal.until("How do machines reach").until("9090").press(ENTER);
+        terminal.until("over HTTPS").press(ENTER);
+        terminal.until("SSH keys that open").until("you@desk").press(" ").press(ENTER);
+        terminal.until("Another public key").press(ENTER);
+        terminal.until("Root password").press(ENTER);
+        terminal.until("nobody but this appliance can log in").press("n");
+        terminal.until("Root password").press("\u{3}");
+        assert_ne!(terminal.end(), 0);
+        assert_eq!(fs::read_to_string(&config).unwrap(), text);
     });
 }
 

@@ -51,6 +51,7 @@ ironhatch_new() { ./new/usr/bin/ironhatch "$@"; }
 dpkg-deb --extract "ironhatch_${version}_amd64.deb" new
 ironhatch_new setup --answers answers.toml --dry-run >said || { cat said; wrong "the dry run of the set-up failed"; }
 grep -q '^+public_url = "http://10.231.0.2:8080"' said && grep -q '^+subnet = "10.231.0.0/24"' said || { cat said; wrong "the set-up does not show what it would change"; }
+grep -q 'nobody but this appliance can log in' said || { cat said; wrong "the set-up does not say that nobody could log in"; }
 cmp -s $configuration/ironhatch.toml new/etc/ironhatch/ironhatch.toml || wrong "the dry run changed the configuration"
 ok "the set-up shows what it would write"
 

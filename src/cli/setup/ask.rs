@@ -196,17 +196,26 @@ fn access(answers: &mut Answers, found: &Found) -> Result<(), Stop> {
     if has {
         items.push("as it is".to_owned());
     }
-    answers.root_password =
+    let is_open = answers.ssh_keys.as_ref().is_some_and(|keys| !keys.is_empty());
+    answers.root_password = loop {
         match choose("Root password of fresh nodes?", &items, if has { 2 } else { 0 })? {
-            0 => Some(String::new()),
-            1 => Some(password("Root password", |text| match text.chars().count() {
-                0..8 => Err("at least eight characters".to_owned()),
-                _ => Ok(()),
-            })?),
-            _ => None,
-        };
+            0 if !is_open && !confirm(NOBODY, false)? => {}
+            0 => break Some(String::new()),
+            1 => {
+                break Some(password("Root password", |text| match text.chars().count() {
+                    0..8 => Err("at least eight characters".to_owned()),
+                    _ => Ok(()),
+                })?);
+            }
+            _ => break None,
+        }
+    };
     Ok(())
 }
+
+/// Asked when there is neither a key nor a password.
+const NOBODY: &str =
+    "Without a key and a password nobody but this appliance can log in on a fresh node. Go on?";
 
 /// Kind, the key's end and its comment: enough to know it again.
 fn short(key: &str) -> String {
