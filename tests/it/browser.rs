@@ -367,6 +367,11 @@ async fn an_operator_sets_the_password_and_watches_a_host_change_state() {
     driver.kill().await.unwrap();
 }
 
+/// Whether a page fits: it does not scroll sideways, and nothing that is filled in or read leaves its card.
+const FITS: &str = "const within = e => e.getBoundingClientRect().right <= e.closest('.card').getBoundingClientRect().right;
+    return document.documentElement.scrollWidth <= window.innerWidth
+        && [...document.querySelectorAll('.card :is(input, select, textarea, .hint)')].every(within);";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn on_a_phone_nothing_is_wider_than_the_screen() {
     let (state, profile) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
@@ -413,6 +418,7 @@ async fn on_a_phone_nothing_is_wider_than_the_screen() {
         let script = "return document.documentElement.scrollWidth;";
         let width = client.execute(script, vec![]).await.unwrap();
         assert_eq!(width.as_u64(), Some(PHONE_WIDTH), "{path} scrolls sideways");
+        assert_eq!(client.execute(FITS, vec![]).await.unwrap(), serde_json::json!(true), "{path}");
         picture(&client, &format!("phone{}", path.replace('/', "-"))).await;
     }
     client.close().await.unwrap();

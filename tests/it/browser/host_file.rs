@@ -24,8 +24,7 @@ async fn a_file_of_hosts_is_looked_at_before_it_is_taken() {
         "{table}"
     );
     see(&client, "button[value=import]").await;
-    let fits = "return document.documentElement.scrollWidth <= window.innerWidth;";
-    assert_eq!(client.execute(fits, vec![]).await.unwrap(), serde_json::json!(true));
+    assert_eq!(client.execute(super::FITS, vec![]).await.unwrap(), serde_json::json!(true));
 
     // Every wrong row is named, and nothing can be imported then.
     see(&client, "#text").await.send_keys("pve3,nonsense,lab\n").await.unwrap();

@@ -9,7 +9,7 @@ use ironhatch::fakes::sample;
 use ironhatch::jobs::Engine;
 use ironhatch::store::{HostWriteError, ImageReads as _, Store};
 
-use super::{Screen, browser, dashboard, host, log_in, now, picture, see};
+use super::{FITS, Screen, browser, dashboard, host, log_in, now, picture, see};
 
 const LAB: &str = "# Machines of the test rack.\ndisplay_name = \"Lab machine\"\nboot_disk = \"per-host\"\n\
                    domain = \"lab.example\"\nanswer_template = \"zfs-single\"\n\n[answer.global]\ncountry = \"de\"\n";
@@ -68,8 +68,7 @@ async fn an_answer_is_read_with_the_layer_of_each_value() {
         replaced.click().await.unwrap();
         let below = see(&client, ".values details[open] li").await.text().await.unwrap();
         assert!(below.contains("answer template"), "{below}");
-        let fits = "return document.documentElement.scrollWidth <= window.innerWidth;";
-        assert_eq!(client.execute(fits, vec![]).await.unwrap(), serde_json::json!(true));
+        assert_eq!(client.execute(FITS, vec![]).await.unwrap(), serde_json::json!(true));
         picture(&client, name).await;
 
         client.goto(&format!("http://{address}/hosts/{}/answer", host(2).id)).await.unwrap();
@@ -159,8 +158,7 @@ async fn a_server_type_is_edited_with_a_look_at_the_answer() {
     ] {
         client.goto(&format!("http://{address}{path}")).await.unwrap();
         see(&client, "h1").await;
-        let fits = "return document.documentElement.scrollWidth <= window.innerWidth;";
-        assert_eq!(client.execute(fits, vec![]).await.unwrap(), serde_json::json!(true), "{path}");
+        assert_eq!(client.execute(FITS, vec![]).await.unwrap(), serde_json::json!(true), "{path}");
         picture(&client, name).await;
     }
     client.close().await.unwrap();
