@@ -106,7 +106,12 @@ pub(crate) fn story(
     let mut events: Vec<&Event> = sources.events.iter().collect();
     events.sort_by_key(|e| e.seq);
     events.dedup_by_key(|e| e.seq);
-    let events = events.into_iter().filter_map(from_event).filter(inside);
+    // The write that queues a job tells it to its log as well.
+    let is_new = |event: &&Event| {
+        event.kind != EventKind::JobQueued
+            || !sources.log.iter().any(|l| l.at == event.at && l.message == event.message)
+    };
+    let events = events.into_iter().filter(is_new).filter_map(from_event).filter(inside);
     // What the machine asked comes before what we made of it, when both have the same instant.
     let mut lines: Vec<Line> = boot.chain(events).chain(sources.log.iter().map(from_log)).collect();
     lines.sort_by_key(|line| line.at);
@@ -153,6 +158,8 @@ mod test {
             events: vec![
                 event(3, 30, EventKind::Refused),
                 event(2, 20, EventKind::JobLog),
+                Event { message: "armed".into(), ..event(4, 20, EventKind::JobQueued) },
+                event(5, 21, EventKind::JobQueued),
                 event(3, 30, EventKind::Refused),
             ],
             boot: vec![boot(25, 3), boot(5, 1), boot(99, 1)],
@@ -161,7 +168,7 @@ mod test {
             .into_iter()
             .map(|l| format!("{} {}", l.source, l.text))
             .collect();
-        assert_eq!(told, ["job armed", "DHCP offered (×3)", "refused event 3"]);
+        assert_eq!(told, ["job armed", "job event 5", "DHCP offered (×3)", "refused event 3"]);
         assert_eq!(story(&sources, Timestamp(0), None, 2).len(), 2);
     }
 }
