@@ -27,6 +27,7 @@ test: packages-build packages-test packages-lab packages-provision check unit fu
 unit: packages-build ## Tables, properties, decoders: seconds
 	@.ci/suite unit cargo test --locked --lib
 	@.ci/suite architecture cargo test --locked --test architecture
+	@.ci/suite lab-installer cargo test --locked --example lab-installer
 
 integration: packages-build packages-test ## The daemon against OpenSSH, xorriso, Chromium, kill -9
 	@.ci/suite integration cargo test --locked --test it

@@ -25,6 +25,7 @@ answer_templates_dir = "$APPLIANCE_DIR/answer-templates"
 [server]
 listen = "0.0.0.0:8080"
 public_url = "http://$APPLIANCE:8080"
+tls = "$TLS"
 
 [pxe]
 enabled = true

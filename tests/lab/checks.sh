@@ -109,6 +109,23 @@ stayed_silent() { # name
 # One answer, one report: the installer asks once, so a second request would be somebody else's.
 asked_once() { [ "$(grep -c 'installer: asking' "$RUN/$1.console")" -eq 1 ]; }
 
+# Answer, first-boot executable and report: each was asked for over a connection of its own, with the certificate as pinned.
+pinned_each_time() { # name
+    [ "$(grep -c 'installer: TLS.* with .*, its certificate is pinned' "$RUN/$1.console")" -eq 3 ]
+}
+
+# What the appliance's machine interface is asked in plain HTTP, call-backs of the installed system included.
+asked_in_plain_http() { grep -aoE '(GET|POST) /api/(boot|hosts)/' "$RUN/lan.pcap"; }
+
+travelled_as_configured() {
+    # Boot scripts are plain in any case: proof that the capture shows what is plain.
+    grep -aqF 'GET /ipxe/' "$RUN/lan.pcap" || return 1
+    case $TLS in
+    auto) ! asked_in_plain_http ;;
+    off) [ "$(asked_in_plain_http | wc -l)" -ge $((4 * ${#NODES[@]})) ] ;;
+    esac
+}
+
 disk_is_empty() { # name: no byte was ever written to the sparse file
     [ "$(du -k "$RUN/$1.disk" | cut -f1)" -eq 0 ]
 }
@@ -146,6 +163,7 @@ run_checks() {
         check "$name: the answer was valid in the dialect of ${RELEASE[$name]}" shows "$name" 'installer: answer is valid'
         check "$name: asked for its answer exactly once" asked_once "$name"
         check "$name: the report was accepted" shows "$name" 'installer: report accepted'
+        [ "$TLS" = off ] || check "$name: the installer saw the pinned certificate each time" pinned_each_time "$name"
         check "$name: booted from its own disk" booted_from_disk "$name"
         check "$name: fetched nothing on the way to its disk" stayed_silent "$name"
         check "$name: the first-boot executable succeeded" shows "$name" 'node: first-boot executable ended with 0'
@@ -153,6 +171,7 @@ run_checks() {
         check "$name: is a member for the cluster" member_sees "$name"
     done
     check "no ephemeral key is left in the cluster" member_has_no_ephemeral_key
+    check "answers, reports and call-backs crossed the LAN as configured: TLS $TLS" travelled_as_configured
     check "the stranger is a sighting" bash -c "grep -qi '${MAC[stranger]}' <<<\"\$1\"" _ "$(appliance_sightings)"
     check "the stranger's disk is untouched" disk_is_empty stranger
     check "the appliance is still running" is_running appliance

@@ -5,9 +5,10 @@ set -euo pipefail
 
 usage() {
     cat <<'TEXT'
-usage: run.sh [--machines LIST] [--iso RELEASES] [--keep] [--timeout SECONDS]
+usage: run.sh [--machines LIST] [--iso RELEASES] [--tls auto|off] [--keep] [--timeout SECONDS]
   --machines uefi,bios   which firmware kinds become nodes (default both at once); uefi-http is the third kind
   --iso 9.2,8.3          ISO release for each of them, in order; the last one is used for the rest
+  --tls auto             how answers, reports and call-backs travel: HTTPS, as `ironhatch setup` proposes, or off: plain HTTP
   --keep                 leave everything running at the end, with the dashboard on this machine's loopback
   --timeout 840          seconds until a machine that is not ready counts as failed
 environment: IRONHATCH_BIN (the daemon), LAB_KVM=yes (use KVM), LAB_MEMORY (MiB per machine), IRONHATCH_LAB_DIR
@@ -16,12 +17,14 @@ TEXT
 
 MACHINES=uefi,bios
 RELEASES=9.2,8.3
+TLS=auto
 KEEP=no
 TIMEOUT=840
 while [ $# -gt 0 ]; do
     case $1 in
     --machines) MACHINES=$2; shift ;;
     --iso) RELEASES=$2; shift ;;
+    --tls) TLS=$2; shift ;;
     --keep) KEEP=yes ;;
     --timeout) TIMEOUT=$2; shift ;;
     -h | --help) usage; exit 0 ;;
@@ -29,6 +32,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
+case $TLS in auto | off) ;; *) usage >&2; exit 64 ;; esac
 
 LAB=$(cd "$(dirname "$0")" && pwd)
 REPOSITORY=$(cd "$LAB/../.." && pwd)
@@ -87,7 +91,7 @@ trap 'exit 130' INT TERM
 
 build_all
 EPOCH=$(date +%s.%N)
-say "run $RUN_ID, logs in $RUN"
+say "run $RUN_ID, TLS $TLS, logs in $RUN"
 
 net_up
 capture_up

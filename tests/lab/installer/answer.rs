@@ -132,8 +132,8 @@ pub(crate) struct Btrfs {
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Webhook {
     pub url: String,
-    #[serde(alias = "cert_fingerprint", rename = "cert-fingerprint")]
-    _cert_fingerprint: Option<String>,
+    #[serde(alias = "cert_fingerprint")]
+    pub cert_fingerprint: Option<String>,
     #[serde(alias = "auth_token")]
     pub auth_token: Option<String>,
 }
@@ -144,8 +144,22 @@ pub(crate) struct FirstBoot {
     pub source: String,
     pub ordering: Option<String>,
     pub url: Option<String>,
-    #[serde(alias = "cert_fingerprint", rename = "cert-fingerprint")]
-    _cert_fingerprint: Option<String>,
+    #[serde(alias = "cert_fingerprint")]
+    pub cert_fingerprint: Option<String>,
+}
+
+impl Webhook {
+    pub(crate) fn endpoint(&self) -> http::Endpoint<'_> {
+        http::Endpoint { url: &self.url, cert_fingerprint: self.cert_fingerprint.as_deref() }
+    }
+}
+
+impl FirstBoot {
+    /// Where the executable is, unless it is on the ISO.
+    pub(crate) fn endpoint(&self) -> Option<http::Endpoint<'_>> {
+        let url = self.url.as_deref().filter(|_| self.source == "from-url")?;
+        Some(http::Endpoint { url, cert_fingerprint: self.cert_fingerprint.as_deref() })
+    }
 }
 
 const KEYBOARDS: &str = "de de-ch dk en-gb en-us es fi fr fr-be fr-ca fr-ch hu is it jp lt mk nl no pl pt pt-br se si tr";

@@ -1,15 +1,24 @@
-//! One HTTP/1.1 exchange per call over a plain socket: no retry, no redirect, 60 seconds for everything.
+//! One HTTP/1.1 exchange per call, plain or over TLS: no retry, no redirect, 60 seconds for everything.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use crate::Failure;
+use super::Failure;
+
+mod tls;
 
 /// From connect to the last byte of the body.
 const LIMIT: Duration = Duration::from_secs(60);
 /// Bodies of answers beyond this are refused by the vendor's client.
 const BODY_LIMIT: usize = 10_000_000;
+
+/// Where to ask: a URL, and what its certificate must be. A fingerprint means nothing to a plain `http://` URL.
+pub(crate) struct Endpoint<'a> {
+    pub url: &'a str,
+    /// SHA-256 of the leaf certificate in hex; without one the machine's CA store decides.
+    pub cert_fingerprint: Option<&'a str>,
+}
 
 pub(crate) struct Response {
     pub status: u16,
@@ -32,13 +41,13 @@ impl Response {
 
 /// POST with the header names, order and case of the vendor's client.
 pub(crate) fn post(
-    url: &str,
+    endpoint: &Endpoint<'_>,
     what: &str,
     body: &[u8],
     accept: &str,
     content_type: &str,
 ) -> Result<Response, Failure> {
-    let url = Url::parse(url)?;
+    let url = Url::parse(endpoint.url)?;
     let head = format!(
         "POST {} HTTP/1.1\r\naccept-encoding: gzip\r\ncontent-length: {}\r\nuser-agent: ureq/3.0.12\r\nhost: {}\r\n\
          content-type: {content_type}\r\naccept: {accept}\r\n\r\n",
@@ -46,62 +55,126 @@ pub(crate) fn post(
         body.len(),
         url.authority
     );
-    exchange(&url, head.as_bytes(), body).map_err(|error| format!("{what}: {error}"))
+    exchange(&url, endpoint.cert_fingerprint, head.as_bytes(), body)
+        .map_err(|error| format!("{what}: {error}"))
 }
 
-pub(crate) fn get(url: &str, what: &str) -> Result<Response, Failure> {
-    let url = Url::parse(url)?;
+pub(crate) fn get(endpoint: &Endpoint<'_>, what: &str) -> Result<Response, Failure> {
+    let url = Url::parse(endpoint.url)?;
     let head = format!(
         "GET {} HTTP/1.1\r\naccept-encoding: gzip\r\nuser-agent: ureq/3.0.12\r\nhost: {}\r\naccept: */*\r\n\r\n",
         url.path, url.authority
     );
-    exchange(&url, head.as_bytes(), &[]).map_err(|error| format!("{what}: {error}"))
+    exchange(&url, endpoint.cert_fingerprint, head.as_bytes(), &[])
+        .map_err(|error| format!("{what}: {error}"))
 }
 
 struct Url {
+    secure: bool,
     authority: String,
     address: SocketAddr,
     path: String,
 }
 
 impl Url {
-    /// Only what machines are given: `http://` and an address literal. The lab has no name server.
+    /// Only what machines are given: an address literal. The lab has no name server.
     fn parse(text: &str) -> Result<Self, Failure> {
-        let rest = text
-            .strip_prefix("http://")
-            .ok_or_else(|| format!("{text}: only http:// works in the lab"))?;
+        let (secure, rest) = match (text.strip_prefix("http://"), text.strip_prefix("https://")) {
+            (Some(rest), _) => (false, rest),
+            (_, Some(rest)) => (true, rest),
+            _ => return Err(format!("{text}: neither http:// nor https://")),
+        };
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-        let with_port =
-            if authority.contains(':') { authority.to_owned() } else { format!("{authority}:80") };
-        let address =
-            with_port.parse().map_err(|_| format!("{text}: {authority} is not an IP address"))?;
-        Ok(Self { authority: authority.to_owned(), address, path: format!("/{path}") })
+        let usual_port = if secure { 443 } else { 80 };
+        let address = authority
+            .parse()
+            .or_else(|_| format!("{authority}:{usual_port}").parse())
+            .map_err(|_| format!("{text}: {authority} is not an IP address"))?;
+        Ok(Self { secure, authority: authority.to_owned(), address, path: format!("/{path}") })
     }
 }
 
-fn exchange(url: &Url, head: &[u8], body: &[u8]) -> Result<Response, String> {
-    let deadline = Instant::now() + LIMIT;
-    let mut stream = TcpStream::connect_timeout(&url.address, LIMIT)
-        .map_err(|error| format!("connect: {error}"))?;
-    stream.set_write_timeout(Some(LIMIT)).map_err(|error| error.to_string())?;
+/// A socket with one deadline for all that is done with it.
+struct Timed {
+    stream: TcpStream,
+    deadline: Instant,
+}
+
+impl Timed {
+    fn connect(address: &SocketAddr) -> io::Result<Self> {
+        let deadline = Instant::now() + LIMIT;
+        let stream = TcpStream::connect_timeout(address, LIMIT)?;
+        stream.set_nodelay(true)?;
+        Ok(Self { stream, deadline })
+    }
+
+    fn left(&self) -> io::Result<Duration> {
+        match self.deadline.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(time_is_up()),
+            left => Ok(left),
+        }
+    }
+}
+
+fn time_is_up() -> io::Error {
+    io::Error::new(ErrorKind::TimedOut, "no complete response within 60 seconds")
+}
+
+fn late(error: io::Error) -> io::Error {
+    if error.kind() == ErrorKind::WouldBlock { time_is_up() } else { error }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(self.left()?))?;
+        self.stream.read(buffer).map_err(late)
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream.set_write_timeout(Some(self.left()?))?;
+        self.stream.write(bytes).map_err(late)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream.flush()
+    }
+}
+
+fn exchange(
+    url: &Url,
+    cert_fingerprint: Option<&str>,
+    head: &[u8],
+    body: &[u8],
+) -> Result<Response, String> {
+    let mut socket = Timed::connect(&url.address).map_err(|error| format!("connect: {error}"))?;
+    if url.secure {
+        let mut stream = tls::shake_hands(socket, url.address.ip(), cert_fingerprint)?;
+        ask(&mut stream, head, body)
+    } else {
+        ask(&mut socket, head, body)
+    }
+}
+
+fn ask<S: Read + Write>(stream: &mut S, head: &[u8], body: &[u8]) -> Result<Response, String> {
     // An early refusal (413) may arrive while the body is still being sent: read it before giving up.
-    let sent = stream.write_all(head).and_then(|()| stream.write_all(body));
-    let mut reader = Reader { stream, deadline, buffer: Vec::new() };
-    let response = reader.response();
-    match (response, sent) {
+    let sent =
+        stream.write_all(head).and_then(|()| stream.write_all(body)).and_then(|()| stream.flush());
+    let mut reader = Reader { stream, buffer: Vec::new() };
+    match (reader.response(), sent) {
         (Ok(response), _) => Ok(response),
         (Err(_), Err(error)) => Err(format!("send: {error}")),
         (Err(error), Ok(())) => Err(error),
     }
 }
 
-struct Reader {
-    stream: TcpStream,
-    deadline: Instant,
+struct Reader<'a, S> {
+    stream: &'a mut S,
     buffer: Vec<u8>,
 }
 
-impl Reader {
+impl<S: Read> Reader<'_, S> {
     fn response(&mut self) -> Result<Response, String> {
         let head =
             String::from_utf8(self.until(b"\r\n\r\n")?).map_err(|_| "headers are not text")?;
@@ -189,19 +262,12 @@ impl Reader {
     }
 
     fn fill(&mut self) -> Result<usize, String> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err("no complete response within 60 seconds".to_owned());
-        }
-        self.stream.set_read_timeout(Some(left)).map_err(|error| error.to_string())?;
         let mut block = [0; 16384];
-        let count = self.stream.read(&mut block).map_err(|error| match error.kind() {
-            ErrorKind::WouldBlock | ErrorKind::TimedOut => {
-                "no complete response within 60 seconds".to_owned()
-            }
-            _ => format!("receive: {error}"),
-        })?;
+        let count = self.stream.read(&mut block).map_err(|error| format!("receive: {error}"))?;
         self.buffer.extend_from_slice(block.get(..count).unwrap_or_default());
         Ok(count)
     }
 }
+
+#[cfg(test)]
+mod test;

@@ -6,7 +6,7 @@
 //! `installer: aborted: ...` on the console and a non-zero exit status, where the real one opens a shell.
 //!
 //! It shares no code with the appliance on purpose: what both understand the same way is proved by talking.
-//! Not covered: TLS, gzip bodies, redirects (they abort), DHCP option 250/251 and DNS TXT, ZFS and Btrfs on disk.
+//! Not covered: gzip bodies, redirects (they abort), bearer tokens, DHCP option 250/251 and DNS TXT, ZFS and Btrfs on disk.
 
 #![allow(clippy::print_stdout, missing_docs)] // it speaks to the console, as the vendor's does
 
@@ -50,13 +50,14 @@ fn main() -> ExitCode {
 /// The whole installation; returns the reboot mode of the answer.
 fn install(iso: &Path, image: &Path) -> Result<String, Failure> {
     let release = Release::read(iso)?;
-    let url = answer_url(iso, &release)?;
+    let mode = HttpMode::read(iso, &release)?;
     let machine = hardware::Machine::probe()?;
 
     let body = answer_request(&release, &machine);
-    println!("installer: asking {url}");
+    let endpoint = mode.endpoint()?;
+    println!("installer: asking {}", endpoint.url);
     let response =
-        http::post(&url, "installer/answer", &body, release.accept(), release.content_type())?;
+        http::post(&endpoint, "installer/answer", &body, release.accept(), release.content_type())?;
     release.accept_status(&response).map_err(|why| format!("answer request: {why}"))?;
     println!(
         "installer: answer received, {} bytes of {}",
@@ -81,7 +82,7 @@ fn install(iso: &Path, image: &Path) -> Result<String, Failure> {
         let body = report::body(&release, &answer, &machine, &target, &installed);
         println!("installer: reporting {} bytes to {}", body.len(), webhook.url);
         let response = http::post(
-            &webhook.url,
+            &webhook.endpoint(),
             "installer/report",
             &body,
             "*/*",
@@ -169,29 +170,35 @@ struct ModeFile {
     http: Option<HttpMode>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct HttpMode {
     url: Option<String>,
+    cert_fingerprint: Option<String>,
 }
 
-fn answer_url(iso: &Path, release: &Release) -> Result<String, Failure> {
-    let path = iso.join("auto-installer-mode.toml");
-    let text =
-        fs::read_to_string(&path).map_err(|error| format!("auto-installer-mode.toml: {error}"))?;
-    let mode: ModeFile =
-        toml::from_str(&text).map_err(|error| format!("auto-installer-mode.toml: {error}"))?;
-    if mode.partition_label.is_some() && !release.at_least(8, 3) {
-        return Err("auto-installer-mode.toml: unknown field partition_label".to_owned());
+impl HttpMode {
+    fn read(iso: &Path, release: &Release) -> Result<Self, Failure> {
+        let path = iso.join("auto-installer-mode.toml");
+        let text = fs::read_to_string(&path)
+            .map_err(|error| format!("auto-installer-mode.toml: {error}"))?;
+        let mode: ModeFile =
+            toml::from_str(&text).map_err(|error| format!("auto-installer-mode.toml: {error}"))?;
+        if mode.partition_label.is_some() && !release.at_least(8, 3) {
+            return Err("auto-installer-mode.toml: unknown field partition_label".to_owned());
+        }
+        if mode.mode != "http" {
+            return Err(format!(
+                "auto-installer-mode.toml: mode {:?} is not part of the lab",
+                mode.mode
+            ));
+        }
+        Ok(mode.http.unwrap_or_default())
     }
-    if mode.mode != "http" {
-        return Err(format!(
-            "auto-installer-mode.toml: mode {:?} is not part of the lab",
-            mode.mode
-        ));
+
+    fn endpoint(&self) -> Result<http::Endpoint<'_>, Failure> {
+        let url = self.url.as_deref().ok_or("auto-installer-mode.toml: no http.url")?;
+        Ok(http::Endpoint { url, cert_fingerprint: self.cert_fingerprint.as_deref() })
     }
-    mode.http
-        .and_then(|http| http.url)
-        .ok_or_else(|| "auto-installer-mode.toml: no http.url".to_owned())
 }
 
 /// The facts that the fetcher posts. Keys are snake_case here; MACs are upper case from 9.2.

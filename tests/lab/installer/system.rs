@@ -21,16 +21,16 @@ pub(crate) struct FirstBoot {
 impl FirstBoot {
     /// Fetched before any disk is touched; a status of 400 or more aborts the installation.
     pub(crate) fn fetch(answer: &answer::FirstBoot, iso: &Path) -> Result<Self, Failure> {
-        let mut executable = match (answer.source.as_str(), &answer.url) {
-            ("from-url", Some(url)) => {
-                println!("installer: fetching the first-boot executable from {url}");
-                let response = http::get(url, "first-boot")?;
+        let mut executable = match answer.endpoint() {
+            Some(endpoint) => {
+                println!("installer: fetching the first-boot executable from {}", endpoint.url);
+                let response = http::get(&endpoint, "first-boot")?;
                 if response.status >= 300 {
                     return Err(format!("first-boot: status {}", response.status));
                 }
                 response.body
             }
-            _ => fs::read(iso.join("proxmox-first-boot"))
+            None => fs::read(iso.join("proxmox-first-boot"))
                 .map_err(|error| format!("first-boot from the ISO: {error}"))?,
         };
         executable.truncate(FIRST_BOOT_LIMIT);
