@@ -29,7 +29,6 @@ use std::time::Duration;
 use rustls::crypto::CryptoProvider;
 
 pub use access::Permissions;
-pub use cluster::{GuestKind, GuestRow, NodeStatus};
 pub use error::{Call, PveError};
 pub use guest::{ContainerStatus, Interface, Snapshot};
 pub use guest_change::{
@@ -39,7 +38,8 @@ pub use pool::PoolMembers;
 pub use storage::{Appliance, Content, StorageStatus, Volume};
 
 pub use crate::proto::pve::{
-    ContainerConfig, Missing, PropertyString, PveVersion, TaskEnd, TaskState, Upid,
+    ContainerConfig, GuestKind, GuestRow, Missing, NodeStatus, PropertyString, PveVersion, TaskEnd,
+    TaskState, Upid,
 };
 
 use crate::domain::id::NodeName;

@@ -142,8 +142,10 @@ pub struct MemberLook {
 pub struct ClusterView {
     /// The last look that succeeded.
     pub look: Option<Arc<ClusterLook>>,
-    /// Why the last try did not.
+    /// Why the last try did not. `None` without a look: there was nobody to ask, or nobody has asked.
     pub error: Option<Refusal>,
+    /// Whether the configuration names a member of it.
+    pub is_named: bool,
 }
 
 /// One line of a review: something that will happen, in that order.

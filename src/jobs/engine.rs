@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::appliance::Appliance;
+use super::cluster::Looks;
 use super::guest::Layer;
 use super::{bulk, catalog, end, enroll, guest, import, rebuild};
 use crate::config::Config;
@@ -115,6 +116,8 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) context: Context,
     pub(super) cluster_locks: ClusterLocks,
+    /// What was seen of the cluster last.
+    pub(super) looks: Looks,
     pub(super) imports: Semaphore,
     /// New strangers.
     pub(super) strangers: Arc<Gate>,
@@ -141,6 +144,7 @@ impl Engine {
                 store,
                 context,
                 cluster_locks: ClusterLocks::default(),
+                looks: Looks::default(),
                 imports: Semaphore::new(IMPORTS_AT_ONCE),
                 strangers: Gate::new(Duration::from_secs(1), STRANGERS_PER_SECOND),
                 registrations: Gate::new(Duration::from_hours(1), REGISTRATIONS_PER_HOUR),

@@ -24,7 +24,6 @@ pub(super) mod gpu;
 mod health;
 mod install;
 mod journal;
-mod members;
 mod place;
 mod power;
 mod provision;

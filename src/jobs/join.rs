@@ -1,17 +1,16 @@
 //! The join as part of a rebuild: who is the member, which key opens it, and one join at a time.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{broadcast, mpsc};
 
 use super::engine::Engine;
-use super::member_key;
-use super::reach::{self, SSH_PORT};
 use super::rebuild::KEY_SECRET;
 use super::record::{cancel_requested, log};
 use super::runner::{StepDone, StepFailure};
+use super::{member, member_key};
 use crate::domain::event::{Event, EventKind, Level};
 use crate::domain::host::{Host, HostEvent, HostState};
 use crate::domain::id::{HostId, Hostname, JobId, StepId};
@@ -20,7 +19,7 @@ use crate::domain::refusal::{Refusal, RefusalKind, with_causes};
 use crate::domain::secret::Secret;
 use crate::node::join::{Join, JoinContext, JoinError, JoinLimits, JoinLog, StepOutcome};
 use crate::node::key::EphemeralKey;
-use crate::node::ssh::{ErrorClass, Limits, Session, Target};
+use crate::node::ssh::Limits;
 use crate::node::{Behind, ClusterGuard};
 use crate::plan::join::{Facts, JoinStep, Kind, MemberLook, Verdict, ahead, script};
 use crate::plan::rebuild as plan;
@@ -42,52 +41,7 @@ pub(super) fn steps(kind: Kind) -> Vec<(StepId, String, StepClass)> {
 
 /// Whether there is a cluster to join, seen from now. `host` is not counted as a member of it.
 pub(super) async fn kind(engine: &Engine, host: Option<HostId>) -> Result<Kind, Refusal> {
-    Ok(if member(engine, host).await?.is_some() { Kind::Joining } else { Kind::Founding })
-}
-
-/// The member that joins go through: the configured one, or a host of ours that became a node of the cluster we founded.
-pub(super) async fn member(
-    engine: &Engine,
-    except: Option<HostId>,
-) -> Result<Option<Target>, Refusal> {
-    let proxmox = &engine.context().config.proxmox;
-    if let Some(name) = &proxmox.existing_node {
-        let address: IpAddr = name.parse().map_err(|_| {
-            Refusal::new(
-                RefusalKind::Unprocessable,
-                format!("proxmox.existing_node is '{name}'"),
-                "give the member's address as an IP literal",
-            )
-        })?;
-        let host_keys = proxmox.member_host_key.iter().cloned().collect();
-        return Ok(Some(target(address, host_keys)));
-    }
-    first_reachable(engine, except).await
-}
-
-/// The first member of ours whose SSH port answers; when none does, the first one, so that the failure names it.
-async fn first_reachable(
-    engine: &Engine,
-    except: Option<HostId>,
-) -> Result<Option<Target>, Refusal> {
-    let mut first = None;
-    let members: Vec<HostId> =
-        engine.store().members().into_iter().filter(|id| Some(*id) != except).collect();
-    let is_only = members.len() == 1;
-    for id in members {
-        let host = engine.store().read::<_, Refusal, _>(move |r| Ok(r.host(id)?)).await?;
-        let Some((address, host)) = host.and_then(|h| Some((h.address?, h))) else { continue };
-        let member = target(IpAddr::V4(address), host.ssh_host_keys);
-        if is_only || reach::refusal_of(member.address).await.is_none() {
-            return Ok(Some(member));
-        }
-        first = first.or(Some(member));
-    }
-    Ok(first)
-}
-
-fn target(address: IpAddr, host_keys: Vec<String>) -> Target {
-    Target { address: SocketAddr::new(address, SSH_PORT), user: "root".to_owned(), host_keys }
+    Ok(if member::find(engine, host).await?.is_some() { Kind::Joining } else { Kind::Founding })
 }
 
 /// Looks at the cluster before anything is touched: the member answers, has quorum, and the name is free or its removal
@@ -101,38 +55,33 @@ pub(super) async fn look_ahead(
     host: &Host,
     timeout: Duration,
 ) -> Result<String, StepFailure> {
-    let Some(member) = member(engine, Some(host.id)).await? else {
+    let Some(member) = member::find(engine, Some(host.id)).await? else {
         let name = &engine.context().config.proxmox.cluster_name;
         return Ok(format!("there is no cluster yet: {} will found '{name}'", host.hostname));
     };
     let Work::Rebuild(work) = &job.work else { return Ok(String::new()) };
     let key = member_key::open(engine).await?;
-    let address = member.address;
-    let failed = |reason: String, hint: &str, is_transient| StepFailure {
-        reason: format!("the cluster's member {} {reason}", address.ip()),
-        hint: hint.to_owned(),
-        is_transient,
-    };
     let facts = Facts {
         node: host.hostname.clone(),
         address: host.address.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), IpAddr::V4),
-        member: Some(address.ip()),
+        member: Some(member.address.ip()),
         cluster: String::new(),
         replace_node: work.replace_node,
         join_started: work.join_started,
         others: others(engine, host.id).await?,
     };
-    let hint = "put Ironhatch's public key (ironhatch cluster key) into root's authorized_keys of the member, and its \
-                SSH host key into proxmox.member_host_key";
-    let session = Session::connect(&member, &key, timeout)
-        .await
-        .map_err(|e| failed(with_causes(&e), hint, e.class() == ErrorClass::Transient))?;
+    let failed = |reason: String, hint: &str, is_transient| {
+        member::failed(&member, &reason, hint, is_transient)
+    };
+    let session = member::log_in(&member, &key, timeout).await?;
     let limits = Limits { timeout, ..Limits::default() };
     let program = script::LOOK_MEMBER;
     let seen = session
         .exec(&["sh", "-c", program.text, program.name], None, limits)
         .await
-        .map_err(|e| failed(with_causes(&e), "read its journal", true))?;
+        .map_err(|e| {
+            failed(format!("did not tell its state: {}", with_causes(&e)), "read its journal", true)
+        })?;
     session.close().await;
     match ahead(&MemberLook::parse(&seen.text(), ""), &facts) {
         Verdict::Next { detail } => Ok(detail),
@@ -519,11 +468,11 @@ async fn context(engine: &Engine, job: &Job, host: &Host) -> Result<JoinContext,
     let ephemeral =
         EphemeralKey::from_pem(&Secret::new(pem.to_string())).map_err(|e| broken(e.to_string()))?;
     let lasting = member_key::open(engine).await?;
-    let member = member(engine, Some(host.id)).await?;
+    let member = member::find(engine, Some(host.id)).await?;
     let others = others(engine, host.id).await?;
     let proxmox = &engine.context().config.proxmox;
     Ok(JoinContext {
-        node: target(IpAddr::V4(address), host.ssh_host_keys.clone()),
+        node: member::target(IpAddr::V4(address), host.ssh_host_keys.clone()),
         name: host.hostname.clone(),
         address: IpAddr::V4(address),
         // A founded cluster must stay reachable for the next join; in one that existed the operator put the key there.

@@ -5,27 +5,43 @@ use super::engine::Engine;
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::secret::Secret;
 use crate::node::key::EphemeralKey;
+use crate::store::SecretReads as _;
 
 const SECRET: &str = "cluster/member-key";
+
+fn unusable(error: impl std::fmt::Display) -> Refusal {
+    Refusal::new(
+        RefusalKind::Unprocessable,
+        format!("the key that opens the cluster's members cannot be used: {error}"),
+        "proxmox.member_key must be an unencrypted OpenSSH private key",
+    )
+}
+
+/// The key, when there is one. Writes nothing.
+///
+/// # Errors
+/// A configured key that is no Ed25519 key in OpenSSH form, or the database.
+pub(super) async fn existing(engine: &Engine) -> Result<Option<EphemeralKey>, Refusal> {
+    if let Some(pem) = &engine.context().config.proxmox.member_key {
+        return EphemeralKey::from_pem(pem).map(Some).map_err(unusable);
+    }
+    let key = engine.store().master_key();
+    let pem = engine.store().read::<_, Refusal, _>(move |r| Ok(r.secret(&key, SECRET)?)).await?;
+    pem.map(|pem| EphemeralKey::from_pem(&Secret::new(pem.to_string())).map_err(unusable))
+        .transpose()
+}
 
 /// The key; made and sealed when there is none yet.
 ///
 /// # Errors
-/// A configured key that is no Ed25519 key in OpenSSH form, or the database.
+/// As above.
 pub(super) async fn open(engine: &Engine) -> Result<EphemeralKey, Refusal> {
-    let unusable = |reason: String| {
-        Refusal::new(
-            RefusalKind::Unprocessable,
-            format!("the key that opens the cluster's members cannot be used: {reason}"),
-            "proxmox.member_key must be an unencrypted OpenSSH private key",
-        )
-    };
-    if let Some(pem) = &engine.context().config.proxmox.member_key {
-        return EphemeralKey::from_pem(pem).map_err(|e| unusable(e.to_string()));
+    if let Some(key) = existing(engine).await? {
+        return Ok(key);
     }
-    let fresh = EphemeralKey::generate(&mut rand::rng(), "ironhatch appliance")
-        .map_err(|e| unusable(e.to_string()))?;
-    let fresh_pem = fresh.private_pem().map_err(|e| unusable(e.to_string()))?;
+    let fresh =
+        EphemeralKey::generate(&mut rand::rng(), "ironhatch appliance").map_err(unusable)?;
+    let fresh_pem = fresh.private_pem().map_err(unusable)?;
     let pem = engine
         .store()
         .write::<_, Refusal, _>(move |tx| {
@@ -36,7 +52,7 @@ pub(super) async fn open(engine: &Engine) -> Result<EphemeralKey, Refusal> {
             Ok(zeroize::Zeroizing::new(fresh_pem.expose().clone()))
         })
         .await?;
-    EphemeralKey::from_pem(&Secret::new(pem.to_string())).map_err(|e| unusable(e.to_string()))
+    EphemeralKey::from_pem(&Secret::new(pem.to_string())).map_err(unusable)
 }
 
 impl Engine {

@@ -60,6 +60,17 @@ impl From<Refusal> for StepFailure {
     }
 }
 
+impl From<StepFailure> for Refusal {
+    fn from(failure: StepFailure) -> Self {
+        let kind = if failure.is_transient {
+            RefusalKind::Unavailable
+        } else {
+            RefusalKind::Unprocessable
+        };
+        Self::new(kind, failure.reason, failure.hint)
+    }
+}
+
 /// How a step ended well.
 #[derive(Debug)]
 pub(super) enum StepDone {

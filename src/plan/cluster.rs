@@ -1,5 +1,7 @@
-//! What the cluster tells of its members beside what is recorded here, and where the two disagree. It judges a look; it
-//! takes none.
+//! What the cluster tells of its members beside what is recorded here, and where the two disagree. It judges a look
+//! ([`look`] reads one); it takes none.
+
+pub mod look;
 
 use std::collections::{BTreeMap, BTreeSet};
 

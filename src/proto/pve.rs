@@ -2,6 +2,7 @@
 //!
 //! Facts are those of PVE 8.2 to 9.2. Used by the API client and by its double, so that both agree on the form.
 
+pub mod cluster;
 pub mod complaint;
 pub mod conf;
 pub mod encode;
@@ -11,6 +12,7 @@ pub mod task;
 pub mod upid;
 pub mod value;
 
+pub use cluster::{GuestKind, GuestRow, NodeStatus};
 pub use complaint::{Complaint, Missing};
 pub use conf::ContainerConfig;
 pub use property_string::PropertyString;

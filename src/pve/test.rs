@@ -316,11 +316,11 @@ fn decoded(path: &str, data: &Value) -> Option<bool> {
     let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let rows = |read: fn(&Value) -> bool| Some(data.as_array().is_some_and(|r| r.iter().all(read)));
     match segments.as_slice() {
-        ["version"] => Some(cluster::read_version(data).is_some()),
-        ["nodes"] => rows(|row| cluster::read_node(row).is_some()),
+        ["version"] => Some(crate::proto::pve::cluster::read_version(data).is_some()),
+        ["nodes"] => rows(|row| crate::proto::pve::cluster::read_node(row).is_some()),
         ["cluster", "resources"] => rows(|row| {
             let is_guest = matches!(row["type"].as_str(), Some("lxc" | "qemu"));
-            cluster::read_guest(row).is_some() == is_guest
+            crate::proto::pve::cluster::read_guest(row).is_some() == is_guest
         }),
         ["nodes", _, "storage"] => rows(|row| storage::read_storage(row).is_some()),
         ["nodes", _, "storage", _, "content"] => rows(|row| storage::read_volume(row).is_some()),

@@ -5,6 +5,7 @@ mod server_type;
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::discovery::ClusterView;
 use crate::domain::form::Declined;
 use crate::domain::host::Host;
 use crate::domain::id::{HostId, ImageId, JobId};
@@ -17,10 +18,19 @@ use crate::jobs::{
 };
 use crate::plan::roster::{Change, Format};
 
-pub use guest::{Archive, Archives, AskCluster, GuestOperations, Site, Vitals};
+pub use guest::{Archive, Archives, GuestOperations, Site, Vitals};
 pub use server_type::TypeOperations;
 
 type Answer<'a, T> = BoxFuture<'a, Result<T, Refusal>>;
+
+/// Whether the cluster is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskCluster {
+    /// Unless it was some seconds ago.
+    Now,
+    /// What was seen last is enough; nobody waits.
+    Never,
+}
 
 /// Everything that an operator can change. Each method is the [`Engine`]'s of the same name.
 pub trait Operations: Send + Sync + 'static {
@@ -68,6 +78,8 @@ pub trait Operations: Send + Sync + 'static {
     ) -> Answer<'_, PowerAnswer>;
     /// Answers and server types.
     fn types(&self) -> &dyn TypeOperations;
+    /// The cluster's members: what was seen last, and unless that is wanted alone, as it is now.
+    fn cluster(&self, ask: AskCluster) -> BoxFuture<'_, ClusterView>;
     /// The public key that opens the cluster's members.
     fn member_public_key(&self) -> Answer<'_, String>;
 }
@@ -133,6 +145,12 @@ impl Operations for Engine {
     }
     fn types(&self) -> &dyn TypeOperations {
         self
+    }
+    fn cluster(&self, ask: AskCluster) -> BoxFuture<'_, ClusterView> {
+        match ask {
+            AskCluster::Now => Box::pin(self.cluster_view()),
+            AskCluster::Never => Box::pin(std::future::ready(self.last_cluster_view())),
+        }
     }
     fn member_public_key(&self) -> Answer<'_, String> {
         Box::pin(self.member_public_key())

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use fantoccini::{Client, ClientBuilder, Locator};
 use futures_util::future::BoxFuture;
+use ironhatch::domain::discovery::ClusterView;
 use ironhatch::domain::form::Declined;
 use ironhatch::domain::host::{Host, HostEvent, HostState};
 use ironhatch::domain::id::{HostId, ImageId, JobId};
@@ -23,8 +24,8 @@ use ironhatch::plan::doctor::{Facts, Report, examine, facts};
 use ironhatch::plan::roster::{self, Change, Format};
 use ironhatch::store::{HostReads as _, HostWriteError, MasterKey, Store};
 use ironhatch::web::{
-    self, GuestOperations, Operations, ServerTypeList, TypeOperations, WebParts, WebState,
-    setup_link,
+    self, AskCluster, GuestOperations, Operations, ServerTypeList, TypeOperations, WebParts,
+    WebState, setup_link,
 };
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
@@ -126,6 +127,9 @@ impl Operations for NoEngine {
     }
     fn types(&self) -> &dyn TypeOperations {
         &self.1
+    }
+    fn cluster(&self, _: AskCluster) -> BoxFuture<'_, ClusterView> {
+        Box::pin(async { world::cluster_view() })
     }
     fn member_public_key(&self) -> BoxFuture<'_, Result<String, Refusal>> {
         refused()

@@ -10,6 +10,7 @@ mod boot_problems;
 mod browser;
 mod bundle;
 mod catalog;
+mod cluster;
 mod dhcp;
 mod doctor;
 mod first_boot;

@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::join::lab::{Lab, Node, Story, story as in_namespace, whole};
 use crate::support::machine::{Machine, http};
@@ -33,6 +33,18 @@ fn a_blank_machine_becomes_the_founding_node_and_a_second_one_joins_it() {
         let second = world.rebuild_to_ready("pve2", 12, |_, _| {});
         let nodes = first.sh("pvecm nodes");
         assert!(nodes.contains(" pve1") && nodes.contains(" pve2"), "{nodes}");
+        // Seen over SSH from a host of ours: no node is enrolled, since apps are switched off.
+        world.cluster_until(|cluster| {
+            let fits = |(node, name): (&Value, &str)| {
+                let (member, fine) = (&node["member"], node["disagrees"] == json!([]));
+                fine && node["name"] == name && member["version"] == "9.2.11"
+            };
+            let nodes = cluster["nodes"].as_array().unwrap();
+            cluster["error"].is_null()
+                && cluster["quorate"] == true
+                && nodes.len() == 2
+                && nodes.iter().zip(["pve1", "pve2"]).all(fits)
+        });
         for host in ["pve1", "pve2"] {
             world.assert_no_secret_left(host, &[&first, &second]);
         }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::members::Kept;
 use crate::apps::Library;
 use crate::apps::publish::Publisher;
 use crate::config::apps::Apps;
@@ -56,7 +55,6 @@ pub struct Layer {
     /// Enrolment commands that were handed out.
     pub(in crate::jobs) pasted: Waiting,
     pub(super) discovery: tokio::sync::Mutex<Option<Arc<Discovery>>>,
-    pub(super) members: tokio::sync::Mutex<Kept>,
     pub(super) cluster: Mutex<Option<(Vec<EnrolledNode>, Cluster)>>,
 }
 
@@ -73,7 +71,6 @@ impl Layer {
             readings: Semaphore::new(JOURNALS),
             pasted: Waiting::default(),
             discovery: tokio::sync::Mutex::new(None),
-            members: tokio::sync::Mutex::default(),
             cluster: Mutex::new(None),
         }
     }

@@ -1,4 +1,4 @@
-//! `/api/nodes`.
+//! `/api/nodes` and `/api/cluster`.
 
 use std::net::IpAddr;
 
@@ -139,7 +139,7 @@ pub(super) struct ClusterBody<'a> {
     seen: Option<Moment>,
     quorate: Option<bool>,
     nodes: Vec<NodeRow>,
-    /// Why it did not answer.
+    /// Why it did not answer; with neither this nor a time of a look there is no cluster to ask yet.
     error: Option<ClusterError<'a>>,
 }
 
@@ -157,7 +157,7 @@ impl<'a> ClusterError<'a> {
 
 /// The cluster's members as they are now, beside what is recorded. When it does not answer: what was seen last, and why.
 pub(in crate::web) async fn cluster(State(web): State<WebState>, _: Operator) -> Answer {
-    let view = web.guests()?.cluster(AskCluster::Now).await;
+    let view = web.operations().cluster(AskCluster::Now).await;
     let look = view.look.clone();
     let nodes = web.store().read(move |read| {
         let (hosts, nodes, images) = (read.hosts()?, read.enrolled_nodes()?, read.images()?);

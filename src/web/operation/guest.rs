@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Answer;
 use crate::domain::app::{AppId, Catalog};
-use crate::domain::discovery::{ClusterView, Discovery, Review};
+use crate::domain::discovery::{Discovery, Review};
 use crate::domain::form::{Declined, Submitted};
 use crate::domain::guest::Guest;
 use crate::domain::id::{GuestId, JobId, NodeName, StorageId};
@@ -17,15 +17,6 @@ use crate::plan::guest::journal::{Journal, JournalAsk};
 use futures_util::future::BoxFuture;
 
 type FormAnswer<'a, T> = BoxFuture<'a, Result<T, Declined>>;
-
-/// Whether the cluster is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AskCluster {
-    /// Unless it was some seconds ago.
-    Now,
-    /// What was seen last is enough.
-    Never,
-}
 
 /// Everything that an operator can ask of the app layer. Absent when apps are switched off.
 ///
@@ -45,8 +36,6 @@ pub trait GuestOperations: Send + Sync + 'static {
     fn refresh_catalog(&self, source: Option<String>) -> Answer<'_, Vec<JobId>>;
     /// Looks at the cluster; not older than some seconds.
     fn discovery(&self) -> Answer<'_, Arc<Discovery>>;
-    /// The cluster's members: what was seen last, and unless that is wanted alone, as it is now.
-    fn cluster(&self, ask: AskCluster) -> BoxFuture<'_, ClusterView>;
     /// The form of an app with its defaults filled in.
     fn defaults(&self, app: AppId) -> Answer<'_, Submitted>;
     /// Checks a form and tells everything that an installation would do.
@@ -116,14 +105,6 @@ impl GuestOperations for Guests {
     }
     fn discovery(&self) -> Answer<'_, Arc<Discovery>> {
         Box::pin(self.engine().discovery())
-    }
-    fn cluster(&self, ask: AskCluster) -> BoxFuture<'_, ClusterView> {
-        Box::pin(async move {
-            match ask {
-                AskCluster::Now => self.engine().cluster_view().await,
-                AskCluster::Never => self.engine().last_cluster_view().await,
-            }
-        })
     }
     fn defaults(&self, app: AppId) -> Answer<'_, Submitted> {
         Box::pin(async move { self.engine().app_defaults(&app).await })

@@ -1,4 +1,4 @@
-//! Enrolled nodes: how they stand, and how one is enrolled or given up.
+//! Nodes: the cluster's members, and where apps are switched on the enrolled ones, how one is enrolled or given up.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -126,6 +126,8 @@ struct ClusterPart {
     members: usize,
     rows: Vec<MemberRow>,
     error: Option<Refusal>,
+    /// Whether the configuration names a member of it.
+    is_named: bool,
 }
 
 impl ClusterPart {
@@ -148,6 +150,7 @@ impl ClusterPart {
             members: members.len(),
             rows: rows.into_iter().map(MemberRow::new).collect(),
             error: view.error,
+            is_named: view.is_named,
         })
     }
 }
@@ -198,10 +201,7 @@ async fn page(
 ) -> Page {
     let status = refused.as_ref().map_or(StatusCode::OK, |r| crate::web::problem::status(r.kind));
     let state = web.clone();
-    let view = match web.guests() {
-        Ok(guests) => guests.cluster(ask).await,
-        Err(_) => ClusterView::default(),
-    };
+    let view = web.operations().cluster(ask).await;
     let page = web.store().read(move |read| {
         let now = state.store().now();
         let guests = read.guests()?;
@@ -231,9 +231,6 @@ pub(crate) async fn list(
     Query(query): Query<LookQuery>,
     operator: Operator,
 ) -> Page {
-    if web.guests().is_err() {
-        return switched_off(web, operator, "nodes").await;
-    }
     let ask = if query.look.is_empty() { AskCluster::Never } else { AskCluster::Now };
     page(web, operator, ask, String::new(), None, None).await
 }

@@ -253,7 +253,6 @@ fn node(n: u8, gpus: Vec<Gpu>) -> NodeFacts {
     }
 }
 
-/// Two nodes, one of them with two GPUs.
 /// Three members that do not agree with what is recorded, seen before the cluster stopped to answer.
 pub(crate) fn cluster_view() -> ClusterView {
     let member = |name: &str, online: bool, version: &str| MemberLook {
@@ -278,9 +277,10 @@ pub(crate) fn cluster_view() -> ClusterView {
         "no member of the cluster answered",
         "see whether its nodes are reachable",
     );
-    ClusterView { look: Some(Arc::new(look)), error: Some(error) }
+    ClusterView { look: Some(Arc::new(look)), error: Some(error), is_named: false }
 }
 
+/// Two nodes, one of them with two GPUs.
 pub(crate) fn discovery() -> Discovery {
     Discovery {
         seen: NOW,

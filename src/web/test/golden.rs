@@ -34,6 +34,7 @@ async fn every_page_looks_as_it_was_last_reviewed() {
         ("job-log", format!("/ops/{}?view=log", job_id(2))),
         ("sightings", "/sightings".to_owned()),
         ("sighting", "/sightings/52-54-00-cc-00-51".to_owned()),
+        ("nodes-alone", "/nodes?look=1".to_owned()),
         ("images", "/images".to_owned()),
         ("health", "/health".to_owned()),
         ("health-checked", "/health".to_owned()),

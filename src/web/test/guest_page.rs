@@ -299,6 +299,8 @@ async fn without_apps_pages_say_how_to_switch_them_on() {
         let page = scene.get(path).await;
         assert!(page.body.contains("enabled = true"), "{path}");
     }
+    let cluster = scene.get("/api/cluster").await;
+    assert!(cluster.status.is_success() && cluster.body.contains("\"pve9\""), "{}", cluster.body);
     let api = scene.get("/api/guests").await;
     assert_eq!(api.status, StatusCode::NOT_FOUND);
     assert!(api.body.contains("Apps are switched off"));

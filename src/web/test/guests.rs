@@ -4,10 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use futures_util::future::BoxFuture;
 
-use super::catalog::{cluster_view, discovery, shared, site};
+use super::catalog::{discovery, shared, site};
 use super::sample::ago;
 use crate::domain::app::{AppId, Catalog};
-use crate::domain::discovery::{ClusterView, Discovery, Review, ReviewLine};
+use crate::domain::discovery::{Discovery, Review, ReviewLine};
 use crate::domain::form::{Declined, Submitted};
 use crate::domain::guest::{Guest, sample};
 use crate::domain::id::{GuestId, JobId, NodeName, StorageId};
@@ -17,7 +17,7 @@ use crate::domain::secret::Secret;
 use crate::domain::vmid::Vmid;
 use crate::jobs::EnrollRequest;
 use crate::plan::guest::journal::{Journal, JournalAsk};
-use crate::web::{Archive, Archives, AskCluster, GuestOperations, Site, Vitals};
+use crate::web::{Archive, Archives, GuestOperations, Site, Vitals};
 
 /// What `reveal` gives out: must be nowhere else.
 pub(crate) const REVEALED: &str = "r3v34led-s3cret";
@@ -100,13 +100,6 @@ impl GuestOperations for GuestRecorder {
     }
     fn discovery(&self) -> BoxFuture<'_, Result<Arc<Discovery>, Refusal>> {
         Box::pin(async { Ok(Arc::new(discovery())) })
-    }
-    fn cluster(&self, ask: AskCluster) -> BoxFuture<'_, ClusterView> {
-        let view = match ask {
-            AskCluster::Now => cluster_view(),
-            AskCluster::Never => ClusterView::default(),
-        };
-        Box::pin(async { view })
     }
     fn defaults(&self, app: AppId) -> BoxFuture<'_, Result<Submitted, Refusal>> {
         let mut form = Submitted::default();

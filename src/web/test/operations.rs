@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use futures_util::future::BoxFuture;
 
+use crate::domain::discovery::ClusterView;
 use crate::domain::form::Declined;
 use crate::domain::host::Host;
 use crate::domain::id::{HostId, ImageId, JobId};
@@ -15,7 +16,7 @@ use crate::jobs::{
     PowerAnswer, PowerChange, RebuildRequest,
 };
 use crate::plan::roster::{Change, Format};
-use crate::web::{Operations, TypeOperations};
+use crate::web::{AskCluster, Operations, TypeOperations};
 
 /// Records every request; refuses all of them when told so.
 #[derive(Debug, Default, Clone)]
@@ -72,6 +73,13 @@ impl Operations for Recorder {
     }
     fn types(&self) -> &dyn TypeOperations {
         self.engine.get().unwrap()
+    }
+    fn cluster(&self, ask: AskCluster) -> BoxFuture<'_, ClusterView> {
+        let view = match ask {
+            AskCluster::Now => super::catalog::cluster_view(),
+            AskCluster::Never => ClusterView::default(),
+        };
+        Box::pin(async { view })
     }
     fn member_public_key(&self) -> BoxFuture<'_, Result<String, Refusal>> {
         self.note("member key".to_owned(), "ssh-ed25519 AAAA appliance".to_owned())

@@ -21,7 +21,7 @@ use ironhatch::domain::vmid::Vmid;
 use ironhatch::jobs::EnrollRequest;
 use ironhatch::plan::guest::journal::{Journal, JournalAsk};
 use ironhatch::store::{GuestReads as _, GuestWriteError, JobReads as _, Store};
-use ironhatch::web::{Archives, AskCluster, GuestOperations, Site, Vitals};
+use ironhatch::web::{Archives, GuestOperations, Site, Vitals};
 
 use super::{now, refused};
 
@@ -371,23 +371,6 @@ impl GuestOperations for World {
         };
         Box::pin(async move { Ok(Arc::new(found)) })
     }
-    fn cluster(&self, _: AskCluster) -> BoxFuture<'_, ClusterView> {
-        let member = MemberLook {
-            name: "pve1".into(),
-            online: true,
-            version: "9.2.11".into(),
-            cores: 8,
-            memory_mb: 32_768,
-            used_memory_mb: 12_288,
-            uptime_secs: 273_600,
-            guests: 3,
-            running: 2,
-        };
-        let away = MemberLook { name: "pve2".into(), online: false, ..member.clone() };
-        let look = ClusterLook { seen: now(), quorate: Some(true), members: vec![member, away] };
-        let view = ClusterView { look: Some(Arc::new(look)), error: None };
-        Box::pin(async { view })
-    }
     fn defaults(&self, _: AppId) -> BoxFuture<'_, Result<Submitted, Refusal>> {
         let mut form = Submitted::default();
         for (name, value) in [
@@ -529,4 +512,22 @@ impl GuestOperations for World {
     fn revoke_node(&self, _: NodeName) -> BoxFuture<'_, Result<JobId, Refusal>> {
         refused()
     }
+}
+
+/// Two members, one of them away.
+pub(super) fn cluster_view() -> ClusterView {
+    let member = MemberLook {
+        name: "pve1".into(),
+        online: true,
+        version: "9.2.11".into(),
+        cores: 8,
+        memory_mb: 32_768,
+        used_memory_mb: 12_288,
+        uptime_secs: 273_600,
+        guests: 3,
+        running: 2,
+    };
+    let away = MemberLook { name: "pve2".into(), online: false, ..member.clone() };
+    let look = ClusterLook { seen: now(), quorate: Some(true), members: vec![member, away] };
+    ClusterView { look: Some(Arc::new(look)), error: None, is_named: false }
 }

@@ -1,6 +1,7 @@
 //! One appliance with its machines.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -82,6 +83,19 @@ impl<'a> World<'a> {
         let answer = self.try_rebuild(name, name);
         assert!(answer.status < 300, "{answer:?}");
         answer.body["job"].as_str().unwrap().to_owned()
+    }
+
+    /// The cluster as soon as it is seen so: on a busy machine a member may not have told everything at the first look.
+    pub(crate) fn cluster_until(&self, is_so: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let seen = self.daemon.get("/api/cluster");
+            if is_so(&seen) {
+                return seen;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(90), "{seen:#}\n{}", self.daemon.log());
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     pub(crate) fn last_job(&self, host: &str) -> Value {

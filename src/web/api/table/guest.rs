@@ -189,7 +189,8 @@ pub(super) fn nodes() -> Routes {
         .get(
             "/api/cluster",
             node::cluster,
-            about("The cluster's members, and what disagrees").answer::<node::ClusterBody<'_>>(),
+            about("The cluster's members, and what disagrees; also without apps")
+                .answer::<node::ClusterBody<'_>>(),
         )
         .get(
             "/api/cluster/key",
