@@ -41,15 +41,21 @@ fuzz-test: packages-build
 provision: packages-build packages-provision ## Install the built-in apps and the Debian package in Debian containers (as root)
 	@$(AS_ROOT) .ci/suite provision cargo test --locked --test provision
 
+# What is measured and broken is what ships, and one build is for both: so it is one list of packages.
+SHIPPED := --package ironhatch --package ironhatch-bench --package ironhatch-bench-store --package ironhatch-faults
+SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo )
+
 bench: packages-build packages-bench ## Measure Ironhatch beside its peers, write docs/benchmarks.md; ONLY=tftp runs one part
-	cargo build --locked --release --package ironhatch --package ironhatch-bench --package ironhatch-bench-store
-	$(if $(filter-out 0,$(shell id -u)),sudo )$(dir $(RELEASE))bench $(ONLY)
+	cargo build --locked --release $(SHIPPED)
+	$(SUDO)$(dir $(RELEASE))bench $(ONLY)
 
 faults-test: packages-build packages-test
-	@$(AS_ROOT) FAULT_SEED=1 FAULT_RUNS=24 FAULT_SCENARIOS='damage restore' .ci/suite faults cargo test --locked --test faults
+	cargo build --locked --package ironhatch --package ironhatch-faults
+	@.ci/suite faults $(SUDO)env FAULT_SEED=1 FAULT_RUNS=24 FAULT_SCENARIOS='damage restore' $(dir $(DEBUG))faults
 
 faults: packages-build packages-test ## Break 1,000 rebuilds in every way (as root; SEED=0x… replays, FAULT_RUNS=n; docs/faults.md)
-	@$(AS_ROOT) .ci/suite faults cargo test --locked --test faults
+	cargo build --locked --release $(SHIPPED)
+	@.ci/suite faults $(if $(SUDO),sudo --preserve-env )$(dir $(RELEASE))faults
 
 lab: packages-build packages-lab ## Watch two machines being born on a virtual LAN; leaves the dashboard running
 	cargo build --locked

@@ -5,11 +5,13 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::net::UnixStream;
 
+use crate::clock::Clock;
 use crate::dice::Dice;
 use crate::http::{self, Reply};
 use crate::place::Place;
@@ -17,6 +19,8 @@ use crate::place::Place;
 /// How long a start, a stop or an answer may take on a loaded machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 const DAY_MS: i64 = 86_400_000;
+/// How far what the daemon shows may be from its clock: it may wait for a processor.
+const CLOCK_TOLERANCE_MS: i64 = 3_600_000;
 
 /// What happens to the daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +57,7 @@ pub(crate) struct Daemon {
     place: Rc<Place>,
     child: RefCell<Option<Child>>,
     gate: tokio::sync::Mutex<()>,
-    clock_ms: Cell<i64>,
+    clock: Arc<Clock>,
     /// How often each strike was carried out, in the order of [`Strike::ALL`].
     pub(crate) strikes: RefCell<[usize; Strike::ALL.len()]>,
     /// What was seen that must not be.
@@ -68,7 +72,7 @@ impl Daemon {
             place,
             child: RefCell::new(None),
             gate: tokio::sync::Mutex::new(()),
-            clock_ms: Cell::new(0),
+            clock: Arc::default(),
             strikes: RefCell::default(),
             wrong: RefCell::default(),
             planned: Cell::new(0),
@@ -103,7 +107,7 @@ impl Daemon {
     /// # Errors
     /// What it said when it failed.
     pub(crate) fn offline(&self, arguments: &[&str]) -> Result<(), String> {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ironhatch"));
+        let mut command = Command::new(program());
         command.arg("--config").arg(self.place.path().join("ironhatch.toml")).args(arguments);
         let done = command.output().unwrap();
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -111,12 +115,11 @@ impl Daemon {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_ironhatch"));
+        let mut command = Command::new(program());
         command
             .arg("--config")
             .arg(self.place.path().join("ironhatch.toml"))
             .arg("serve")
-            .env(ironhatch::fakes::clock::FILE, self.place.path().join("clock"))
             // A starved machine must not have one worker per core and per daemon.
             .env("TOKIO_WORKER_THREADS", "2")
             .stdin(Stdio::null());
@@ -127,7 +130,9 @@ impl Daemon {
     pub(crate) async fn start(&self) -> bool {
         let log = self.place.path().join("daemon.log");
         let log = fs::OpenOptions::new().create(true).append(true).open(log).unwrap();
-        let child = self.command().stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap();
+        let mut command = self.command();
+        command.stdout(log.try_clone().unwrap()).stderr(log);
+        let child = self.clock.spawn(&mut command).expect("the daemon under its own clock");
         *self.child.borrow_mut() = Some(child);
         let begun = Instant::now();
         loop {
@@ -209,10 +214,17 @@ impl Daemon {
     fn step_clock(&self, ahead: bool) {
         let day = if ahead { DAY_MS } else { -DAY_MS };
         // Never more than a day from the truth: back and forth.
-        let now = self.clock_ms.get();
-        let next = if now == 0 { day } else { 0 };
-        self.clock_ms.set(next);
-        fs::write(self.place.path().join("clock"), next.to_string()).unwrap();
+        self.clock.set_error_ms(if self.clock.error_ms() == 0 { day } else { 0 });
+    }
+
+    /// Complains when a daemon that was just started does not see the clock that it was given. Its answers tell; later they
+    /// would not, because hyper keeps the date that it wrote when the clock goes back. A daemon that is gone tells nothing.
+    async fn look_at_the_clock(&self) {
+        let Some(reply) = self.ask("GET", "/api/health", None).await else { return };
+        let now = jiff::Timestamp::now().as_millisecond() + self.clock.error_ms();
+        if reply.date.is_none_or(|date| (date * 1000 - now).abs() > CLOCK_TOLERANCE_MS) {
+            self.complain(format!("its clock shows {:?} s, not {} ms", reply.date, now));
+        }
     }
 
     /// Carries a strike out after a while.
@@ -252,6 +264,7 @@ impl Daemon {
                 self.kill();
                 self.step_clock(dice.percent(50));
                 self.start_or_complain().await;
+                self.look_at_the_clock().await;
             }
             Strike::ReadOnly => {
                 self.kill();
@@ -347,4 +360,9 @@ impl Drop for Daemon {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// The program under test, which was built beside this one.
+fn program() -> PathBuf {
+    std::env::current_exe().expect("this program's place").with_file_name("ironhatch")
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::support::daemon::ADDRESS;
+use crate::support::appliance::ADDRESS;
 
 /// What the link does to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) body: Vec<u8>,
+    /// When it was made, by the daemon's clock, in seconds since 1970.
+    pub(crate) date: Option<i64>,
 }
 
 impl Reply {
@@ -153,7 +155,8 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
 /// An answer with its whole body; `None` for one that was cut off.
 fn parse(bytes: &[u8]) -> Option<Reply> {
     let split = bytes.windows(4).position(|w| w == b"\r\n\r\n")?;
-    let head = String::from_utf8_lossy(&bytes[..split]).to_ascii_lowercase();
+    let written = String::from_utf8_lossy(&bytes[..split]);
+    let head = written.to_ascii_lowercase();
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let rest = &bytes[split + 4..];
     let field = |name: &str| head.lines().find_map(|l| l.strip_prefix(name).map(str::trim));
@@ -164,7 +167,10 @@ fn parse(bytes: &[u8]) -> Option<Reply> {
     } else {
         rest.to_vec()
     };
-    Some(Reply { status, body })
+    let is_date = |line: &&str| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("date:"));
+    let date = written.lines().find(is_date).map(|line| line[5..].trim());
+    let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
+    Some(Reply { status, body, date: date.map(|date| date.timestamp().as_second()) })
 }
 
 fn unchunk(mut rest: &[u8]) -> Option<Vec<u8>> {

@@ -18,7 +18,7 @@ use crate::ledger::Ledger;
 use crate::node::{Sshd, host_key};
 use crate::place::Place;
 use crate::run::{INSTALLER, Run, Stage, mac_bytes};
-use crate::support::daemon::configure;
+use crate::support::appliance::configure;
 use crate::support::machine::Machine;
 use crate::support::wire::PXE;
 

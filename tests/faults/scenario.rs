@@ -20,7 +20,7 @@ use crate::node::Sshd;
 use crate::place::Place;
 use crate::plan::Plan;
 use crate::run::{INSTALLER, Run, Stage};
-use crate::support::daemon::{ADDRESS, configure};
+use crate::support::appliance::{ADDRESS, configure};
 use crate::support::machine::Machine;
 use crate::support::wire::{PXE, discover};
 

@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use socket2::{Domain, Socket, Type};
 
 use crate::join::lab::story;
-use crate::support::daemon::{ADDRESS, Daemon};
+use crate::support::appliance::ADDRESS;
+use crate::support::daemon::Daemon;
 use crate::support::machine::http;
 
 #[test]

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::join::lab::story as in_namespace;
 use crate::rebuild::story::World;
-use crate::support::daemon::ADDRESS;
+use crate::support::appliance::ADDRESS;
 use crate::support::machine::{Machine, http};
 
 const PATIENCE: Duration = Duration::from_secs(60);

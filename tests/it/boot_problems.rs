@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::join::lab::story as in_namespace;
 use crate::rebuild::story::World;
-use crate::support::daemon::ADDRESS;
+use crate::support::appliance::ADDRESS;
 use crate::support::machine::{Machine, http};
 use crate::support::wire::{PXE, US, Wire};
 

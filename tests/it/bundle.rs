@@ -263,7 +263,7 @@ fn without_a_daemon_the_bundle_has_configuration_and_findings() {
     let dir = tempfile::tempdir().unwrap();
     let more =
         format!("[[webhook]]\nurl = \"http://192.0.2.10:9/\"\nsecret = \"{WEBHOOK_SECRET}\"\n");
-    crate::support::daemon::configure(dir.path(), "enabled = false\n", &more);
+    crate::support::appliance::configure(dir.path(), "enabled = false\n", &more);
     let place = dir.path().join("alone.tar.gz");
     let run = || {
         Command::new(env!("CARGO_BIN_EXE_ironhatch"))

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::apps::world::World;
 use crate::join::lab::story as in_namespace;
-use crate::support::daemon::{self, Daemon};
+use crate::support::appliance;
+use crate::support::daemon::Daemon;
 use crate::support::dnsmasq::Dnsmasq;
 use crate::support::machine;
 use crate::support::wire::{PXE, Wire};
@@ -157,7 +158,7 @@ fn without_a_daemon_the_command_looks_alone_and_says_what_keeps_it_from_starting
         let wire = Wire::plug();
         let dir = folder();
         let _dnsmasq = dnsmasq(&wire, QUICK);
-        daemon::configure(dir.path(), &pxe("enroll"), "");
+        appliance::configure(dir.path(), &pxe("enroll"), "");
         let _udp = UdpSocket::bind("0.0.0.0:69").unwrap();
         let _tcp = TcpListener::bind("192.0.2.10:8080").unwrap();
         let typed = command(dir.path(), &["doctor", "--json"]);

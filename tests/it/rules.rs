@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use crate::join::lab::story as in_namespace;
 use crate::rebuild::story::{Stage, World};
-use crate::support::daemon::server_type;
+use crate::support::appliance::server_type;
 use crate::support::machine::{Machine, Reply, http};
 use crate::support::wire::{PXE, Wire};
 

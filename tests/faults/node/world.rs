@@ -144,6 +144,12 @@ impl World {
                 machine.attempt = Attempt::Killed { log: Vec::new() };
             }
         }
+        // Members that were joined and are to be rebuilt are off together: without this nothing could go on, and no fault
+        // would be to blame. The operator does what the refusal says (`pvecm expected`).
+        let online = self.online().len();
+        if online > 0 && !self.quorate() {
+            self.expected = Some(online);
+        }
     }
 
     /// Whether sshd of this machine accepts a key with this base64 body.

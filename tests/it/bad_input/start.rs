@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::join::lab::story as in_namespace;
 use crate::rebuild::story::World;
-use crate::support::daemon::{ADDRESS, configure};
+use crate::support::appliance::{ADDRESS, configure};
 use crate::support::wire::{PXE, US, Wire};
 
 /// Runs a start that must be refused; returns exit code and what was said.

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::join::lab::story as in_namespace;
 use crate::rebuild::story::World;
-use crate::support::daemon::{Answer, server_type};
+use crate::support::appliance::server_type;
+use crate::support::daemon::Answer;
 use crate::support::machine::Machine;
 
 /// Puts a text in place over the one that is there.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::daemon::ADDRESS;
+use super::appliance::ADDRESS;
 
 pub(crate) struct Machine {
     pub(crate) mac: String,

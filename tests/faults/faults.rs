@@ -1,8 +1,7 @@
 //! `make faults`: rebuilds against the real daemon while everything around it breaks. See docs/faults.md.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, unreachable_pub, elided_lifetimes_in_paths)] // a test that unwraps says where it failed
-
 mod air;
+mod clock;
 mod daemon;
 mod dice;
 mod http;
@@ -17,7 +16,7 @@ mod scenario;
 #[allow(dead_code)] // shared with the integration tests, which use all of it
 #[path = "../it/support"]
 mod support {
-    pub(crate) mod daemon;
+    pub(crate) mod appliance;
     pub(crate) mod machine;
     pub(crate) mod wire;
 }
