@@ -11,7 +11,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS := 60
 
-.PHONY: help run test unit integration fuzz fuzz-test lab lab-test provision bench faults faults-test check release packages-build packages-test packages-lab packages-provision packages-bench packages-release
+.PHONY: help run test unit integration fuzz fuzz-build fuzz-test lab lab-test provision bench shipped-build faults faults-test trials check release packages-build packages-test packages-lab packages-provision packages-bench packages-faults packages-release
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -32,11 +32,14 @@ unit: packages-build ## Tables, properties, decoders: seconds
 integration: packages-build packages-test ## The daemon against OpenSSH, xorriso, Chromium, kill -9
 	@.ci/suite integration cargo test --locked --test it
 
-fuzz: packages-build ## Fuzz what reads hostile bytes, each target for FUZZ_SECONDS (60)
+fuzz: fuzz-build ## Fuzz what reads hostile bytes, each target for FUZZ_SECONDS (60)
 	@.ci/suite fuzz tests/fuzz/run.sh $(FUZZ_SECONDS)
 
-fuzz-test: packages-build
+fuzz-test: fuzz-build
 	@FUZZ_SEED=1 .ci/suite fuzz tests/fuzz/run.sh 3
+
+fuzz-build: packages-build
+	tests/fuzz/run.sh build
 
 provision: packages-build packages-provision ## Install the built-in apps and the Debian package in Debian containers (as root)
 	@$(AS_ROOT) .ci/suite provision cargo test --locked --test provision
@@ -45,17 +48,25 @@ provision: packages-build packages-provision ## Install the built-in apps and th
 SHIPPED := --package ironhatch --package ironhatch-bench --package ironhatch-bench-store --package ironhatch-faults
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo )
 
-bench: packages-build packages-bench ## Measure Ironhatch beside its peers, write docs/benchmarks.md; ONLY=tftp runs one part
-	cargo build --locked --release $(SHIPPED)
+bench: packages-bench shipped-build ## Measure Ironhatch beside its peers, write docs/benchmarks.md; ONLY=tftp runs one part
 	$(SUDO)$(dir $(RELEASE))bench $(ONLY)
 
-faults-test: packages-build packages-test
+shipped-build: packages-build
+	cargo build --locked --release $(SHIPPED)
+
+faults-test: packages-build packages-faults
 	cargo build --locked --package ironhatch --package ironhatch-faults
 	@.ci/suite faults $(SUDO)env FAULT_SEED=1 FAULT_RUNS=24 FAULT_SCENARIOS='damage restore' $(dir $(DEBUG))faults
 
-faults: packages-build packages-test ## Break 1,000 rebuilds in every way (as root; SEED=0x… replays, FAULT_RUNS=n; docs/faults.md)
-	cargo build --locked --release $(SHIPPED)
+faults: packages-faults shipped-build ## Break 1,000 rebuilds in every way (as root; SEED=0x… replays, FAULT_RUNS=n; docs/faults.md)
 	@.ci/suite faults $(if $(SUDO),sudo --preserve-env )$(dir $(RELEASE))faults
+
+trials: packages-build packages-bench packages-faults ## bench, fuzz and faults after each other: half an hour on two cores
+	@# Linking what ships takes one processor for minutes: what is fuzzed is built beside it.
+	@$(MAKE) --jobs=2 shipped-build fuzz-build
+	@$(MAKE) bench
+	@$(MAKE) fuzz
+	@$(MAKE) faults
 
 lab: packages-build packages-lab ## Watch two machines being born on a virtual LAN; leaves the dashboard running
 	cargo build --locked
@@ -92,6 +103,8 @@ packages-release:
 	@.ci/packages release
 packages-bench:
 	@.ci/packages bench
+packages-faults:
+	@.ci/packages faults
 packages-provision:
 	@.ci/packages provision
 packages-lab:

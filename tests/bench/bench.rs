@@ -137,10 +137,12 @@ fn supervise(only: &[&str]) -> anyhow::Result<()> {
     for part in PARTS.iter().filter(|p| only.is_empty() || only.contains(&p.name)) {
         println!("== {} ==", part.name);
         ran.push(part.name);
+        let begun = Instant::now();
         if let Err(error) = supervise_part(part, &mut rows) {
             println!("{}: FAILED: {error:#}", part.name);
             failures.push(format!("{}: {error:#}", part.name));
         }
+        println!("   ({} s)", begun.elapsed().as_secs());
     }
     report::write(&rows, &ran, &failures)?;
     println!("bench: {} rows in {} s", rows.len(), begun.elapsed().as_secs());

@@ -167,7 +167,8 @@ fn parse(bytes: &[u8]) -> Option<Reply> {
     } else {
         rest.to_vec()
     };
-    let is_date = |line: &&str| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("date:"));
+    let is_date =
+        |line: &&str| line.get(..5).is_some_and(|name| name.eq_ignore_ascii_case("date:"));
     let date = written.lines().find(is_date).map(|line| line[5..].trim());
     let date = date.and_then(|date| jiff::fmt::rfc2822::parse(date).ok());
     Some(Reply { status, body, date: date.map(|date| date.timestamp().as_second()) })

@@ -6,10 +6,10 @@
 # With FUZZ_SEED the mutations are the same in each run and begin with the committed inputs only: so it is in `make test`,
 # where a discovery by chance would stop work that has nothing to do with it. Without it the seed is random, and inputs that
 # reached new code are kept in the build folder for the next run.
-# `tests/fuzz/run.sh seeds` writes the corpus anew from the code.
+# `tests/fuzz/run.sh seeds` writes the corpus anew from the code, `tests/fuzz/run.sh build` only builds.
 set -eu
 cd "$(dirname "$0")/../.."
-seconds=${1:?seconds for each target, or 'seeds'}
+seconds=${1:?seconds for each target, or 'seeds' or 'build'}
 shift
 
 # Only this repository's crates are built again for it: with counters. The rest is what the other tests use.
@@ -17,6 +17,7 @@ RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/rustc.sh cargo build --locked --package 
 build=${CARGO_TARGET_DIR:-target}
 program=$build/x86_64-unknown-linux-gnu/debug/fuzz
 
+if [ "$seconds" = build ]; then exit 0; fi
 if [ "$seconds" = seeds ]; then
     exec env FUZZ_SEEDS=tests/fuzz/corpus "$program"
 fi

@@ -91,9 +91,9 @@ impl Listener {
         while self.has_call() {
             // Gone when the caller was killed between both lines.
             let Ok(call) = self.receive() else { continue };
-            let verdict = self.memory(&call).map_or(Verdict::Continue, |memory| {
-                answer(&what(&call), &memory)
-            });
+            let verdict = self
+                .memory(&call)
+                .map_or(Verdict::Continue, |memory| answer(&what(&call), &memory));
             self.send(call.id, verdict);
         }
     }
