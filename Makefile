@@ -11,7 +11,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS := 60
 
-.PHONY: help run test unit integration fuzz fuzz-build fuzz-test lab lab-test provision bench shipped-build faults faults-test trials check release packages-build packages-test packages-lab packages-provision packages-bench packages-faults packages-release
+.PHONY: help run test unit integration fuzz fuzz-build fuzz-test lab lab-test provision bench shipped-build peer-build faults faults-test trials check release packages-build packages-test packages-lab packages-provision packages-bench packages-faults packages-release
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -48,11 +48,14 @@ provision: packages-build packages-provision ## Install the built-in apps and th
 SHIPPED := --package ironhatch --package ironhatch-bench --package ironhatch-bench-store --package ironhatch-faults
 SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo )
 
-bench: packages-bench shipped-build ## Measure Ironhatch beside its peers, write docs/benchmarks.md; ONLY=tftp runs one part
+bench: packages-bench shipped-build peer-build ## Measure Ironhatch beside its peers, write docs/benchmarks.md; ONLY=tftp runs one part
 	$(SUDO)$(dir $(RELEASE))bench $(ONLY)
 
 shipped-build: packages-build
 	cargo build --locked --release $(SHIPPED)
+
+peer-build: packages-build
+	cargo build --locked --profile peer --package ironhatch-bench-peer
 
 faults-test: packages-build packages-faults
 	cargo build --locked --package ironhatch --package ironhatch-faults
@@ -63,7 +66,7 @@ faults: packages-faults shipped-build ## Break 1,000 rebuilds in every way (as r
 
 trials: packages-build packages-bench packages-faults ## bench, fuzz and faults after each other: half an hour on two cores
 	@# Linking what ships takes one processor for minutes: what is fuzzed is built beside it.
-	@$(MAKE) --jobs=2 shipped-build fuzz-build
+	@$(MAKE) --jobs=3 shipped-build peer-build fuzz-build
 	@$(MAKE) bench
 	@$(MAKE) fuzz
 	@$(MAKE) faults

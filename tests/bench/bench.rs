@@ -3,7 +3,6 @@
 //! ```text
 //!   bench [ONLY]        the supervisor: one child process per part, each with a time limit; writes the reports
 //!     bench part NAME   one part: two namespaces joined by a veth pair, the servers in one, the generator in the other
-//!     bench async-tftp  the library peer as a process of its own
 //! ```
 //!
 //! A part prints its rows as lines of JSON, so that what it measured before a failure is kept. Namespaces and servers end
@@ -29,7 +28,6 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use row::Row;
 
@@ -110,7 +108,6 @@ fn main() -> ExitCode {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         ["part", name] => part(name),
-        ["async-tftp", folder, address] => tftp::peer::serve(folder, address),
         only => supervise(only),
     };
     match outcome {
@@ -128,8 +125,7 @@ fn supervise(only: &[&str]) -> anyhow::Result<()> {
     let names: Vec<&str> = PARTS.iter().map(|p| p.name).collect();
     anyhow::ensure!(unknown.is_none(), "ONLY takes parts of {}", names.join(", "));
     // Thousands of clients are thousands of sockets, on both sides; what we start inherits it.
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    raise_open_files()?;
     let begun = Instant::now();
     let mut rows = Vec::new();
     let mut failures = Vec::new();
@@ -147,6 +143,18 @@ fn supervise(only: &[&str]) -> anyhow::Result<()> {
     report::write(&rows, &ran, &failures)?;
     println!("bench: {} rows in {} s", rows.len(), begun.elapsed().as_secs());
     anyhow::ensure!(failures.is_empty(), "parts failed: {}", failures.join("; "));
+    Ok(())
+}
+
+/// As many open files as may be, for this process and what it starts.
+fn raise_open_files() -> anyhow::Result<()> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let most = line.and_then(|line| line.split_whitespace().nth(1)).context("no such limit")?;
+    let me = std::process::id().to_string();
+    let files = format!("--nofile={most}:{most}");
+    let done = Command::new("prlimit").args(["--pid", &me, &files]).status();
+    anyhow::ensure!(done.context("prlimit (util-linux)")?.success(), "{files} is refused");
     Ok(())
 }
 

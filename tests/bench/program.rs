@@ -24,15 +24,16 @@ const UNPACKED: [(&str, &str); 4] = [
     ("atftpd", "atftpd"),
 ];
 
-/// A command for a peer's program: from its unpacked package, with the libraries that were unpacked with it, else from the
-/// system.
+/// A command for a peer's program: from its unpacked package, with the libraries that were unpacked with it, or built by us
+/// (profile `peer`), else from the system.
 pub fn peer_command(name: &str) -> anyhow::Result<Command> {
     let package =
         UNPACKED.iter().find(|(program, _)| *program == name).map(|(_, package)| *package);
-    let target =
-        built()?.parent().and_then(Path::parent).context("the target directory")?.to_owned();
+    let programs = built()?.parent().context("the build directory")?.to_owned();
+    let target = programs.parent().context("the target directory")?;
     let root = target.join("bench-peers").join(package.unwrap_or("none"));
-    let places = [root.join("usr/sbin"), "/usr/sbin".into(), "/usr/bin".into()];
+    let places =
+        [root.join("usr/sbin"), programs.join("peer"), "/usr/sbin".into(), "/usr/bin".into()];
     let found = places.iter().map(|p| p.join(name)).find(|p| p.is_file());
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]);

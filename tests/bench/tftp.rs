@@ -1,11 +1,9 @@
 //! TFTP: many clients, block sizes, windows, lost and late packets. Peers dnsmasq, tftpd-hpa, atftpd and async-tftp.
 
 pub mod client;
-pub mod peer;
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -87,7 +85,7 @@ fn cells() -> Vec<Cell> {
     for clients in [1, 50, 200] {
         for (block, window) in [(512, 1), (1468, 1), (1468, 4), (1468, 16)] {
             let target = if clients == 200 { Target::RatioAtLeast(2.0) } else { Target::None };
-            let length = Duration::from_millis(500);
+            let length = Duration::from_millis(400);
             all.push(Cell { clients, block, window, trouble: Trouble::None, length, target });
         }
     }
@@ -275,9 +273,8 @@ fn start(name: &str, namespace: &Namespace, folder: &Path) -> anyhow::Result<Pro
             started(Program::start(namespace, command, &log)?, 69)
         }
         _ => {
-            let mut command = Command::new("setpriv");
-            command.args(["--pdeathsig", "KILL", "--"]).arg(std::env::current_exe()?);
-            command.arg("async-tftp").arg(folder).arg(format!("{SERVER}:69"));
+            let mut command = peer_command("async-tftp")?;
+            command.arg(folder).arg(format!("{SERVER}:69"));
             started(Program::start(namespace, command, &log)?, 69)
         }
     }
