@@ -226,10 +226,16 @@ fn plan(config: &Path, found: &Found, answers: Answers) -> Result<Plan, Stop> {
 
 /// Starts the service, and does what only a running appliance can.
 async fn finish(config: &Path, answers: Answers) -> Result<u8, Stop> {
+    let joins = answers.existing_node.as_ref().is_some_and(|node| !node.is_empty());
     if answers.start != Some(true) || !write::service_manager(config) {
         print::line(
             "next: start it (systemctl enable --now ironhatch); its log shows the link that sets your password",
         );
+        if joins {
+            print::line(
+                "then let it into the cluster: add the key that `ironhatch cluster key` prints to /etc/pve/priv/authorized_keys there",
+            );
+        }
         if let Some(source) = answers.image.filter(|image| !image.is_empty()) {
             print::line(&format!("then import the image: ironhatch image import {source}"));
         }
@@ -242,7 +248,7 @@ async fn finish(config: &Path, answers: Answers) -> Result<u8, Stop> {
         .map_err(|e| e.to_string())?;
     print::line(&format!("the service runs: {}", loaded.server.public_url));
     set_password(&client, answers.operator_password.map(Secret::new)).await?;
-    if !answers.existing_node.clone().unwrap_or_default().is_empty() {
+    if joins {
         let key = client.get("/api/cluster/key").await.map_err(|e| e.to_string())?;
         print::line(
             "let it into the cluster: add this line to /etc/pve/priv/authorized_keys there",

@@ -287,6 +287,7 @@ fn a_member_of_the_cluster_is_asked_for_its_key_and_compared() {
         let shown = text.split_whitespace().find(|w| w.starts_with("SHA256:")).unwrap();
         let right = write(shown.trim_end_matches([',', '.']));
         assert!(right.status.success(), "{}", said(&right));
+        assert!(said(&right).contains("`ironhatch cluster key`"), "{}", said(&right));
         let config = fs::read_to_string(dir.path().join("ironhatch.toml")).unwrap();
         assert!(config.contains("member_host_key = \"ssh-ed25519 "), "{config}");
     });

@@ -16,33 +16,23 @@ appliance_prepare() {
 
 appliance_public_keys() { cat "$APPLIANCE_DIR/member_key.pub"; }
 
+# As an operator does it: `ironhatch setup` looks at the machine and at the segment and proposes interface, address, proxy mode and
+# HTTPS. The answers have only what it cannot know; what only the lab wants is changed in the files that it wrote.
 appliance_configure() {
-    cat >"$APPLIANCE_CONFIG" <<CONFIG
-data_dir = "$APPLIANCE_DIR/data"
-server_types_dir = "$APPLIANCE_DIR/server-types"
-answer_templates_dir = "$APPLIANCE_DIR/answer-templates"
-
-[server]
-listen = "0.0.0.0:8080"
-public_url = "http://$APPLIANCE:8080"
-tls = "$TLS"
-
-[pxe]
-enabled = true
-interface = "$APPLIANCE_NIC"
-subnet = "$SUBNET.0/24"
-mode = "proxy"
-unknown = "enroll"
-
-[proxmox]
+    cat >"$APPLIANCE_DIR/answers.toml" <<ANSWERS
 existing_node = "$MEMBER"
-member_key = "file:$APPLIANCE_DIR/member_key"
-member_host_key = "$(member_host_key)"
-CONFIG
-    # Each machine's disk has its own serial number: hosts name their disk themselves.
-    cat >"$APPLIANCE_DIR/server-types/lab.toml" <<'TYPE'
-display_name = "Lab machine"
-boot_disk = "per-host"
+member_fingerprint = "$(member_fingerprint)"
+ssh_keys = []
+server_type = { name = "lab", display_name = "Lab machine" }
+start = false
+ANSWERS
+    [ "$TLS" = auto ] || echo 'tls = false' >>"$APPLIANCE_DIR/answers.toml"
+    in_ns ap "$IRONHATCH_BIN" --config "$APPLIANCE_CONFIG" setup --answers "$APPLIANCE_DIR/answers.toml" >>"$RUN/commands.log" 2>&1 ||
+        die "setup failed: $(tail -3 "$RUN/commands.log")"
+    sed -i -e "s|^data_dir = .*|data_dir = \"$APPLIANCE_DIR/data\"|" \
+        -e "s|^\[proxmox\]|&\nmember_key = \"file:$APPLIANCE_DIR/member_key\"|" "$APPLIANCE_CONFIG"
+    # Each machine's disk has its own serial number: hosts name their disk themselves, as setup proposes.
+    cat >>"$APPLIANCE_DIR/server-types/lab.toml" <<'TYPE'
 hostname_prefix = "pve-"
 domain = "lab.example.net"
 answer_template = "lab"

@@ -32,4 +32,5 @@ SCRIPT
 
 member_listens() { in_ns m bash -c "exec 3<>/dev/tcp/$MEMBER/22" 2>/dev/null; }
 
-member_host_key() { cut -d' ' -f1,2 "$RUN/member-root/etc/ssh/ssh_host_ed25519_key.pub"; }
+# As an operator reads it there and gives it to `ironhatch setup`.
+member_fingerprint() { ssh-keygen -lf "$RUN/member-root/etc/ssh/ssh_host_ed25519_key.pub" | cut -d' ' -f2; }

@@ -55,6 +55,8 @@ router_up() {
         --interface=eth0 --bind-interfaces --dhcp-authoritative --dhcp-range="$SUBNET.100,$SUBNET.199,1h" \
         --dhcp-option=option:router,"$ROUTER" --dhcp-option=option:dns-server,"$ROUTER" --domain=lab.example.net \
         --dhcp-leasefile="$RUN/leases" --pid-file= --user=root --log-dhcp --log-facility=-
+    # The appliance's set-up asks the segment who lends addresses.
+    wait_for 30 "the router" grep -q 'DHCP, IP range' "$RUN/router.log"
 }
 
 # Everything but the bulk of TCP: who asked whom for what stays readable, and the file small.
