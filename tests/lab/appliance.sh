@@ -29,6 +29,8 @@ ANSWERS
     [ "$TLS" = auto ] || echo 'tls = false' >>"$APPLIANCE_DIR/answers.toml"
     in_ns ap "$IRONHATCH_BIN" --config "$APPLIANCE_CONFIG" setup --answers "$APPLIANCE_DIR/answers.toml" >>"$RUN/commands.log" 2>&1 ||
         die "setup failed: $(tail -3 "$RUN/commands.log")"
+    grep -q '^mode = "proxy"' "$APPLIANCE_CONFIG" || die "setup did not hear the router's DHCP server, see $APPLIANCE_CONFIG"
+    [ "$TLS" = off ] || grep -q '^tls = "auto"' "$APPLIANCE_CONFIG" || die "setup did not propose HTTPS, see $APPLIANCE_CONFIG"
     sed -i -e "s|^data_dir = .*|data_dir = \"$APPLIANCE_DIR/data\"|" \
         -e "s|^\[proxmox\]|&\nmember_key = \"file:$APPLIANCE_DIR/member_key\"|" "$APPLIANCE_CONFIG"
     # Each machine's disk has its own serial number: hosts name their disk themselves, as setup proposes.
