@@ -27,7 +27,7 @@ const MACHINES: usize = 128;
 /// Requests in flight at the sustained rate: the first machines of a rack that is switched on.
 const WINDOW: usize = 32;
 /// Length of one measurement.
-const LENGTH: Duration = Duration::from_millis(2500);
+const LENGTH: Duration = Duration::from_secs(2);
 /// Length of a measurement of leases: each takes an address that does not come back.
 const LEASES_LENGTH: Duration = Duration::from_millis(500);
 /// Addresses of the servers' pools, 198.18.16.1 to 198.18.127.254. A run that came near their end would measure it.

@@ -89,7 +89,7 @@ fn cells() -> Vec<Cell> {
             all.push(Cell { clients, block, window, trouble: Trouble::None, length, target });
         }
     }
-    let length = Duration::from_secs(2);
+    let length = Duration::from_millis(1500); // a peer that waits a second for a lost block is seen to do so
     for (clients, block, window) in [(1, 1468, 1), (50, 1468, 1), (50, 1468, 4), (50, 512, 16)] {
         let (trouble, target) = (Trouble::OnePercentLost, Target::RatioAtLeast(10.0));
         all.push(Cell { clients, block, window, trouble, length, target });
