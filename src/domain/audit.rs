@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::time::Timestamp;
 
@@ -199,6 +199,26 @@ fn collect(path: &str, value: &Value, shown: &[&str], found: &mut BTreeMap<Strin
 pub fn names_a_secret(name: &str) -> bool {
     let plain = name.to_ascii_lowercase().replace('-', "_");
     SECRET_WORDS.iter().any(|word| plain.contains(word))
+}
+
+/// Changes each value whose name says that it is a secret, at any depth; what is inside such a value is not looked at.
+pub fn each_secret(value: &mut Value, change: &impl Fn(&mut Value)) {
+    match value {
+        Value::Object(map) => each_secret_of(map, change),
+        Value::Array(list) => list.iter_mut().for_each(|value| each_secret(value, change)),
+        _ => {}
+    }
+}
+
+/// The same for the members of an object.
+pub fn each_secret_of(map: &mut Map<String, Value>, change: &impl Fn(&mut Value)) {
+    for (name, value) in map {
+        if names_a_secret(name) {
+            change(value);
+        } else {
+            each_secret(value, change);
+        }
+    }
 }
 
 fn presentable(name: &str, value: &Value) -> String {

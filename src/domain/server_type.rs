@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::audit::{HIDDEN, names_a_secret};
+use super::audit::{HIDDEN, each_secret_of};
 use super::id::ServerTypeName;
 
 /// A validated server type (`server-types/*.toml`).
@@ -47,18 +47,8 @@ impl ServerType {
     /// As it is shown: answer keys that name a secret without their values.
     #[must_use]
     pub fn shown(mut self) -> Self {
-        cover(&mut self.answer);
+        each_secret_of(&mut self.answer, &|value| *value = HIDDEN.into());
         self
-    }
-}
-
-fn cover(keys: &mut serde_json::Map<String, serde_json::Value>) {
-    for (key, value) in keys {
-        match value {
-            _ if names_a_secret(key) => *value = HIDDEN.into(),
-            serde_json::Value::Object(below) => cover(below),
-            _ => {}
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The debug bundle: what somebody else needs to see when something goes wrong, as text files in one archive.
 //!
 //! Secrets are kept out three times: what is gathered leaves them out, values whose name says that they are secret are
-//! blanked ([`mask`]), and every text is cleared of each secret that this appliance knows and of whatever looks like one
+//! blanked ([`each_secret`]), and every text is cleared of each secret that this appliance knows and of whatever looks like one
 //! ([`logging::redact`](super::logging::redact)).
 
 use std::io::{self, Write as _};
@@ -11,7 +11,7 @@ use flate2::write::GzEncoder;
 use serde_json::Value;
 
 use super::logging::redact;
-use crate::domain::audit::names_a_secret;
+use crate::domain::audit::each_secret;
 use crate::plan::guest::redaction::{BLANK, Redactor};
 
 /// The folder in the archive.
@@ -39,7 +39,7 @@ impl Bundle {
 
     /// Adds a JSON document.
     pub fn add_json(&mut self, name: impl Into<String>, mut value: Value) {
-        mask(&mut value);
+        each_secret(&mut value, &blank);
         self.add(name, &format!("{value:#}\n"));
     }
 
@@ -47,7 +47,7 @@ impl Bundle {
     pub fn add_lines(&mut self, name: impl Into<String>, values: impl IntoIterator<Item = Value>) {
         let mut text = String::new();
         for mut value in values {
-            mask(&mut value);
+            each_secret(&mut value, &blank);
             text.push_str(&value.to_string());
             text.push('\n');
         }
@@ -79,23 +79,6 @@ pub fn file_name(text: &str) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
     let name: String = text.chars().take(80).map(plain).collect();
     name.trim_start_matches('.').to_owned()
-}
-
-/// Blanks every value whose name says that it is a secret, at any depth.
-pub fn mask(value: &mut Value) {
-    match value {
-        Value::Object(map) => {
-            for (name, value) in map {
-                if names_a_secret(name) {
-                    blank(value);
-                } else {
-                    mask(value);
-                }
-            }
-        }
-        Value::Array(list) => list.iter_mut().for_each(mask),
-        _ => {}
-    }
 }
 
 /// Whether it was set can be seen; what it was cannot.
