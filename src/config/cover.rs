@@ -1,6 +1,8 @@
 //! A server type's text as it is shown: values of keys that name a secret are covered, and come back when the text is
 //! saved. Pure.
 
+mod by_line;
+
 use std::ops::Range;
 
 use toml_edit::{Document, Item, TableLike, Value};
@@ -18,11 +20,12 @@ struct Secret {
 }
 
 /// The text with its secrets covered; everything else stays as it is, comments too. A text that is no TOML, be it YAML or
-/// broken, is covered from a secret's key to the end of its line.
+/// broken, is covered by line: from a secret's key to the end of its value, as far as that can be told. It keeps its number
+/// of lines.
 #[must_use]
 pub fn cover(text: &str) -> String {
     let Some(secrets) = secrets(text) else {
-        return text.lines().map(|line| cover_line(line) + "\n").collect();
+        return by_line::cover(text);
     };
     let covered = format!("\"{HIDDEN}\"");
     replaced(text, secrets.into_iter().map(|secret| (secret.place, covered.as_str())))
@@ -47,20 +50,22 @@ pub fn uncover(text: &str, before: &str) -> String {
 fn secrets(text: &str) -> Option<Vec<Secret>> {
     let document = Document::parse(text).ok()?;
     let mut found = Vec::new();
-    in_table(document.as_table(), &[], &mut found);
+    in_table(document.as_table(), &[], false, &mut found);
     found.sort_by_key(|secret| secret.place.start);
     Some(found)
 }
 
-fn in_table(table: &dyn TableLike, path: &[String], found: &mut Vec<Secret>) {
+/// `is_secret`: the name of a table around says so.
+fn in_table(table: &dyn TableLike, path: &[String], is_secret: bool, found: &mut Vec<Secret>) {
     for (key, item) in table.iter() {
         let path = below(path, key);
+        let is_secret = is_secret || names_a_secret(key);
         match item {
-            Item::Value(value) => in_value(value, &path, names_a_secret(key), found),
-            Item::Table(table) => in_table(table, &path, found),
+            Item::Value(value) => in_value(value, &path, is_secret, found),
+            Item::Table(table) => in_table(table, &path, is_secret, found),
             Item::ArrayOfTables(tables) => {
                 for (n, table) in tables.iter().enumerate() {
-                    in_table(table, &below(&path, &n.to_string()), found);
+                    in_table(table, &below(&path, &n.to_string()), is_secret, found);
                 }
             }
             Item::None => {}
@@ -75,7 +80,7 @@ fn in_value(value: &Value, path: &[String], is_secret: bool, found: &mut Vec<Sec
             let is_covered = value.as_str() == Some(HIDDEN);
             found.push(Secret { path: path.to_vec(), place, is_covered });
         }
-        (false, Value::InlineTable(table)) => in_table(table, path, found),
+        (false, Value::InlineTable(table)) => in_table(table, path, false, found),
         (false, Value::Array(list)) => {
             for (n, value) in list.iter().enumerate() {
                 in_value(value, &below(path, &n.to_string()), false, found);
@@ -98,18 +103,6 @@ fn replaced<'a>(text: &str, places: impl Iterator<Item = (Range<usize>, &'a str)
         done = place.end;
     }
     new + text.get(done..).unwrap_or_default()
-}
-
-/// A line up to the first key that names a secret.
-fn cover_line(line: &str) -> String {
-    for (at, sign) in line.match_indices(['=', ':']) {
-        let (before, _) = line.split_at(at);
-        let key = before.trim_end().rsplit([' ', '\t', ',', '{']).next().unwrap_or_default();
-        if names_a_secret(key) {
-            return format!("{before}{sign} \"{HIDDEN}\"");
-        }
-    }
-    line.to_owned()
 }
 
 #[cfg(test)]
@@ -169,6 +162,21 @@ lines"""
         assert_eq!(cover(yaml), yaml.replace(" pve1c-0123456789 }", " \"(not shown)\""));
         // Nothing is known of what was covered.
         assert_eq!(uncover(&shown, text), shown);
+    }
+
+    #[test]
+    fn a_table_with_a_secrets_name_is_covered_whole_and_comes_back() {
+        let text = "[answer.global]\ncountry = \"at\"\n\n[api-token]\nid = \"p1anted\"\nlist = [\"p1anted\"]\n\
+                    inner.deep = { a = 'p1anted' }\n[api-token.below]\nx = 1234\n\n\
+                    [[passwords]]\nroot = \"p1anted\"\n[[passwords]]\nroot = \"p1anted too\"\n[match]\nvendor = \"A*\"\n";
+        let shown = cover(text);
+        assert!(!shown.contains("p1anted") && !shown.contains("1234"), "{shown}");
+        assert!(
+            shown.contains("country = \"at\"") && shown.ends_with("[match]\nvendor = \"A*\"\n")
+        );
+        assert!(shown.contains("[api-token.below]\nx = \"(not shown)\"\n"), "{shown}");
+        assert_eq!(uncover(&shown, text), text);
+        assert_eq!(cover(&shown), shown);
     }
 
     #[test]
