@@ -9,6 +9,7 @@ use dialoguer::{Confirm, Input, MultiSelect, Password, Select};
 use super::find::{self, Found};
 use super::{Stop, print, write};
 use crate::config::PxeMode;
+use crate::config::check::NOBODY_GETS_IN;
 use crate::plan::answer::access::check_public_key;
 use crate::plan::setup::{self, Answers, FirstType, Mode, Nic};
 use crate::web::check_password;
@@ -197,9 +198,10 @@ fn access(answers: &mut Answers, found: &Found) -> Result<(), Stop> {
         items.push("as it is".to_owned());
     }
     let is_open = answers.ssh_keys.as_ref().is_some_and(|keys| !keys.is_empty());
+    let nobody = format!("{NOBODY_GETS_IN}. Go on?");
     answers.root_password = loop {
         match choose("Root password of fresh nodes?", &items, if has { 2 } else { 0 })? {
-            0 if !is_open && !confirm(NOBODY, false)? => {}
+            0 if !is_open && !confirm(&nobody, false)? => {}
             0 => break Some(String::new()),
             1 => {
                 break Some(password("Root password", |text| match text.chars().count() {
@@ -212,10 +214,6 @@ fn access(answers: &mut Answers, found: &Found) -> Result<(), Stop> {
     };
     Ok(())
 }
-
-/// Asked when there is neither a key nor a password.
-const NOBODY: &str =
-    "Without a key and a password nobody but this appliance can log in on a fresh node. Go on?";
 
 /// Kind, the key's end and its comment: enough to know it again.
 fn short(key: &str) -> String {
