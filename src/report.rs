@@ -151,7 +151,7 @@ impl Reporter {
         self.store
             .write(move |tx| {
                 let mut report = report;
-                let Report { reporter, event, .. } = report.clone();
+                let (reporter, event) = (report.reporter.clone(), report.event.clone());
                 report.attempts = report.attempts.saturating_add(1);
                 let is_last = report.attempts >= REPORT_TRIES;
                 let outcome = match &tried {

@@ -147,12 +147,17 @@ impl Engine {
     pub async fn read_type(&self, name: ServerTypeName) -> Result<TypeFile, Refusal> {
         let opened = self.open_type(&name).await?;
         let hosts = self.hosts_of(&name).await?;
+        match opened {
+            Some(opened) => Ok(self.described(name, opened, &hosts)),
+            None if hosts.is_empty() => Err(no_such(&name)),
+            None => Err(gone(&name)),
+        }
+    }
+
+    /// A type with its file, which was read.
+    fn described(&self, name: ServerTypeName, opened: Opened, hosts: &[Host]) -> TypeFile {
+        let Opened { path, text, hash, read_only } = opened;
         let view = self.context().types.borrow().clone();
-        let Opened { path, text, hash, read_only } = match opened {
-            Some(opened) => opened,
-            None if hosts.is_empty() => return Err(no_such(&name)),
-            None => return Err(gone(&name)),
-        };
         let source = &self.context().config.server_types;
         let (errors, warnings) = match source {
             ServerTypesSource::Directory(_) => {
@@ -162,7 +167,7 @@ impl Engine {
             // Its text is that of all types; it was judged when it was read.
             ServerTypesSource::File(_) => (problems_of(source, &view, &name), Vec::new()),
         };
-        Ok(TypeFile {
+        TypeFile {
             server_type: view.types.get(&name).cloned().map(ServerType::shown),
             hosts: hosts.iter().map(host_of_type).collect(),
             errors: errors.into_iter().map(Finding::from).collect(),
@@ -172,7 +177,7 @@ impl Engine {
             text: cover(&text),
             hash,
             read_only,
-        })
+        }
     }
 
     /// Puts a text in place as the file of this type. `replaces` is the hash of the text that was edited; `None` makes a
@@ -188,24 +193,30 @@ impl Engine {
     ) -> Result<TypeFile, Declined> {
         check_length(&text).map_err(Declined::Refused)?;
         // A browser's form ends lines with CR and LF.
-        let text = self.uncovered(&name, with_line_ends(&text)).await?;
+        let text = with_line_ends(&text);
+        let opened = self.open_type(&name).await?;
+        let text = opened.as_ref().map_or_else(|| text.clone(), |old| uncover(&text, &old.text));
         let view = self.context().types.borrow().clone();
         let path = self.writable_path(&name).map_err(Declined::Refused)?;
         let TypeReport { server_type, errors, .. } = self.judge(&view, &path, &text);
         let (Some(edited), true) = (server_type, errors.is_empty()) else {
             return Err(Declined::Fields(errors.into_iter().map(field_error).collect()));
         };
+        let (old_text, old_hash) = opened.map(|old| (old.text, old.hash)).unzip();
+        // With the look inside the write this makes sure that the old text which is put back is the one that was replaced.
+        type_file::same(&path, replaces.as_deref(), old_hash.as_deref())?;
         let before = view.types.get(&name).cloned();
-        let place = path.clone();
-        let new = text.clone();
-        let mut edit = off_thread(move || type_file::prepare(&place, &new)).await??;
+        let (place, new) = (path.clone(), text.clone());
+        let prepare = move || type_file::prepare(&place, &new, old_text.as_deref());
+        let mut edit = off_thread(prepare).await??;
         let change =
             change_of(&name, before.as_ref(), Some(&edited), replaces.as_deref(), Some(&text));
         let word = if replaces.is_some() { "changed" } else { "made" };
         let message = format!("The server type {name} was {word}. Nothing is armed by it.");
+        let place = path.clone();
         self.store()
             .write::<_, Refusal, _>(move |tx| {
-                type_file::still(&path, replaces.as_deref())?;
+                type_file::still(&place, replaces.as_deref())?;
                 note(tx, change, message)?;
                 edit.make()?;
                 // Where the note does not come to the disk the file is the old one again.
@@ -214,7 +225,9 @@ impl Engine {
             })
             .await?;
         self.reread(|view| view.types.get(&name) == Some(&edited)).await;
-        Ok(self.read_type(name).await?)
+        let hosts = self.hosts_of(&name).await?;
+        let written = Opened { path, hash: type_file::hash_of(&text), text, read_only: None };
+        Ok(self.described(name, written, &hosts))
     }
 
     /// Removes the file of a type that no host has; `hash` of its text, unless it does not matter which it is.

@@ -118,8 +118,15 @@ fn shut(dir: &Path, error: nix::errno::Errno) -> ReadOnly {
 /// # Errors
 /// It is another one.
 pub(super) fn still(path: &Path, hash: Option<&str>) -> Result<(), Refusal> {
-    let now = read(path)?.map(|text| hash_of(&text));
-    let detail = match (hash, now.as_deref()) {
+    same(path, hash, read(path)?.map(|text| hash_of(&text)).as_deref())
+}
+
+/// The same of a file that was read: it had the hash `now`, or was not there.
+///
+/// # Errors
+/// As above.
+pub(super) fn same(path: &Path, hash: Option<&str>, now: Option<&str>) -> Result<(), Refusal> {
+    let detail = match (hash, now) {
         (None, None) => return Ok(()),
         (Some(old), Some(now)) if old.eq_ignore_ascii_case(now) => return Ok(()),
         (None, Some(_)) => format!("{} exists already.", path.display()),
@@ -140,10 +147,8 @@ pub(super) struct Edit {
     /// The new file, under a name that nobody reads; `None`: the file is removed.
     new: Option<PathBuf>,
     /// Where the old one waits while the change is not kept: a copy of a file that is replaced, since a service may not
-    /// link to what belongs to somebody else.
-    old: PathBuf,
-    /// There is an old one.
-    had_old: bool,
+    /// link to what belongs to somebody else. `None`: there is no old one.
+    old: Option<PathBuf>,
     state: State,
 }
 
@@ -155,19 +160,19 @@ enum State {
     Kept,
 }
 
-/// Writes a text beside its place, with the owner and the mode of the file that it will replace.
+/// Writes a text beside its place, with the owner and the mode of the file that it will replace; `before` is what that one
+/// holds.
 ///
 /// # Errors
 /// Why the directory or the file cannot be written, with what to do.
-pub(super) fn prepare(path: &Path, text: &str) -> Result<Edit, Refusal> {
+pub(super) fn prepare(path: &Path, text: &str, before: Option<&str>) -> Result<Edit, Refusal> {
     let refuse = |ReadOnly { reason, hint }| Refusal::new(RefusalKind::Conflict, reason, hint);
     if let Some(link) = linked(path) {
         return Err(refuse(link));
     }
     let dir = path.parent().unwrap_or(Path::new("."));
-    let before = read(path)?;
     let edit = Edit::of(path, true, before.is_some());
-    let parts = [(edit.new.as_deref(), Some(text)), (Some(edit.old.as_path()), before.as_deref())];
+    let parts = [(edit.new.as_deref(), Some(text)), (edit.old.as_deref(), before)];
     let written = parts
         .into_iter()
         .filter_map(|(part, text)| part.zip(text))
@@ -209,7 +214,7 @@ fn write(part: &Path, path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 impl Edit {
-    fn of(path: &Path, has_new: bool, had_old: bool) -> Self {
+    fn of(path: &Path, has_new: bool, has_old: bool) -> Self {
         let dir = path.parent().unwrap_or(Path::new("."));
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let random = rand::random::<u64>();
@@ -218,8 +223,7 @@ impl Edit {
         Self {
             path: path.to_owned(),
             new: has_new.then(|| beside("new")),
-            old: beside("old"),
-            had_old,
+            old: has_old.then(|| beside("old")),
             state: State::Prepared,
         }
     }
@@ -229,9 +233,10 @@ impl Edit {
     /// # Errors
     /// The system refuses it; nothing is different.
     pub(super) fn make(&mut self) -> Result<(), Refusal> {
-        let made = match &self.new {
-            Some(new) => std::fs::rename(new, &self.path),
-            None => std::fs::rename(&self.path, &self.old),
+        let made = match (&self.new, &self.old) {
+            (Some(new), _) => std::fs::rename(new, &self.path),
+            (None, Some(old)) => std::fs::rename(&self.path, old),
+            (None, None) => Ok(()),
         };
         made.map_err(|error| failed(&self.path, &error))?;
         self.state = State::Made;
@@ -249,19 +254,19 @@ impl Drop for Edit {
     fn drop(&mut self) {
         match self.state {
             State::Made => {
-                let back = match self.had_old {
-                    true => std::fs::rename(&self.old, &self.path),
-                    false => std::fs::remove_file(&self.path),
+                let back = match &self.old {
+                    Some(old) => std::fs::rename(old, &self.path),
+                    None => std::fs::remove_file(&self.path),
                 };
                 if let Err(error) = back {
-                    let (path, old) = (self.path.display(), self.old.display());
-                    tracing::error!(%error, %path, %old, "a change that was not noted cannot be taken back");
+                    let path = self.path.display();
+                    tracing::error!(%error, %path, old = ?self.old, "a change that was not noted cannot be taken back");
                 }
                 settle(&self.path);
             }
             // Nobody reads them; a rest is only untidy.
             State::Prepared | State::Kept => {
-                for rest in self.new.iter().chain([&self.old]) {
+                for rest in self.new.iter().chain(&self.old) {
                     let _ = std::fs::remove_file(rest);
                 }
             }
@@ -307,7 +312,7 @@ mod test {
             std::os::unix::fs::chown(&path, Some(4711), Some(4712)).unwrap();
         }
         let before = path.metadata().unwrap();
-        let mut edit = prepare(&path, "new\n").unwrap();
+        let mut edit = prepare(&path, "new\n", Some("old\n")).unwrap();
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old\n", "not before it is put");
         assert_eq!(names(dir.path()).len(), 3);
         assert!(names(dir.path())[0].starts_with('.'), "readers of the directory pass it over");
@@ -321,10 +326,10 @@ mod test {
         );
         assert_ne!(after.ino(), before.ino(), "whoever has the old one open reads the old one");
         // What is not put leaves nothing.
-        drop(prepare(&path, "never\n").unwrap());
+        drop(prepare(&path, "never\n", Some("new\n")).unwrap());
         assert_eq!(names(dir.path()), ["lab.toml"]);
         let new = dir.path().join("new.toml");
-        let mut edit = prepare(&new, "x\n").unwrap();
+        let mut edit = prepare(&new, "x\n", None).unwrap();
         edit.make().unwrap();
         edit.keep();
         assert_eq!(new.metadata().unwrap().mode() & 0o777, NEW_MODE);
@@ -335,13 +340,14 @@ mod test {
         let dir = tempfile::tempdir().unwrap();
         let (there, new) = (dir.path().join("lab.toml"), dir.path().join("new.toml"));
         std::fs::write(&there, "old\n").unwrap();
-        for mut edit in [prepare(&there, "new\n").unwrap(), prepare_removal(&there)] {
+        for mut edit in [prepare(&there, "new\n", Some("old\n")).unwrap(), prepare_removal(&there)]
+        {
             edit.make().unwrap();
             assert_ne!(std::fs::read_to_string(&there).ok().as_deref(), Some("old\n"));
             drop(edit);
             assert_eq!(std::fs::read_to_string(&there).unwrap(), "old\n");
         }
-        let mut edit = prepare(&new, "x\n").unwrap();
+        let mut edit = prepare(&new, "x\n", None).unwrap();
         edit.make().unwrap();
         assert!(new.exists());
         drop(edit);
@@ -374,10 +380,10 @@ mod test {
         let gone = dir.path().join("gone");
         let place = read_only_place(&ServerTypesSource::Directory(gone.clone())).unwrap();
         assert!(place.hint.contains("install -d"), "{place:?}");
-        let refusal = prepare(&gone.join("lab.toml"), "x").unwrap_err();
+        let refusal = prepare(&gone.join("lab.toml"), "x", None).unwrap_err();
         assert!(refusal.hint.contains("install -d"), "{refusal}");
         // No process can make a file there, whoever it is.
-        let refusal = prepare(Path::new("/proc/self/lab.toml"), "x").unwrap_err();
+        let refusal = prepare(Path::new("/proc/self/lab.toml"), "x", None).unwrap_err();
         assert_eq!(refusal.kind, RefusalKind::Conflict);
         let sandbox = shut(Path::new("/etc/ironhatch/server-types"), nix::errno::Errno::EROFS);
         assert!(sandbox.hint.contains("ReadWritePaths=/etc/ironhatch/server-types"), "{sandbox:?}");
@@ -390,7 +396,7 @@ mod test {
         let (target, link) = (dir.path().join("kept.toml"), dir.path().join("link.toml"));
         std::fs::write(&target, "kept").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        assert!(prepare(&link, "x").unwrap_err().detail.contains("is a link"));
+        assert!(prepare(&link, "x", None).unwrap_err().detail.contains("is a link"));
         assert!(link.symlink_metadata().unwrap().file_type().is_symlink());
         assert_eq!(std::fs::read_to_string(target).unwrap(), "kept");
     }
