@@ -207,7 +207,7 @@ impl<'a> World<'a> {
                     }
                 }
             }
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
         }
     }
 
