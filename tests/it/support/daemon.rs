@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use self::described::{Described, Seen};
-use super::appliance::{ADDRESS, configure};
+use super::appliance::configure;
 
 #[path = "../../../src/web/test/described.rs"]
 #[allow(dead_code)] // the router's own tests ask it for more
