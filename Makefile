@@ -11,7 +11,7 @@ AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS := 60
 
-.PHONY: help run test unit integration fuzz fuzz-build fuzz-test lab lab-test provision bench shipped-build peer-build faults faults-test trials check release packages-build packages-test packages-lab packages-provision packages-bench packages-faults packages-release
+.PHONY: help run test unit integration fuzz fuzz-build fuzz-test lab lab-test provision bench shipped-build peer-build rest-build faults faults-test trials check release packages-build packages-test packages-lab packages-provision packages-bench packages-faults packages-release
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -57,6 +57,9 @@ shipped-build: packages-build
 peer-build: packages-build
 	cargo build --locked --profile peer --package ironhatch-bench-peer
 
+rest-build:
+	@nice -n 19 $(MAKE) fuzz-build peer-build
+
 faults-test: packages-build packages-faults
 	cargo build --locked --package ironhatch --package ironhatch-faults
 	@.ci/suite faults $(SUDO)env FAULT_SEED=1 FAULT_RUNS=24 FAULT_SCENARIOS='damage restore' $(dir $(DEBUG))faults
@@ -65,8 +68,8 @@ faults: packages-faults shipped-build ## Break 1,000 rebuilds in every way (as r
 	@.ci/suite faults $(if $(SUDO),sudo --preserve-env )$(dir $(RELEASE))faults
 
 trials: packages-build packages-bench packages-faults ## bench, fuzz and faults after each other: half an hour on two cores
-	@# Linking what ships takes one processor for minutes: what is fuzzed is built beside it.
-	@$(MAKE) --jobs=3 shipped-build peer-build fuzz-build
+	@# Compiling and linking what ships takes one processor for minutes: the rest is built beside it, and waits for it.
+	@$(MAKE) --jobs=2 shipped-build rest-build
 	@$(MAKE) bench
 	@$(MAKE) fuzz
 	@$(MAKE) faults
