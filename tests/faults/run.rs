@@ -227,6 +227,7 @@ impl Run {
                 }
                 // Nothing to do for the machine: a look now and then, so that the processors are left to the daemons.
                 _ => {
+                    self.stage.sshd.world().keep_quorum();
                     tokio::time::sleep(LOOK).await;
                     continue;
                 }

@@ -357,16 +357,18 @@ fn missing_of_ours(look: &MemberLook, view: &ClusterView, facts: &Facts) -> Opti
 
 /// Joins are serialised: two at once leave one hanging for ever (13.7). A node that is configured, offline and never
 /// got a certificate is either being added at this moment or was left half joined. When it is a host of ours it was left: who
-/// looks here has the right to join, so that no job joins another one.
+/// looks here has the right to join, so that no job joins another one. Its own rebuild goes first, unless we were left in the
+/// same way: of two that wait for each other neither would ever be put right.
 fn join_in_flight(look: &MemberLook, view: &ClusterView, facts: &Facts) -> Option<Verdict> {
     let name = facts.node.as_str();
-    let unfinished = look.conf.nodes.iter().find(|n| {
-        n.name != name
-            && !look.finished.contains(&n.name)
-            && !view.node(&n.name).is_some_and(|v| v.online)
-    });
-    if let Some(host) =
-        facts.others.iter().find(|o| unfinished.is_some_and(|n| n.name == o.as_str()))
+    let unfinished = || {
+        let is_online = |name: &str| view.node(name).is_some_and(|node| node.online);
+        let names = look.conf.nodes.iter().map(|node| node.name.as_str());
+        names.filter(move |name| !look.finished.iter().any(|n| n == name) && !is_online(name))
+    };
+    let of_ours = |name: &str| facts.others.iter().find(|host| host.as_str() == name);
+    if let Some(host) = unfinished().find_map(of_ours)
+        && !unfinished().any(|other| other == name)
     {
         return Some(Verdict::Behind {
             host: host.clone(),
@@ -376,8 +378,8 @@ fn join_in_flight(look: &MemberLook, view: &ClusterView, facts: &Facts) -> Optio
             ),
         });
     }
-    let who = match unfinished {
-        Some(node) => format!("'{}'", brief(&node.name)),
+    let who = match unfinished().find(|other| *other != name && of_ours(other).is_none()) {
+        Some(stranger) => format!("'{}'", brief(stranger)),
         None if look.adding => "another node".to_owned(),
         None => return None,
     };

@@ -237,6 +237,17 @@ fn the_cluster_takes_a_node_only_when_name_address_and_quorum_allow_it() {
         Facts { others: vec!["pve3".parse().unwrap(), "pve4".parse().unwrap()], ..facts() };
     let left_alone =
         MemberLook { finished: vec!["pve1".to_owned()], ..cluster(&[("pve4", 14, false)]) };
+    let left_both = MemberLook {
+        finished: vec!["pve1".to_owned(), "pve3".to_owned(), "pve5".to_owned()],
+        ..cluster(&[
+            ("pve3", 13, true),
+            ("pve5", 15, true),
+            ("pve2", 12, false),
+            ("pve4", 14, false),
+        ])
+    };
+    let started_with_pve4 = Facts { join_started: true, ..with_pve4.clone() };
+    let confirmed_with_pve4 = Facts { replace_node: true, ..with_pve4.clone() };
     let no_view = MemberLook { view: None, ..cluster(&[]) };
     let adding = MemberLook { adding: true, ..cluster(&[]) };
     let cases: Vec<(&str, MemberLook, &Facts, &str)> = vec![
@@ -322,6 +333,14 @@ fn the_cluster_takes_a_node_only_when_name_address_and_quorum_allow_it() {
         ),
         ("left by a host of ours", unfinished.clone(), &with_pve4, "behind pve4"),
         ("left by a host of ours, whose vote is missing", left_alone, &with_pve4, "behind pve4"),
+        ("left by a host of ours, and by us", left_both.clone(), &started_with_pve4, "next"),
+        ("the same, confirmed", left_both.clone(), &confirmed_with_pve4, "RemoveDeadNode"),
+        (
+            "left by us, and by a stranger",
+            left_both,
+            &started,
+            "wait: 'pve4' is being joined to the cluster at this moment, or was left half joined",
+        ),
         (
             "a command in flight",
             adding,

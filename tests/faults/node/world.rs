@@ -144,10 +144,14 @@ impl World {
                 machine.attempt = Attempt::Killed { log: Vec::new() };
             }
         }
-        // Members that were joined and are to be rebuilt are off together: without this nothing could go on, and no fault
-        // would be to blame. The operator does what the refusal says (`pvecm expected`).
+    }
+
+    /// What the operator does where two or more members are off, because all of them are to be rebuilt, and the others lost
+    /// their majority by it (`pvecm expected`): nothing could go on, and no fault would be to blame. With one that is off the
+    /// appliance helps itself.
+    pub(crate) fn keep_quorum(&mut self) {
         let online = self.online().len();
-        if online > 0 && !self.quorate() {
+        if online > 0 && online + 2 <= self.members.len() && !self.quorate() {
             self.expected = Some(online);
         }
     }
