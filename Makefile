@@ -67,12 +67,12 @@ faults-test: packages-build packages-faults
 faults: packages-faults shipped-build ## Break 1,000 rebuilds in every way (as root; SEED=0x… replays, FAULT_RUNS=n; docs/faults.md)
 	@.ci/suite faults $(if $(SUDO),sudo --preserve-env )$(dir $(RELEASE))faults
 
-trials: packages-build packages-bench packages-faults ## bench, fuzz and faults after each other: half an hour on two cores
+trials: packages-build packages-bench packages-faults ## faults, bench and fuzz after each other: half an hour on two cores
 	@# Compiling and linking what ships takes one processor for minutes: the rest is built beside it, and waits for it.
 	@$(MAKE) --jobs=2 shipped-build rest-build
+	@$(MAKE) faults
 	@$(MAKE) bench
 	@$(MAKE) fuzz
-	@$(MAKE) faults
 
 lab: packages-build packages-lab ## Watch two machines being born on a virtual LAN; leaves the dashboard running
 	cargo build --locked
