@@ -47,6 +47,14 @@ done
 
 mkdir -p -- "$1"
 target=$(cd -- "$1" && pwd)
+# Of two builds at once one fetches: a file that is put in place again would make the other build everything anew.
+if command -v flock >/dev/null 2>&1; then
+	exec 9>"$target/.lock"
+	flock 9
+	if files_are_right "$target"; then
+		exit 0
+	fi
+fi
 work=$(mktemp -d)
 trap 'rm -rf -- "$work"' EXIT
 trap 'exit 1' HUP INT TERM
