@@ -113,9 +113,10 @@ printf '%s  %s\n' "$package_sha256" "$1" | sha256sum --check --strict --status |
 	fail "the downloaded package is not the pinned one (SHA-256 differs); nothing was installed"
 dpkg-deb -x "$1" "$work/unpacked"
 
-# Into place by rename, so that two builds at once never see half a file.
+# Into place by rename, so that two builds at once never see half a file, and with the package's times: what is newer than a build
+# that used it makes cargo build everything again.
 while read -r _ name; do
-	cp -L -- "$work/unpacked/usr/lib/ipxe/$name" "$target/.$name.$$"
+	cp -L --preserve=timestamps -- "$work/unpacked/usr/lib/ipxe/$name" "$target/.$name.$$"
 	mv -f -- "$target/.$name.$$" "$target/$name"
 done <"$sums"
 
