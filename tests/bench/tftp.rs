@@ -85,7 +85,7 @@ fn cells() -> Vec<Cell> {
     for clients in [1, 50, 200] {
         for (block, window) in [(512, 1), (1468, 1), (1468, 4), (1468, 16)] {
             let target = if clients == 200 { Target::RatioAtLeast(2.0) } else { Target::None };
-            let length = Duration::from_millis(400);
+            let length = Duration::from_millis(350);
             all.push(Cell { clients, block, window, trouble: Trouble::None, length, target });
         }
     }
@@ -94,7 +94,7 @@ fn cells() -> Vec<Cell> {
         let (trouble, target) = (Trouble::OnePercentLost, Target::RatioAtLeast(10.0));
         all.push(Cell { clients, block, window, trouble, length, target });
     }
-    let length = Duration::from_millis(800);
+    let length = Duration::from_millis(600);
     for (clients, block, window) in [(1, 1468, 1), (1, 1468, 16), (50, 1468, 4)] {
         let (trouble, target) = (Trouble::FiveMillisecondsLate, Target::None);
         all.push(Cell { clients, block, window, trouble, length, target });

@@ -12,8 +12,9 @@ cd "$(dirname "$0")/../.."
 seconds=${1:?seconds for each target, or 'seeds' or 'build'}
 shift
 
-# Only this repository's crates are built again for it: with counters. The rest is what the other tests use.
-RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/rustc.sh cargo build --locked --package ironhatch-fuzz
+# Only this repository's crates are built again for it: with counters. The rest is what the other tests use. They are built
+# whole and seldom, so without what helps the next build and a debugger; a panic tells its line all the same.
+CARGO_INCREMENTAL=0 CARGO_PROFILE_DEV_DEBUG=none RUSTC_WORKSPACE_WRAPPER=$PWD/tests/fuzz/rustc.sh cargo build --locked --package ironhatch-fuzz
 build=${CARGO_TARGET_DIR:-target}
 program=$build/x86_64-unknown-linux-gnu/debug/fuzz
 
