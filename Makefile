@@ -5,8 +5,8 @@ DEBUG   := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/debug/ironhatch
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/ironhatch
 # One job at a time: the suites measure time and the lab's machines need the cores.
 MAKEFLAGS += --no-print-directory
-# Cargo stays the user's; only the program that makes containers runs as root.
-AS_ROOT := $(if $(filter-out 0,$(shell id -u)),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="sudo --preserve-env")
+# Cargo stays the user's; only what makes containers, mounts and network namespaces runs as root, with the settings of who called it.
+AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env)
 
 # Seconds that each fuzz target runs.
 FUZZ_SECONDS := 60
@@ -42,14 +42,13 @@ fuzz-build: packages-build
 	tests/fuzz/run.sh build
 
 provision: packages-build packages-provision ## Install the built-in apps and the Debian package in Debian containers (as root)
-	@$(AS_ROOT) .ci/suite provision cargo test --locked --test provision
+	@$(if $(AS_ROOT),CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="$(AS_ROOT)") .ci/suite provision cargo test --locked --test provision
 
 # What is measured and broken is what ships, and one build is for both: so it is one list of packages.
 SHIPPED := --package ironhatch --package ironhatch-bench --package ironhatch-bench-store --package ironhatch-faults
-SUDO    := $(if $(filter-out 0,$(shell id -u)),sudo )
 
 bench: packages-bench shipped-build peer-build ## Measure Ironhatch beside its peers, write docs/benchmarks.md; ONLY=tftp runs one part
-	$(SUDO)$(dir $(RELEASE))bench $(ONLY)
+	$(AS_ROOT) $(dir $(RELEASE))bench $(ONLY)
 
 shipped-build: packages-build
 	cargo build --locked --release $(SHIPPED)
@@ -62,10 +61,10 @@ rest-build:
 
 faults-test: packages-build packages-faults
 	cargo build --locked --package ironhatch --package ironhatch-faults
-	@.ci/suite faults $(SUDO)env FAULT_SEED=1 FAULT_RUNS=24 FAULT_SCENARIOS='damage restore' $(dir $(DEBUG))faults
+	@.ci/suite faults $(AS_ROOT) env FAULT_SEED=1 FAULT_RUNS=24 FAULT_SCENARIOS='damage restore' $(dir $(DEBUG))faults
 
 faults: packages-faults shipped-build ## Break 1,000 rebuilds in every way (as root; SEED=0x… replays, FAULT_RUNS=n; docs/faults.md)
-	@.ci/suite faults $(if $(SUDO),sudo --preserve-env )$(dir $(RELEASE))faults
+	@.ci/suite faults $(AS_ROOT) $(dir $(RELEASE))faults
 
 trials: packages-build packages-bench packages-faults ## faults, bench and fuzz after each other: half an hour on two cores
 	@# Compiling and linking what ships takes one processor for minutes: the rest is built beside it, and waits for it.
