@@ -49,5 +49,5 @@ pub use preview::AnswerPreview;
 pub use registration::ImportMode;
 pub use request::{HostChange, ImportRequest, NewHost, RebuildRequest};
 pub use server_type::{
-    Finding, HostOfType, Lost, ReadOnly, TypeFile, TypeOverview, TypeRow, TypeTrial,
+    Finding, HostOfType, Lost, ReadOnly, TypeFile, TypeOverview, TypeRow, TypeTrial, Unsaved,
 };

@@ -33,9 +33,8 @@ pub struct Report {
     pub effective: Option<String>,
 }
 
-/// Of an installed node without a key and a password.
-pub const NOBODY_GETS_IN: &str = "neither ssh_keys nor root_password_hash is set: nobody but this appliance can log in on a fresh node; \
-     name your public key before the first rebuild";
+/// Of an installed node without a key and a password: the fact alone, as a question and a log line say it.
+pub const NOBODY_GETS_IN: &str = "nobody but this appliance can log in on a fresh node: it gets no SSH key and no root password that you know";
 
 /// Checks a configuration file and all that lies beside it.
 #[must_use]
@@ -62,7 +61,9 @@ pub fn check(path: &Path, secrets: &dyn SecretSource) -> Report {
             line: 0,
             column: 0,
             key: "credentials".to_owned(),
-            message: NOBODY_GETS_IN.to_owned(),
+            message: format!(
+                "{NOBODY_GETS_IN}; set ssh_keys or root_password_hash before the first rebuild"
+            ),
         });
     }
     if needs_git(&config) && !crate::git::is_installed() {

@@ -125,6 +125,31 @@ impl From<Problem> for Finding {
     }
 }
 
+/// A text that was not saved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unsaved {
+    /// What is wrong with the text; never empty.
+    Wrong(Vec<Finding>),
+    /// Another reason.
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Unsaved {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// As one of many forms that are declined: a line is a field.
+impl From<Unsaved> for Declined {
+    fn from(unsaved: Unsaved) -> Self {
+        match unsaved {
+            Unsaved::Wrong(found) => Self::Fields(found.into_iter().map(field_error).collect()),
+            Unsaved::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
 impl Engine {
     /// All server types, with how many hosts use each.
     ///
@@ -190,17 +215,17 @@ impl Engine {
         name: ServerTypeName,
         text: String,
         replaces: Option<String>,
-    ) -> Result<TypeFile, Declined> {
-        check_length(&text).map_err(Declined::Refused)?;
+    ) -> Result<TypeFile, Unsaved> {
+        check_length(&text)?;
         // A browser's form ends lines with CR and LF.
         let text = with_line_ends(&text);
         let opened = self.open_type(&name).await?;
         let text = opened.as_ref().map_or_else(|| text.clone(), |old| uncover(&text, &old.text));
         let view = self.context().types.borrow().clone();
-        let path = self.writable_path(&name).map_err(Declined::Refused)?;
+        let path = self.writable_path(&name)?;
         let TypeReport { server_type, errors, .. } = self.judge(&view, &path, &text);
         let (Some(edited), true) = (server_type, errors.is_empty()) else {
-            return Err(Declined::Fields(errors.into_iter().map(field_error).collect()));
+            return Err(Unsaved::Wrong(errors.into_iter().map(Finding::from).collect()));
         };
         let (old_text, old_hash) = opened.map(|old| (old.text, old.hash)).unzip();
         // With the look inside the write this makes sure that the old text which is put back is the one that was replaced.
@@ -403,8 +428,7 @@ fn host_of_type(host: &Host) -> HostOfType {
     }
 }
 
-fn field_error(problem: Problem) -> FieldError {
-    let Finding { line, key, message } = problem.into();
+fn field_error(Finding { line, key, message }: Finding) -> FieldError {
     let field = match (line, key.as_str()) {
         (0, "") => "text".to_owned(),
         (0, key) => key.to_owned(),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::host::{find, image_named};
 use super::{Answer, body, missing, ok};
+use crate::domain::form::Declined;
 use crate::domain::id::ServerTypeName;
 use crate::domain::server_type::ServerType;
 use crate::jobs::ReadOnly;
@@ -100,7 +101,8 @@ pub(in crate::web) async fn save(
     bytes: Bytes,
 ) -> Answer {
     let SaveBody { text, replaces } = body(&bytes)?;
-    Ok(ok(&web.operations().types().save_type(name_of(&name)?, text, replaces).await?))
+    let saved = web.operations().types().save_type(name_of(&name)?, text, replaces).await;
+    Ok(ok(&saved.map_err(Declined::from)?))
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -3,9 +3,8 @@
 use futures_util::future::BoxFuture;
 
 use super::Answer;
-use crate::domain::form::Declined;
 use crate::domain::id::{HostId, ImageId, ServerTypeName};
-use crate::jobs::{AnswerPreview, Engine, TypeFile, TypeOverview, TypeTrial};
+use crate::jobs::{AnswerPreview, Engine, TypeFile, TypeOverview, TypeTrial, Unsaved};
 
 /// What an operator can look at and change about answers. Each method is the [`Engine`]'s of the same name.
 pub trait TypeOperations: Send + Sync {
@@ -28,7 +27,7 @@ pub trait TypeOperations: Send + Sync {
         name: ServerTypeName,
         text: String,
         replaces: Option<String>,
-    ) -> BoxFuture<'_, Result<TypeFile, Declined>>;
+    ) -> BoxFuture<'_, Result<TypeFile, Unsaved>>;
     /// Removes the file of a type that no host has.
     fn delete_type(&self, name: ServerTypeName, hash: Option<String>) -> Answer<'_, ()>;
 }
@@ -56,7 +55,7 @@ impl TypeOperations for Engine {
         name: ServerTypeName,
         text: String,
         replaces: Option<String>,
-    ) -> BoxFuture<'_, Result<TypeFile, Declined>> {
+    ) -> BoxFuture<'_, Result<TypeFile, Unsaved>> {
         Box::pin(self.save_type(name, text, replaces))
     }
     fn delete_type(&self, name: ServerTypeName, hash: Option<String>) -> Answer<'_, ()> {

@@ -10,11 +10,10 @@ use super::answer::Rule;
 use super::host::Choice;
 use super::{Frame, Page, missing, render, render_with};
 use crate::domain::audit::HIDDEN;
-use crate::domain::form::{Declined, FieldError};
 use crate::domain::id::{HostId, ServerTypeName};
 use crate::domain::refusal::{Refusal, RefusalKind};
 use crate::domain::server_type::{DiskSelection, Matching, ServerType};
-use crate::jobs::{Finding, HostOfType, ReadOnly, TypeFile, TypeRow, TypeTrial};
+use crate::jobs::{Finding, HostOfType, ReadOnly, TypeFile, TypeRow, TypeTrial, Unsaved};
 use crate::plan::answer::preview::{Line, Outcome};
 use crate::store::{HostReads as _, StoreError};
 use crate::web::WebState;
@@ -174,20 +173,6 @@ impl Wrong {
         };
         let shown = line.checked_sub(1).and_then(|n| text.lines().nth(n)).unwrap_or_default();
         Self { place, line: shown.trim().chars().take(120).collect(), message }
-    }
-
-    fn of_field(error: FieldError, text: &str) -> Self {
-        let line = error
-            .field
-            .strip_prefix("line ")
-            .map(|rest| rest.chars().take_while(char::is_ascii_digit).collect::<String>());
-        let line = line.and_then(|digits| digits.parse().ok()).unwrap_or(0);
-        let key = match error.field.split_once(", ") {
-            Some((_, key)) => key.to_owned(),
-            None if line == 0 => error.field,
-            None => String::new(),
-        };
-        Self::new(Finding { line, key, message: error.message }, text)
     }
 }
 
@@ -392,12 +377,12 @@ async fn carry_out(
         let replaces = Some(asked.hash.clone()).filter(|hash| !hash.is_empty());
         return match types.save_type(name, asked.text.clone(), replaces).await {
             Ok(file) => Ok(file),
-            Err(Declined::Fields(errors)) => {
-                let wrong = |error| Wrong::of_field(error, &asked.text);
-                asked.errors = errors.into_iter().map(wrong).collect();
+            Err(Unsaved::Wrong(found)) => {
+                let wrong = |finding| Wrong::new(finding, &asked.text);
+                asked.errors = found.into_iter().map(wrong).collect();
                 Err((StatusCode::UNPROCESSABLE_ENTITY, asked))
             }
-            Err(Declined::Refused(refusal)) => {
+            Err(Unsaved::Refused(refusal)) => {
                 let status = status(refusal.kind);
                 asked.refused = Some(refusal);
                 Err((status, asked))
