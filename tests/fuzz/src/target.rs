@@ -14,6 +14,8 @@ mod manifests;
 mod server_types;
 mod tftp;
 
+use ironhatch::config::Problem;
+
 /// Named inputs to begin with.
 pub(crate) type Seeds = Vec<(String, Vec<u8>)>;
 
@@ -124,4 +126,13 @@ pub(crate) const TARGETS: &[Target] = &[
 /// Seeds from texts.
 fn texts<const N: usize>(all: [(&str, &str); N]) -> Seeds {
     all.map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec())).into()
+}
+
+/// What is said of a text that does not pass is short and names a line that is there.
+fn check_problem(problem: &Problem, text: &str) {
+    // An empty file has one line; the parsers count the end as a line, too. YAML ends lines also with CR alone, and its
+    // version 1.1 with three more characters.
+    let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
+    assert!(problem.line <= lines + 1, "{problem:?} is nowhere");
+    assert!(problem.message.len() < 2000, "{} bytes of message", problem.message.len());
 }

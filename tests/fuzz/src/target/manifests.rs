@@ -8,7 +8,7 @@ use std::path::Path;
 use ironhatch::apps::manifest::read;
 use ironhatch::domain::app::Manifest;
 
-use super::{Seeds, texts};
+use super::{Seeds, check_problem, texts};
 use crate::input::Input;
 
 pub(crate) fn run(data: &[u8]) {
@@ -17,10 +17,7 @@ pub(crate) fn run(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(input.rest()) else { return };
     let (manifest, problems, warnings) = read(Path::new(file), text);
     assert_eq!(manifest.is_some(), problems.is_empty(), "refused without a reason: {problems:?}");
-    for problem in &problems {
-        assert!(problem.line <= text.split('\n').count() + 1, "{problem:?} is nowhere");
-        assert!(problem.message.len() < 2000, "{} bytes of message", problem.message.len());
-    }
+    problems.iter().for_each(|problem| check_problem(problem, text));
     assert!(warnings.len() <= text.len() + 10, "more remarks than text");
     manifest.iter().for_each(check);
 }

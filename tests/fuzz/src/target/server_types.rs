@@ -5,12 +5,11 @@
 
 use std::path::Path;
 
-use ironhatch::config::Problem;
 use ironhatch::config::server_type::{ServerTypes, parse, parse_map};
 use ironhatch::domain::server_type::{DiskSelection, ServerType};
 use ironhatch::plan::answer::DiskChoice;
 
-use super::{Seeds, texts};
+use super::{Seeds, check_problem, texts};
 use crate::input::Input;
 
 pub(crate) fn run(data: &[u8]) {
@@ -49,14 +48,6 @@ fn check(server_type: &ServerType) {
     let hostname = format!("{}1", server_type.hostname_prefix);
     assert!(hostname.parse::<ironhatch::domain::id::Hostname>().is_ok(), "{hostname}");
     assert!(!server_type.domain.contains(['\n', ' ', '/']), "{:?}", server_type.domain);
-}
-
-fn check_problem(problem: &Problem, text: &str) {
-    // An empty file has one line; the parsers count the end as a line, too. YAML ends lines also with CR alone, and its
-    // version 1.1 with three more characters.
-    let lines = text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).count();
-    assert!(problem.line <= lines + 1, "{problem:?} is nowhere");
-    assert!(problem.message.len() < 2000, "{} bytes of message", problem.message.len());
 }
 
 pub(crate) fn seeds() -> Seeds {
