@@ -22,7 +22,10 @@ arrived in order, of all clients together. Servers without the option windowsize
 come from a relay in user space on the cable (not every kernel has netem): 1 % lost in both directions; 5 ms later towards the \
 clients. In those cells the peers, which mostly wait, run at the same time, each on a cable of its own; Ironhatch runs alone.";
 
+/// Runs of a field of the matrix; the median counts.
 const RUNS: usize = 3;
+/// Runs where a target is and nothing is lost: what a virtual machine's neighbours do lasts for some of them.
+const JUDGED_RUNS: usize = 5;
 /// The file that everybody fetches.
 const FILE: &str = "bench.efi";
 const FILE_BYTES: usize = 1 << 20;
@@ -84,8 +87,9 @@ fn cells() -> Vec<Cell> {
     let mut all = Vec::new();
     for clients in [1, 50, 200] {
         for (block, window) in [(512, 1), (1468, 1), (1468, 4), (1468, 16)] {
-            let target = if clients == 200 { Target::RatioAtLeast(2.0) } else { Target::None };
-            let length = Duration::from_millis(350);
+            let is_judged = clients == 200;
+            let target = if is_judged { Target::RatioAtLeast(2.0) } else { Target::None };
+            let length = Duration::from_millis(if is_judged { 500 } else { 350 });
             all.push(Cell { clients, block, window, trouble: Trouble::None, length, target });
         }
     }
@@ -123,7 +127,8 @@ struct Figure {
 
 fn measure(ground: &Ground, stands: &[Stand], cell: Cell, emit: &mut dyn FnMut(Row)) {
     let mut tallies = SERVERS.map(Tally::new);
-    for _ in 0..RUNS {
+    let runs = if cell.is_judged_undisturbed() { JUDGED_RUNS } else { RUNS };
+    for _ in 0..runs {
         if matches!(cell.trouble, Trouble::None) {
             for (tally, stand) in tallies.iter_mut().zip(stands) {
                 tally.add(once(ground, stand, cell));
@@ -209,7 +214,7 @@ fn drive(stand: &Stand, load: Load) -> anyhow::Result<(Figures, f64)> {
 /// 200 clients fetch the file once, all at the same moment; nobody may be left behind.
 fn everybody_at_once(ground: &Ground, stands: &[Stand], emit: &mut dyn FnMut(Row)) {
     let mut tallies = SERVERS.map(Tally::new);
-    for _ in 0..RUNS {
+    for _ in 0..JUDGED_RUNS {
         for (tally, stand) in tallies.iter_mut().zip(stands) {
             tally.add(fetch_once(ground, stand));
         }
