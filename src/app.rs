@@ -12,6 +12,7 @@ mod boot;
 mod bundle;
 mod database;
 mod health;
+mod heap;
 mod leases;
 mod meters;
 mod recorder;
@@ -55,6 +56,7 @@ use crate::web::tls::{Identity, LOOK_EVERY, OwnCertificate};
 use crate::web::{self, GuestOperations, Traffic, TrustedProxy, WebParts, WebState};
 
 pub use bundle::bundle_alone;
+pub use heap::use_one_heap;
 
 /// The database's file below the data directory.
 pub const DATABASE: &str = "ironhatch.redb";

@@ -77,6 +77,7 @@ fn load(cli: &Cli) -> Result<Config, ExitCode> {
 }
 
 fn serve(cli: &Cli) -> ExitCode {
+    app::use_one_heap();
     let config = match load(cli) {
         Ok(config) => config,
         Err(code) => return code,

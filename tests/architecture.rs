@@ -189,6 +189,18 @@ fn a_library_that_leaks_is_named_by_its_owner_only() {
 }
 
 #[test]
+fn what_the_compiler_cannot_prove_is_in_one_place() {
+    let named = |source: &Source| source.text.contains("unsafe");
+    let places: Vec<_> = sources().into_iter().filter(named).collect();
+    let [heap] = places.as_slice() else {
+        panic!("unsafe code: {:?}", places.iter().map(|s| &s.path).collect::<Vec<_>>())
+    };
+    assert!(heap.path.ends_with("src/app/heap.rs"), "unsafe code: {}", heap.path.display());
+    assert_eq!(heap.code.matches("unsafe {").count(), 1);
+    assert!(heap.text.contains("// SAFETY: "));
+}
+
+#[test]
 fn doubles_are_used_by_tests_only() {
     let mut problems = Vec::new();
     // The one seam: a wall clock cannot be put in from outside a static program, so the test build's can be stepped.

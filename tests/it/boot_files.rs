@@ -240,6 +240,7 @@ fn sixty_four_machines_at_once_get_every_byte_and_broken_off_ones_disturb_nobody
             .collect();
         assert_eq!(http("GET", &format!("{path}/linux26"), &[], b"").status, 200);
         assert!(world.daemon.resident_kib() < 200 << 10, "{} KiB", world.daemon.resident_kib());
+        assert_eq!(world.daemon.heaps_of_threads(), 0, "heaps beside the one of all threads");
         drop(silent);
         // What became of the transfers is told on the host's page.
         world.daemon.wait_for_page("/hosts/pve1", "proxmox.iso broke off");
