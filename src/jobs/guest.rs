@@ -123,6 +123,9 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
         let task = work.task;
         let mut working =
             Working { engine, layer, id, task, guest, step: step.clone(), channel, app };
+        if let Some(failure) = job.failure {
+            return stop(&mut working, JobStatus::Failed, failure).await;
+        }
         if job.cancel_requested {
             let failure = Failure {
                 from: None,
@@ -135,15 +138,11 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
             && was_begun
             && let Some(failure) = working.after_restart()
         {
-            record::set_step(engine, id, step.as_str(), StepStatus::Failed, &failure.reason)
-                .await?;
-            return stop(&mut working, JobStatus::Failed, failure).await;
+            record::fail(engine, id, &step, failure).await?;
+        } else {
+            runner::run_recorded(engine, id, &mut working, &step, waker).await?;
         }
         just_taken_up = false;
-        let ended = runner::run_recorded(engine, id, &mut working, &step, waker).await?;
-        if let Some(failure) = ended {
-            return stop(&mut working, JobStatus::Failed, failure).await;
-        }
         (channel, app) = (working.channel, working.app);
     }
 }

@@ -57,17 +57,16 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
         if job.status.is_terminal() {
             return Ok(());
         }
-        if job.cancel_requested {
+        let ended = match &job.failure {
+            Some(failure) => Some((JobStatus::Failed, failure.clone())),
+            None => job.cancel_requested.then(|| (JobStatus::Cancelled, cancelled())),
+        };
+        if let Some((status, failure)) = ended {
             forget(engine, &mut join, &job, &host).await;
             if engine.inner.stop.is_cancelled() {
                 return Ok(());
             }
-            let failure = Failure {
-                from: None,
-                reason: "cancelled by the operator".to_owned(),
-                hint: "rebuild the host again when you are ready".to_owned(),
-            };
-            return end::finish(engine, id, JobStatus::Cancelled, Some(failure)).await;
+            return end::finish(engine, id, status, Some(failure)).await;
         }
         let clock = match clock {
             Some(running) if running.state_since == host.state_since => running,
@@ -76,14 +75,7 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
         match plan::next(&job, &host, clock.now()) {
             Next::Run(step) => {
                 let mut running = Running { engine, join: &mut join, job: &job, host: &host };
-                let ran = runner::run_recorded(engine, id, &mut running, &step, waker).await?;
-                if let Some(failure) = ran {
-                    forget(engine, &mut join, &job, &host).await;
-                    if engine.inner.stop.is_cancelled() {
-                        return Ok(());
-                    }
-                    return end::finish(engine, id, JobStatus::Failed, Some(failure)).await;
-                }
+                runner::run_recorded(engine, id, &mut running, &step, waker).await?;
             }
             Next::Wait { until, .. } => {
                 let pause = until.since(clock.now());
@@ -106,6 +98,14 @@ pub(super) async fn drive(engine: &Engine, id: JobId, waker: &Notify) -> Result<
                 return end::finish(engine, id, JobStatus::Failed, Some(failure)).await;
             }
         }
+    }
+}
+
+fn cancelled() -> Failure {
+    Failure {
+        from: None,
+        reason: "cancelled by the operator".to_owned(),
+        hint: "rebuild the host again when you are ready".to_owned(),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::engine::Engine;
 use crate::domain::event::{EventKind, Level, Subject};
+use crate::domain::host::Failure;
 use crate::domain::id::{JobId, StepId};
 use crate::domain::job::{Job, StepStatus};
 use crate::domain::refusal::Refusal;
@@ -31,6 +32,28 @@ pub(super) async fn set_step(
         .write(move |tx| {
             if let Some(mut job) = tx.job(id)?.filter(|j| !j.status.is_terminal()) {
                 tx.set_step(&mut job, &step, status, &detail)?;
+            }
+            Ok(())
+        })
+        .await
+}
+
+/// Ends a step as failed for good, and with it what can still be done for the job's success. What must not stay is taken back
+/// before the job ends; a daemon that dies meanwhile finds the failure here and does not run the step again.
+pub(super) async fn fail(
+    engine: &Engine,
+    id: JobId,
+    step: &StepId,
+    failure: Failure,
+) -> Result<(), Refusal> {
+    let step = step.clone();
+    engine
+        .store()
+        .write(move |tx| {
+            if let Some(mut job) = tx.job(id)?.filter(|j| !j.status.is_terminal()) {
+                let reason = failure.reason.clone();
+                job.failure = Some(failure);
+                tx.set_step(&mut job, step.as_str(), StepStatus::Failed, &reason)?;
             }
             Ok(())
         })

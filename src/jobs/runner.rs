@@ -4,7 +4,8 @@
 //!  pending ── "running" written ──> step ──┬─ done ───────> "succeeded" written
 //!                 ^                        ├─ may pass ───> log line, pause (doubling) ──┐
 //!                 └────────────────────────┼─────────────────────────────────────────────┘
-//!                                          ├─ for good ───> "failed" written, the driver ends the job
+//!                                          ├─ for good ───> "failed" written with the reason: the driver ends the job, now or
+//!                                          │                after a restart
 //!                                          └─ stop or cancel: left as it is; its class says how it goes on
 //! ```
 
@@ -14,7 +15,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::Notify;
 
 use super::engine::Engine;
-use super::record::{cancel_requested, log, set_step, skip_to};
+use super::record::{cancel_requested, fail, log, set_step, skip_to};
 use crate::domain::event::Level;
 use crate::domain::fault::ErrorClass;
 use crate::domain::host::Failure;
@@ -114,7 +115,7 @@ pub(super) trait Steps: Send {
     fn run<'a>(&'a mut self, step: &'a StepId) -> BoxFuture<'a, Result<StepDone, StepFailure>>;
 }
 
-/// Runs one step. `Some`: it failed for good, and that is written.
+/// Runs one step. One that failed for good leaves the job's failure.
 ///
 /// At the stop a step is left where it is, as by a crash: its class says what the next start does with it.
 ///
@@ -126,7 +127,7 @@ pub(super) async fn run_recorded(
     steps: &mut dyn Steps,
     step: &StepId,
     waker: &Notify,
-) -> Result<Option<Failure>, Refusal> {
+) -> Result<(), Refusal> {
     let policy = steps.policy(step);
     let mut pause = policy.first_pause;
     for attempt in 1..=policy.tries {
@@ -139,35 +140,35 @@ pub(super) async fn run_recorded(
                     outcome = &mut running => break outcome,
                     () = waker.notified(), if policy.may_cut => {
                         if cancel_requested(engine, id).await? {
-                            return Ok(None);
+                            return Ok(());
                         }
                     }
-                    () = engine.inner.stop.cancelled() => return Ok(None),
+                    () = engine.inner.stop.cancelled() => return Ok(()),
                 }
             }
         };
         let failed = match outcome {
-            Ok(StepDone::Recorded) => return Ok(None),
+            Ok(StepDone::Recorded) => return Ok(()),
             Ok(StepDone::Done(detail)) => {
                 set_step(engine, id, step.as_str(), StepStatus::Succeeded, &detail).await?;
-                return Ok(None);
+                return Ok(());
             }
             Ok(StepDone::Skipped(why)) => {
                 set_step(engine, id, step.as_str(), StepStatus::Skipped, &why).await?;
-                return Ok(None);
+                return Ok(());
             }
             Ok(StepDone::GoTo(target, detail)) => {
                 skip_to(engine, id, step, target, detail).await?;
-                return Ok(None);
+                return Ok(());
             }
             Err(failed) => failed,
         };
         if engine.inner.stop.is_cancelled() || cancel_requested(engine, id).await? {
-            return Ok(None);
+            return Ok(());
         }
         if !failed.is_transient || attempt == policy.tries {
-            set_step(engine, id, step.as_str(), StepStatus::Failed, &failed.reason).await?;
-            return Ok(Some(Failure { from: None, reason: failed.reason, hint: failed.hint }));
+            let failure = Failure { from: None, reason: failed.reason, hint: failed.hint };
+            return fail(engine, id, step, failure).await;
         }
         let text = format!("{}; trying again in {} s", failed.reason, pause.as_secs());
         log(engine, id, Some(step.clone()), Level::Warn, text).await?;
@@ -178,13 +179,13 @@ pub(super) async fn run_recorded(
                 () = &mut over => break,
                 () = waker.notified() => {
                     if cancel_requested(engine, id).await? {
-                        return Ok(None);
+                        return Ok(());
                     }
                 }
-                () = engine.inner.stop.cancelled() => return Ok(None),
+                () = engine.inner.stop.cancelled() => return Ok(()),
             }
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
-    Ok(None)
+    Ok(())
 }

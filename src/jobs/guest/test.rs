@@ -2,6 +2,7 @@
 //! have no root channel: guests here need nothing that goes over it.
 
 mod change;
+mod failed;
 mod look;
 mod removal;
 mod restore;
