@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::config::{Config, ConfigErrors};
+
 mod access;
 mod app;
 mod bulk;
@@ -66,7 +68,8 @@ Examples:
   ironhatch job list --status failed
   ironhatch doctor
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 refused, 4 not found, 5 appliance not reachable, 64 wrong configuration";
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 refused, 4 not found, 5 appliance not reachable, 8 doctor found
+warnings only, 64 wrong configuration";
 
 /// Turns a blank machine on the LAN into a working Proxmox VE node.
 #[derive(Debug, Parser)]
@@ -110,10 +113,17 @@ pub struct Reach {
 }
 
 impl Reach {
-    /// Whether the configuration is needed to find the appliance.
-    #[must_use]
-    pub fn needs_data_dir(&self) -> bool {
+    /// Whether the appliance is the one of this machine's configuration.
+    fn is_configured(&self) -> bool {
         self.socket.is_none() && self.url.is_none()
+    }
+
+    /// The folder with its control socket; empty when it is named in another way.
+    ///
+    /// # Errors
+    /// The configuration is needed and cannot be read.
+    pub fn data_dir(&self, config: &Path) -> Result<PathBuf, ConfigErrors> {
+        if self.is_configured() { Config::data_dir_of(config) } else { Ok(PathBuf::new()) }
     }
 }
 

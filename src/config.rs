@@ -225,16 +225,16 @@ impl Config {
         path: &Path,
         secrets: &dyn SecretSource,
     ) -> Result<(Self, Vec<Warning>), ConfigErrors> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Self::parse(path, &text, secrets),
-            Err(error) => Err(ConfigErrors(vec![Problem {
-                file: path.to_owned(),
-                line: 0,
-                column: 0,
-                key: String::new(),
-                message: format!("cannot be read: {error}"),
-            }])),
-        }
+        Self::parse(path, &text_of(path)?, secrets)
+    }
+
+    /// Only where the appliance keeps its data, and so its control socket. Who asks a running appliance need not be able to read
+    /// its secrets, and still gets in when the file was spoiled meanwhile.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is neither TOML nor YAML.
+    pub fn data_dir_of(path: &Path) -> Result<PathBuf, ConfigErrors> {
+        file::data_dir(path, &text_of(path)?)
     }
 
     /// Validates the text of a configuration file; `path` gives the format, the names in messages, and the directory that
@@ -249,4 +249,16 @@ impl Config {
     ) -> Result<(Self, Vec<Warning>), ConfigErrors> {
         file::parse(path, text, secrets)
     }
+}
+
+fn text_of(path: &Path) -> Result<String, ConfigErrors> {
+    std::fs::read_to_string(path).map_err(|error| {
+        ConfigErrors(vec![Problem {
+            file: path.to_owned(),
+            line: 0,
+            column: 0,
+            key: String::new(),
+            message: format!("cannot be read: {error}"),
+        }])
+    })
 }

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use ironhatch::app::{self, App};
 use ironhatch::apps;
 use ironhatch::cli::{self, AppCommand, Cli, Command, DbCommand, NodeCommand, exit};
-use ironhatch::config::{Config, ProcessSecrets, check::check};
+use ironhatch::config::{Config, ConfigErrors, ProcessSecrets, check::check};
 use ironhatch::node::agent;
 use ironhatch::observe::logging;
 use ironhatch::store;
@@ -30,12 +30,10 @@ fn main() -> ExitCode {
             Ok(runtime) => runtime.block_on(cli::run_bundle(&cli.reach, &cli.config, command)),
             Err(error) => fail(exit::FAILED, &error),
         },
-        Command::Db(
-            command @ (DbCommand::List
-            | DbCommand::Restore { .. }
-            | DbCommand::Dump
-            | DbCommand::Verify { .. }),
-        ) => offline(&cli, command),
+        Command::Db(DbCommand::Verify { path }) => verify(path),
+        Command::Db(command @ (DbCommand::List | DbCommand::Restore { .. } | DbCommand::Dump)) => {
+            offline(&cli, command)
+        }
         Command::App(AppCommand::Lint { dirs }) => lint(dirs, cli.reach.json),
         Command::App(AppCommand::Schema) => {
             say(apps::schema::TEXT.trim_end());
@@ -60,27 +58,21 @@ fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
-/// Loads the configuration, or says everything that is wrong with it.
-fn load(cli: &Cli) -> Result<Config, ExitCode> {
-    match Config::load(&cli.config, &ProcessSecrets) {
-        Ok((config, warnings)) => {
-            for warning in warnings {
-                eprintln!("ironhatch: warning: {warning}");
-            }
-            Ok(config)
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            Err(fail(exit::CONFIGURATION, &"the configuration is wrong; nothing was started"))
-        }
-    }
+fn wrong_configuration(errors: &ConfigErrors, therefore: &str) -> ExitCode {
+    eprintln!("{errors}");
+    fail(exit::CONFIGURATION, &format!("the configuration is wrong; {therefore}"))
 }
 
 fn serve(cli: &Cli) -> ExitCode {
     app::use_one_heap();
-    let config = match load(cli) {
-        Ok(config) => config,
-        Err(code) => return code,
+    let config = match Config::load(&cli.config, &ProcessSecrets) {
+        Ok((config, warnings)) => {
+            for warning in warnings {
+                eprintln!("ironhatch: warning: {warning}");
+            }
+            config
+        }
+        Err(errors) => return wrong_configuration(&errors, "nothing was started"),
     };
     let recent = logging::init();
     let runtime = match runtime() {
@@ -143,38 +135,30 @@ fn lint(dirs: &[std::path::PathBuf], json: bool) -> ExitCode {
 }
 
 fn offline(cli: &Cli, command: &DbCommand) -> ExitCode {
-    let done = match command {
-        DbCommand::Verify { path } => store::verify(path).map(|found| {
-            say(&format!(
-                "{} records, schema {}, digest {}",
-                found.records, found.schema, found.digest
-            ));
-        }),
-        DbCommand::List => {
-            let config = match load(cli) {
-                Ok(config) => config,
-                Err(code) => return code,
-            };
-            backups(&config.data_dir.join(app::DATABASE), cli.reach.json)
-        }
-        DbCommand::Restore { path } => {
-            let config = match load(cli) {
-                Ok(config) => config,
-                Err(code) => return code,
-            };
-            let database = config.data_dir.join(app::DATABASE);
-            store::restore(path, &database).map(|found| {
-                say(&format!("restored {} records into {}", found.records, database.display()));
-            })
-        }
-        _ => {
-            let config = match load(cli) {
-                Ok(config) => config,
-                Err(code) => return code,
-            };
-            store::dump_file(&config.data_dir.join(app::DATABASE), &mut std::io::stdout().lock())
-        }
+    let database = match Config::data_dir_of(&cli.config) {
+        Ok(data_dir) => data_dir.join(app::DATABASE),
+        Err(errors) => return wrong_configuration(&errors, "the database is not known"),
     };
+    let done = match command {
+        DbCommand::List => backups(&database, cli.reach.json),
+        DbCommand::Restore { path } => store::restore(path, &database).map(|found| {
+            say(&format!("restored {} records into {}", found.records, database.display()));
+        }),
+        _ => store::dump_file(&database, &mut std::io::stdout().lock()),
+    };
+    ended(done)
+}
+
+fn verify(path: &std::path::Path) -> ExitCode {
+    ended(store::verify(path).map(|found| {
+        say(&format!(
+            "{} records, schema {}, digest {}",
+            found.records, found.schema, found.digest
+        ));
+    }))
+}
+
+fn ended(done: Result<(), store::StoreError>) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(exit::FAILED, &app::chain(&error)),
@@ -218,13 +202,9 @@ fn backups(database: &std::path::Path, json: bool) -> Result<(), store::StoreErr
 }
 
 fn client(cli: &Cli, command: &Command) -> ExitCode {
-    let data_dir = if cli.reach.needs_data_dir() {
-        match load(cli) {
-            Ok(config) => config.data_dir,
-            Err(code) => return code,
-        }
-    } else {
-        std::path::PathBuf::new()
+    let data_dir = match cli.reach.data_dir(&cli.config) {
+        Ok(data_dir) => data_dir,
+        Err(errors) => return wrong_configuration(&errors, "the appliance is not known"),
     };
     match runtime() {
         Ok(runtime) => runtime.block_on(cli::run_client(&cli.reach, &data_dir, command)),

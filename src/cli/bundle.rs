@@ -11,7 +11,7 @@ use serde_json::json;
 use super::client::{Client, ClientError};
 use super::{Reach, exit, print};
 use crate::app;
-use crate::config::{Config, ProcessSecrets};
+use crate::config::ProcessSecrets;
 
 /// What `--help` teaches.
 const HELP: &str = "\
@@ -62,11 +62,7 @@ pub async fn run_bundle(reach: &Reach, config: &Path, command: &DebugBundle) -> 
 }
 
 async fn bytes(reach: &Reach, config: &Path, hours: u32) -> Result<Vec<u8>, ClientError> {
-    let data_dir = match reach.needs_data_dir() {
-        true => Config::load(config, &ProcessSecrets).map(|(c, _)| c.data_dir).ok(),
-        false => Some(PathBuf::new()),
-    };
-    let Some(data_dir) = data_dir else {
+    let Ok(data_dir) = reach.data_dir(config) else {
         return alone(config, "the configuration is wrong").await;
     };
     let asked = match Client::connect(reach, &data_dir).await {
@@ -75,7 +71,7 @@ async fn bytes(reach: &Reach, config: &Path, hours: u32) -> Result<Vec<u8>, Clie
     };
     match asked {
         // A named appliance that cannot be reached is not this machine.
-        Err(error @ ClientError::Unreachable { .. }) if reach.needs_data_dir() => {
+        Err(error @ ClientError::Unreachable { .. }) if reach.is_configured() => {
             alone(config, &error.to_string()).await
         }
         other => other,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, ClientError};
 use super::{Reach, exit, print};
-use crate::config::{Config, ProcessSecrets};
+use crate::config::ProcessSecrets;
 use crate::plan::doctor::Report;
 use crate::plan::doctor::rehearsal::Firmware;
 
@@ -74,12 +74,8 @@ pub async fn run_doctor(reach: &Reach, config: &Path, command: &Doctor) -> ExitC
 }
 
 async fn ask(reach: &Reach, config: &Path) -> Result<Value, ClientError> {
-    // A configuration that is wrong is no reason not to look: it is what the look will say.
-    let data_dir = match reach.needs_data_dir() {
-        true => Config::load(config, &ProcessSecrets).map(|(c, _)| c.data_dir).ok(),
-        false => Some(std::path::PathBuf::new()),
-    };
-    let Some(data_dir) = data_dir else {
+    // A configuration that cannot be read is no reason not to look: it is what the look will say.
+    let Ok(data_dir) = reach.data_dir(config) else {
         let why = "the configuration is wrong, so its control socket is not known";
         return Ok(alone(config, why).await);
     };
@@ -89,7 +85,7 @@ async fn ask(reach: &Reach, config: &Path) -> Result<Value, ClientError> {
     };
     match asked {
         // A named appliance that cannot be reached is not this machine.
-        Err(error @ ClientError::Unreachable { .. }) if reach.needs_data_dir() => {
+        Err(error @ ClientError::Unreachable { .. }) if reach.is_configured() => {
             Ok(alone(config, &error.to_string()).await)
         }
         other => other,
@@ -98,16 +94,12 @@ async fn ask(reach: &Reach, config: &Path) -> Result<Value, ClientError> {
 
 /// Lets the daemon play a machine. There is nothing to play against without it.
 async fn simulate(reach: &Reach, config: &Path, firmware: Firmware) -> ExitCode {
-    let data_dir = match reach.needs_data_dir() {
-        true => match Config::load(config, &ProcessSecrets) {
-            Ok((config, _)) => config.data_dir,
-            Err(errors) => {
-                let error = ClientError::Usage(errors.to_string());
-                print::error(&error, reach.json);
-                return ExitCode::from(exit::CONFIGURATION);
-            }
-        },
-        false => std::path::PathBuf::new(),
+    let data_dir = match reach.data_dir(config) {
+        Ok(data_dir) => data_dir,
+        Err(errors) => {
+            print::error(&ClientError::Usage(errors.to_string()), reach.json);
+            return ExitCode::from(exit::CONFIGURATION);
+        }
     };
     let body = json!({ "firmware": firmware.name() });
     let played = match Client::connect(reach, &data_dir).await {

@@ -8,7 +8,7 @@ mod trust;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::document::Value;
 use super::read::{Findings, Located, Section, parse as parse_document, show};
@@ -34,7 +34,7 @@ pub(super) fn parse(
     secrets: &dyn SecretSource,
 ) -> Result<(Config, Vec<Warning>), ConfigErrors> {
     let findings = Findings::of(path);
-    let base = path.parent().unwrap_or(Path::new("."));
+    let base = base_of(path);
     let context = Context { findings: &findings, base, secrets, known: RefCell::default() };
     let config = parse_document(path, text, &findings).and_then(|node| {
         let root = Section::root(&node, &findings)?;
@@ -49,13 +49,34 @@ pub(super) fn parse(
     }
 }
 
+/// As [`parse`] reads it, without looking at anything else.
+pub(super) fn data_dir(path: &Path, text: &str) -> Result<PathBuf, ConfigErrors> {
+    let findings = Findings::of(path);
+    let dir = parse_document(path, text, &findings).and_then(|node| {
+        let root = Section::root(&node, &findings)?;
+        Some(folder(base_of(path), &root, DATA_DIR))
+    });
+    dir.ok_or_else(|| ConfigErrors(findings.into_parts().0))
+}
+
+/// Relative paths start from the file's directory.
+fn base_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
+/// Key and default of a folder.
+type Folder = (&'static str, &'static str);
+const DATA_DIR: Folder = ("data_dir", "/var/lib/ironhatch");
+
+fn folder(base: &Path, root: &Section<'_>, (key, default): Folder) -> PathBuf {
+    base.join(root.filled(key).map_or_else(|| default.to_owned(), |given| given.value))
+}
+
 fn whole(path: &Path, root: &Section<'_>, cx: &Context<'_>) -> Option<Config> {
-    let dir = |key: &'static str, default: &str| {
-        cx.base.join(root.filled(key).map_or_else(|| default.to_owned(), |d| d.value))
-    };
-    let data_dir = dir("data_dir", DEFAULT_DATA_DIR);
-    let types = dir("server_types_dir", "server-types");
-    let answer_templates_dir = dir("answer_templates_dir", "answer-templates");
+    let dir = |named: Folder| folder(cx.base, root, named);
+    let data_dir = dir(DATA_DIR);
+    let types = dir(("server_types_dir", "server-types"));
+    let answer_templates_dir = dir(("answer_templates_dir", "answer-templates"));
     let server = match root.section("server") {
         Some(section) => server(section, cx),
         None => {
@@ -89,10 +110,8 @@ fn whole(path: &Path, root: &Section<'_>, cx: &Context<'_>) -> Option<Config> {
     })
 }
 
-const DEFAULT_DATA_DIR: &str = "/var/lib/ironhatch";
-
 /// `server-types.yaml` is taken when it is named, or lies beside the file while there is no directory.
-fn server_types_source(base: &Path, named: std::path::PathBuf) -> ServerTypesSource {
+fn server_types_source(base: &Path, named: PathBuf) -> ServerTypesSource {
     if named.extension().is_some_and(|e| e == "yaml" || e == "yml") {
         return ServerTypesSource::File(named);
     }

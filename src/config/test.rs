@@ -387,3 +387,22 @@ fn a_text_is_judged_as_the_file_that_holds_it() {
     }
     assert!(good >= 2 && wrong >= 6 && warned >= 1, "{good} {wrong} {warned}");
 }
+
+#[test]
+fn the_data_directory_is_found_in_a_file_that_is_wrong_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ironhatch.toml");
+    let found = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        Config::data_dir_of(&file)
+    };
+    // A secret that only the service has, a key that is none, and no public_url.
+    let text = "data_dir = \"state\"\nnonsense = 1\n[credentials]\nroot_password_hash = \"env:ELSEWHERE\"\n";
+    assert_eq!(found(text).unwrap(), dir.path().join("state"));
+    assert!(Config::load(&file, &Given::default()).is_err());
+    assert_eq!(found("[server]\n").unwrap(), Path::new("/var/lib/ironhatch"));
+    let error = found("data_dir = \"state").unwrap_err();
+    assert!(error.to_string().contains("ironhatch.toml:1"), "{error}");
+    std::fs::remove_file(&file).unwrap();
+    assert!(Config::data_dir_of(&file).unwrap_err().to_string().contains("cannot be read"));
+}
