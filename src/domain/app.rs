@@ -129,6 +129,18 @@ pub struct Manifest {
     pub node_exporter: NodeExporter,
 }
 
+/// The tag of a profile.
+const PROFILE: &str = "profile";
+
+impl Manifest {
+    /// Whether it is a profile: a plain server to begin with, made of the distribution's packages alone.
+    #[must_use]
+    pub fn is_profile(&self) -> bool {
+        let is_packages = matches!(self.provision.kind, ProvisionKind::Packages { .. });
+        is_packages && self.tags.iter().any(|tag| tag == PROFILE)
+    }
+}
+
 /// The container an app wants.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct LxcDefaults {

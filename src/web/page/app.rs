@@ -313,7 +313,7 @@ pub(crate) async fn profiles(State(web): State<WebState>, operator: Operator) ->
         let ProvisionKind::Packages { packages, .. } = &manifest.provision.kind else {
             return None;
         };
-        manifest.categories.iter().any(|c| c == "profile").then(|| Profile {
+        manifest.is_profile().then(|| Profile {
             id: manifest.id.to_string(),
             name: manifest.name.clone(),
             description: manifest.description.clone(),
@@ -352,7 +352,7 @@ mod test {
         assert_eq!(names(&query("", "", "")).len(), 3);
         assert_eq!(names(&query("MEDIA video", "", "")), ["jellyfin"]);
         assert_eq!(names(&query("media nothing", "", "")), [""; 0]);
-        assert_eq!(names(&query("", "profile", "")), ["static-website"]);
+        assert_eq!(names(&query("", "Web", "")), ["static-website"]);
         assert_eq!(names(&query("", "", "cache")), ["redis"]);
     }
 

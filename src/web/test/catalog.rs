@@ -92,13 +92,9 @@ fn entry(manifest: Manifest, source: &str, exercised: bool, readme: &str) -> Cat
 }
 
 fn website() -> CatalogApp {
-    let mut manifest = manifest(
-        "static-website",
-        "Static Website",
-        "A web server with one site.",
-        "profile",
-        "web",
-    );
+    let mut manifest =
+        manifest("static-website", "Static Website", "A web server with one site.", "Web", "web");
+    manifest.tags.push("profile".into());
     manifest.featured = true;
     manifest.expose = Some(Expose { port: 80, public: true, health_path: Some("/".into()) });
     let protect = Input {

@@ -233,7 +233,7 @@ fn app(id: &str, name: &str, description: &str, category: &str) -> CatalogApp {
             version: "1.0.0".into(),
             description: description.into(),
             categories: vec![category.into()],
-            tags: vec!["web".into()],
+            tags: vec![if id == "static-website" { "profile" } else { "web" }.into()],
             homepage: None,
             license: None,
             maintainers: vec![],
@@ -321,7 +321,7 @@ impl GuestOperations for World {
     fn catalog(&self) -> Arc<Catalog> {
         Arc::new(Catalog {
             apps: vec![
-                app("static-website", "Static Website", "A web server with one site.", "profile"),
+                app("static-website", "Static Website", "A web server with one site.", "Web"),
                 app("redis", "Redis cache", "Keeps values in memory.", "database"),
                 app("jellyfin", "Jellyfin", "Streams video and music to every room.", "media"),
             ],
