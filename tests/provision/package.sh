@@ -152,12 +152,15 @@ install_package "$version" >said 2>&1 || { cat said; wrong "installing after a r
 systemctl --quiet enable --now ironhatch || wrong "it does not start after a removal"
 ironhatch host show old1 | grep -q 'ready' || wrong "the data is not used after a removal"
 
+mkdir -p $configuration/answer-templates
+echo mine >$configuration/answer-templates/mine.toml
 dpkg --purge ironhatch >said 2>&1 || { cat said; wrong "the purge failed"; }
-for path in $state/ironhatch.redb $state/backups $state/master.key $configuration; do
+for path in $state/ironhatch.redb $state/backups $state/master.key $configuration/ironhatch.toml $configuration/server-types; do
     [ ! -e "$path" ] || wrong "the purge left $path"
     grep -q "$path" said || wrong "the purge did not say that it removes $path"
 done
 [ "$(cat $state/mine)" = mine ] && [ "$(ls -A $state)" = mine ] || wrong "the purge left or took the wrong things: $(ls -A $state)"
+[ "$(cd $configuration && find . -type f)" = ./answer-templates/mine.toml ] || wrong "the purge took the operator's template, or left more: $(ls -AR $configuration)"
 grep -q "$state stays" said || wrong "the purge did not say what stays"
 getent passwd ironhatch >/dev/null || wrong "the user is gone"
 ok "purge removes what Ironhatch made, says so, and leaves the rest"
