@@ -94,26 +94,6 @@ impl Daemon {
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     }
 
-    /// Heaps that glibc keeps for threads beside the process's own: 64 MiB of addresses each, the unused end without
-    /// access (malloc/arena.c, `HEAP_MAX_SIZE`).
-    pub(crate) fn heaps_of_threads(&self) -> usize {
-        const HEAP: u64 = 64 << 20;
-        let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid())).unwrap();
-        let ranges = maps.lines().map(|line| {
-            let (range, rest) = line.split_once(' ').unwrap();
-            let (from, to) = range.split_once('-').unwrap();
-            let [from, to] = [from, to].map(|at| u64::from_str_radix(at, 16).unwrap());
-            (from, to, rest.get(..4).unwrap_or_default().to_owned())
-        });
-        let ranges: Vec<_> = ranges.collect();
-        let is_heap = |pair: &&[(u64, u64, String)]| {
-            let [(from, middle, used), (after, to, unused)] = pair else { return false };
-            let is_whole = from % HEAP == 0 && middle == after && from + HEAP == *to;
-            is_whole && used == "rw-p" && unused == "---p"
-        };
-        ranges.windows(2).filter(is_heap).count()
-    }
-
     /// SIGTERM; the exit status tells whether everything ended in order.
     pub(crate) fn terminate(&mut self) -> std::process::ExitStatus {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.process.id()).unwrap());
