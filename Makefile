@@ -5,7 +5,8 @@ DEBUG   := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/debug/ironhatch
 RELEASE := $(or $(CARGO_TARGET_DIR),target)/$(TARGET)/release/ironhatch
 # One job at a time: the suites measure time and the lab's machines need the cores.
 MAKEFLAGS += --no-print-directory
-# Cargo stays the user's; only what makes containers, mounts and network namespaces runs as root, with the settings of who called it.
+# Cargo stays the user's; only what makes containers, mounts and network namespaces runs as root, with the settings (CARGO_TARGET_DIR, SEED) of
+# who called it.
 AS_ROOT := $(if $(filter-out 0,$(shell id -u)),sudo --preserve-env)
 
 # Seconds that each fuzz target runs.
@@ -61,7 +62,7 @@ rest-build:
 
 faults-test: packages-build packages-faults
 	cargo build --locked --package ironhatch --package ironhatch-faults
-	@.ci/suite faults $(AS_ROOT) env FAULT_SEED=1 FAULT_RUNS=24 FAULT_SCENARIOS='damage restore' $(dir $(DEBUG))faults
+	@.ci/suite faults $(AS_ROOT) env --unset=SEED --unset=SCENARIO FAULT_SEED=1 FAULT_RUNS=24 FAULT_SCENARIOS='damage restore' $(dir $(DEBUG))faults
 
 faults: packages-faults shipped-build ## Break 1,000 rebuilds in every way (as root; SEED=0x… replays, FAULT_RUNS=n; docs/faults.md)
 	@.ci/suite faults $(AS_ROOT) $(dir $(RELEASE))faults

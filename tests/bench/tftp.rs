@@ -24,7 +24,8 @@ clients. In those cells the peers, which mostly wait, run at the same time, each
 
 /// Runs of a field of the matrix; the median counts.
 const RUNS: usize = 3;
-/// Runs where a target is and nothing is lost: what a virtual machine's neighbours do lasts for some of them.
+/// Runs of a field with a target and without loss: what a virtual machine's neighbours do may spoil two of five, and the
+/// median still holds. With loss the ratios are far from the target.
 const JUDGED_RUNS: usize = 5;
 /// The file that everybody fetches.
 const FILE: &str = "bench.efi";

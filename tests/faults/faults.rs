@@ -209,11 +209,15 @@ impl Totals {
     }
 }
 
-/// A reason without the addresses, numbers and fingerprints of its one rebuild, short enough for a line.
+/// A reason without digits and fingerprints, which are those of its one rebuild, short enough for a line.
 fn kind_of(reason: &str) -> String {
-    let words = reason.split(' ').map(|word| match word.starts_with("SHA256:") {
-        true => "SHA256:…".to_owned(),
-        false => word.chars().filter(|c| !c.is_ascii_digit()).collect(),
-    });
-    words.collect::<Vec<_>>().join(" ").chars().take(70).collect()
+    let general = |word: &str| {
+        if word.starts_with("SHA256:") {
+            "SHA256:…".to_owned()
+        } else {
+            word.replace(|c: char| c.is_ascii_digit(), "")
+        }
+    };
+    let words: Vec<String> = reason.split(' ').map(general).collect();
+    words.join(" ").chars().take(70).collect()
 }
