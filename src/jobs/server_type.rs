@@ -129,7 +129,7 @@ impl From<Problem> for Finding {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unsaved {
     /// What is wrong with the text; never empty.
-    Wrong(Vec<Finding>),
+    Findings(Vec<Finding>),
     /// Another reason.
     Refused(Refusal),
 }
@@ -140,11 +140,25 @@ impl From<Refusal> for Unsaved {
     }
 }
 
-/// As one of many forms that are declined: a line is a field.
+impl std::fmt::Display for Unsaved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Findings(found) => {
+                let found: Vec<String> = found.iter().map(Finding::to_string).collect();
+                f.write_str(&found.join("; "))
+            }
+        }
+    }
+}
+
+impl std::error::Error for Unsaved {}
+
+/// For who names errors by field: `line 3, boot_disk`.
 impl From<Unsaved> for Declined {
     fn from(unsaved: Unsaved) -> Self {
         match unsaved {
-            Unsaved::Wrong(found) => Self::Fields(found.into_iter().map(field_error).collect()),
+            Unsaved::Findings(found) => Self::Fields(found.into_iter().map(field_error).collect()),
             Unsaved::Refused(refusal) => Self::Refused(refusal),
         }
     }
@@ -225,7 +239,7 @@ impl Engine {
         let path = self.writable_path(&name)?;
         let TypeReport { server_type, errors, .. } = self.judge(&view, &path, &text);
         let (Some(edited), true) = (server_type, errors.is_empty()) else {
-            return Err(Unsaved::Wrong(errors.into_iter().map(Finding::from).collect()));
+            return Err(Unsaved::Findings(errors.into_iter().map(Finding::from).collect()));
         };
         let (old_text, old_hash) = opened.map(|old| (old.text, old.hash)).unzip();
         // With the look inside the write this makes sure that the old text which is put back is the one that was replaced.

@@ -377,7 +377,7 @@ async fn carry_out(
         let replaces = Some(asked.hash.clone()).filter(|hash| !hash.is_empty());
         return match types.save_type(name, asked.text.clone(), replaces).await {
             Ok(file) => Ok(file),
-            Err(Unsaved::Wrong(found)) => {
+            Err(Unsaved::Findings(found)) => {
                 let wrong = |finding| Wrong::new(finding, &asked.text);
                 asked.errors = found.into_iter().map(wrong).collect();
                 Err((StatusCode::UNPROCESSABLE_ENTITY, asked))
