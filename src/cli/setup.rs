@@ -104,7 +104,7 @@ async fn whole(config: &Path, command: &Setup) -> Result<u8, Stop> {
         print::line("the files are as they should be already");
     }
     if let Some(note) = plan.note {
-        print::line(&format!("note: {note}"));
+        print::line(&format!("note: {note}; run this again and give it one"));
     }
     if command.dry_run {
         return Ok(exit::OK);

@@ -33,7 +33,8 @@ pub struct Report {
     pub effective: Option<String>,
 }
 
-/// Of an installed node without a key and a password: the fact alone, as a question and a log line say it.
+/// Of an installed node with neither an SSH key nor a known root password. The fact alone: what to do about it depends on
+/// where it is said.
 pub const NOBODY_GETS_IN: &str = "nobody but this appliance can log in on a fresh node: it gets no SSH key and no root password that you know";
 
 /// Checks a configuration file and all that lies beside it.

@@ -225,8 +225,7 @@ pub fn server_type(first: &FirstType) -> String {
         toml_edit::value(table)
     };
     file.insert("boot_disk", disk);
-    let head =
-        "# Hosts of one kind. Every key is described in docs/operations.md, \"Server types\".\n";
+    let head = "# Hosts of one kind. Every key is described in docs/server-types.md.\n";
     format!("{head}{file}")
 }
 

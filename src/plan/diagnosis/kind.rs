@@ -204,8 +204,8 @@ kinds! {
     /// Loaded, no answer request.
     NoAnswerRequest, "no-answer-request", Bad,
     "The installer was loaded and never asked for its answer",
-    "The installer had no network: no driver for the card in its kernel, a switch port without portfast (it tries DHCP once), no DHCP server for it, or it ran out of memory while unpacking.",
-    "Look at the machine's screen. Switch on portfast, see whether DHCP answers, or take a newer image for new hardware.";
+    "The installer had no network: no driver for the card in its kernel, a switch port without portfast (it tries DHCP once), no DHCP server for it, or the port that answers travel over is filtered (TCP 8443 with tls = \"auto\"). Or it ran out of memory while unpacking.",
+    "Look at the machine's screen. Switch on portfast, see whether DHCP answers, open the port, or take a newer image for new hardware.";
     /// Answer refused.
     AnswerRefused, "answer-refused", Bad,
     "The answer was refused",
