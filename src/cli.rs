@@ -68,8 +68,8 @@ Examples:
   ironhatch job list --status failed
   ironhatch doctor
 
-Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 refused, 4 not found, 5 appliance not reachable, 8 doctor found
-warnings only, 64 wrong configuration";
+Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 refused, 4 not found, 5 appliance not reachable,
+8 only warnings (doctor), 64 wrong configuration";
 
 /// Turns a blank machine on the LAN into a working Proxmox VE node.
 #[derive(Debug, Parser)]

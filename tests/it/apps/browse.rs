@@ -21,8 +21,10 @@ fn an_operator_installs_an_app_opens_it_and_takes_it_away() {
         see(&client, "nav a[href='/apps']").await.click().await.unwrap();
         see(&client, "#q").await.send_keys("hello").await.unwrap();
         see(&client, ".filters button").await.click().await.unwrap();
+        // The page before has that card as well, and goes away.
+        see(&client, "#q[value='hello']").await;
         see(&client, ".card.app h2 a[href$='/hello']").await.click().await.unwrap();
-        see(&client, ".head .button").await.click().await.unwrap();
+        see(&client, ".head a[href$='/hello/install']").await.click().await.unwrap();
         see(&client, "#f-input-title").await.send_keys("from a browser").await.unwrap();
         see(&client, "#f-name").await.send_keys("-web1").await.unwrap();
         see(&client, ".wizard button").await.click().await.unwrap();
