@@ -79,7 +79,8 @@ mod test {
     #[test]
     fn the_profiles_are_marked_so() {
         let apps = load().into_iter().filter_map(|(_, loaded)| loaded.app);
-        let profiles: Vec<_> = apps.filter(|app| app.manifest.is_profile()).collect();
+        let profiles: Vec<_> =
+            apps.filter(|app| app.manifest.profile_packages().is_some()).collect();
         let ids: Vec<_> = profiles.iter().map(|app| app.manifest.id.as_str()).collect();
         assert_eq!(ids, ["generic-service", "monitoring-node", "static-website", "web-app"]);
     }

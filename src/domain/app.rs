@@ -133,11 +133,16 @@ pub struct Manifest {
 const PROFILE: &str = "profile";
 
 impl Manifest {
-    /// Whether it is a profile: a plain server to begin with, made of the distribution's packages alone.
+    /// The packages of a profile, a plain server to begin with that is made of the distribution's packages alone; `None`: it
+    /// is none.
     #[must_use]
-    pub fn is_profile(&self) -> bool {
-        let is_packages = matches!(self.provision.kind, ProvisionKind::Packages { .. });
-        is_packages && self.tags.iter().any(|tag| tag == PROFILE)
+    pub fn profile_packages(&self) -> Option<&[String]> {
+        match &self.provision.kind {
+            ProvisionKind::Packages { packages, .. } if self.tags.iter().any(|t| t == PROFILE) => {
+                Some(packages)
+            }
+            _ => None,
+        }
     }
 }
 

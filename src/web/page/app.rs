@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::guests::GuestRow;
 use super::{Frame, Page, missing, render, render_with, switched_off};
-use crate::domain::app::{AppId, BrokenApp, Catalog, CatalogApp, ProvisionKind};
+use crate::domain::app::{AppId, BrokenApp, Catalog, CatalogApp};
 use crate::domain::guest::Guest;
 use crate::domain::id::JobId;
 use crate::domain::refusal::Refusal;
@@ -310,10 +310,7 @@ pub(crate) async fn profiles(State(web): State<WebState>, operator: Operator) ->
     let catalog = guests.catalog();
     let profile = |app: &CatalogApp| {
         let manifest = &app.manifest;
-        let ProvisionKind::Packages { packages, .. } = &manifest.provision.kind else {
-            return None;
-        };
-        manifest.is_profile().then(|| Profile {
+        manifest.profile_packages().map(|packages| Profile {
             id: manifest.id.to_string(),
             name: manifest.name.clone(),
             description: manifest.description.clone(),
