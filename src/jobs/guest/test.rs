@@ -139,19 +139,7 @@ impl Site {
         (installed.version, installed.hash) = (app.manifest.version, app.provenance.hash);
         guest.spec.storage = "local-zfs".parse().unwrap();
         let task = GuestTask::Install { app: installed.id.clone() };
-        let name = guest.name.clone();
-        let work = GuestWork { guest: guest.id, name, task, parent: None, pending: None };
-        let job = Job {
-            id: JobId(uuid::Uuid::from_u128(u128::from(number))),
-            work: Work::Guest(work),
-            status: JobStatus::Succeeded,
-            created: Timestamp(0),
-            started: None,
-            finished: None,
-            steps: Vec::new(),
-            failure: None,
-            cancel_requested: false,
-        };
+        let job = job(u128::from(number), &guest, task, JobStatus::Succeeded);
         let notes = format!("#installed (guest {}, job {})\n", guest.id, job.id);
         self.pve.add_container("pve1", guest.vmid, &file(&guest, &notes));
         self.pve.add_to_pool(POOL, guest.vmid);
@@ -197,6 +185,22 @@ impl Site {
     /// A container's file, as somebody with a shell on a member sees it.
     pub(super) fn conf(&self, node: &str, vmid: Vmid) -> std::path::PathBuf {
         self.dir.path().join(format!("pve/nodes/{node}/lxc/{vmid}.conf"))
+    }
+}
+
+/// A job as it was recorded, without steps.
+fn job(number: u128, guest: &Guest, task: GuestTask, status: JobStatus) -> Job {
+    let name = guest.name.clone();
+    Job {
+        id: JobId(uuid::Uuid::from_u128(number)),
+        work: Work::Guest(GuestWork { guest: guest.id, name, task, parent: None, pending: None }),
+        status,
+        created: Timestamp(0),
+        started: None,
+        finished: None,
+        steps: Vec::new(),
+        failure: None,
+        cancel_requested: false,
     }
 }
 

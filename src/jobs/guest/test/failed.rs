@@ -3,10 +3,7 @@
 use super::Site;
 use crate::domain::guest::GuestState;
 use crate::domain::host::Failure;
-use crate::domain::id::JobId;
-use crate::domain::job::{
-    GuestTask, GuestWork, Job, JobStatus, PowerAction, StepClass, StepStatus, Work,
-};
+use crate::domain::job::{GuestTask, Job, JobStatus, PowerAction, StepClass, StepStatus};
 use crate::domain::time::Timestamp;
 use crate::plan::guest::steps;
 
@@ -20,20 +17,13 @@ async fn a_step_that_failed_for_good_is_not_run_again_after_a_restart() {
     let (failed, before) = planned[..=place].split_last_mut().unwrap();
     before.iter_mut().for_each(|step| step.status = StepStatus::Succeeded);
     (failed.status, failed.attempts) = (StepStatus::Failed, 1);
-    let name = guest.name.clone();
-    let work = GuestWork { guest: guest.id, name, task, parent: None, pending: None };
     let failure =
         Failure { from: None, reason: "the cluster said no".to_owned(), hint: "ask it".to_owned() };
     let job = Job {
-        id: JobId(uuid::Uuid::from_u128(9)),
-        work: Work::Guest(work),
-        status: JobStatus::Running,
-        created: Timestamp(0),
         started: Some(Timestamp(0)),
-        finished: None,
         steps: planned,
         failure: Some(failure.clone()),
-        cancel_requested: false,
+        ..super::job(9, &guest, task, JobStatus::Running)
     };
     let id = job.id;
     guest.active_job = Some(id);

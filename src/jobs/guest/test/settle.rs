@@ -4,8 +4,7 @@ use super::Site;
 use crate::domain::account::AccountName;
 use crate::domain::event::EventKind;
 use crate::domain::guest::GuestState;
-use crate::domain::id::JobId;
-use crate::domain::job::{GuestTask, GuestWork, Job, JobStatus, PowerAction, Work};
+use crate::domain::job::{GuestTask, JobStatus, PowerAction};
 use crate::domain::refusal::Refusal;
 use crate::domain::time::Timestamp;
 use crate::store::{
@@ -18,19 +17,7 @@ async fn after_a_restore_unfinished_work_is_over_and_nobody_is_logged_in() {
     let site = Site::start().await;
     let mut guest = site.adopted(200).await;
     let task = GuestTask::Power { action: PowerAction::Stop };
-    let work =
-        GuestWork { guest: guest.id, name: guest.name.clone(), task, parent: None, pending: None };
-    let job = Job {
-        id: JobId(uuid::Uuid::from_u128(9)),
-        work: Work::Guest(work),
-        status: JobStatus::Running,
-        created: Timestamp(0),
-        started: None,
-        finished: None,
-        steps: Vec::new(),
-        failure: None,
-        cancel_requested: false,
-    };
+    let job = super::job(9, &guest, task, JobStatus::Running);
     let id = job.id;
     guest.active_job = Some(id);
     let saved = guest.clone();
